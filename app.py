@@ -1,0 +1,17 @@
+"""Home: what can I do here?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from clustcore.runs import list_runs
+from ui import home, panels, scene
+
+panels.open_page("Home")
+scene.arrive("Home")
+panels.page_list()
+with panels.calm():
+    st.title("Driftmap: what holds a cluster together, and what pulls it apart?", anchor=False)
+    home.about()
+    home.doors()
+    home.gallery(list_runs())

@@ -1,0 +1,378 @@
+"""The command line: `python -m clustcore train | teach | project | attack | evaluate | reproduce`.
+
+Flags are drawn from the config dataclasses. `train --config run.json` reads a plan before tyro is
+imported, so that it runs where only the training's own needs are installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from clustcore.types import Config
+
+COMMANDS = {
+    "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
+    "teach": "make a teacher for a data set's training split",
+    "project": "fit the map of a run",
+    "attack": "attack a run's samples over the dial, or at one strength",
+    "evaluate": "ACC, NMI and ARI of a run, clean or under an attack",
+    "reproduce": "make what ships again: data, runs",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a mistake in the input is said in one line and gives exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m clustcore COMMAND [--help]\n")
+        for name, what in COMMANDS.items():
+            print(f"  {name:10} {what}")
+        return 0
+    command, rest = argv[0], argv[1:]
+    if command not in COMMANDS:
+        print(f"unknown command {command!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    from clustcore.train import TrainingFailed
+
+    try:
+        return {
+            "train": _train,
+            "teach": _teach,
+            "project": _project,
+            "attack": _attack,
+            "evaluate": _evaluate,
+            "reproduce": _reproduce,
+        }[command](rest)
+    except (ValueError, TrainingFailed, OSError) as error:
+        print(f"clustcore {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"clustcore {command}: stopped; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _train(argv: list[str]) -> int:
+    from clustcore.datasets import load_samples
+    from clustcore.making import Plan, make_run
+    from clustcore.teach import load_teacher
+
+    if "--config" in argv:
+        where = _value(argv, "--config")
+        values = json.loads(Path(where).read_text(encoding="utf-8"))
+        plan = Plan.from_dict(values, where)
+        options = {
+            "name": values.get("name", Path(where).stem),
+            "teacher": values.get("teacher_file"),
+        }
+        options |= {"root": _value(argv, "--root", None), "download": "--download" in argv}
+        if (minutes := _value(argv, "--minutes", None)) is not None:
+            settings = plan.train | {"minutes": float(minutes)}
+            plan = dataclasses.replace(plan, train=settings)
+    else:
+        plan, options = _plan_from_flags(argv)
+    samples = load_samples(
+        plan.data["name"],
+        plan.data.get("split", "train"),
+        root=options["root"],
+        download=options["download"],
+    )
+    teacher = None
+    if options["teacher"]:
+        teacher = load_teacher(Path(options["teacher"]), len(samples), samples.name)
+    with _Bars() as bars:
+        folder = make_run(
+            options["name"], plan, samples, teacher, on_epoch=bars.epoch, on_step=bars.batch
+        )
+    finished = (folder / "card.json").is_file()
+    print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
+    return 0
+
+
+def _plan_from_flags(argv: list[str]) -> tuple[Any, dict[str, Any]]:
+    from clustcore.augment import AugmentConfig
+    from clustcore.making import Plan
+    from clustcore.models import MODELS
+    from clustcore.train import TrainConfig
+    from clustcore.types import lookup
+
+    if not argv or argv[0].startswith("-"):
+        raise ValueError(f"train: expected a model first; known: {', '.join(sorted(MODELS))}")
+    name, rest = argv[0], argv[1:]
+    model = lookup(MODELS, name, "model")
+    args = _parse(
+        rest,
+        f"train {name}",
+        data=(str, "mnist", "data set"),
+        root=(str | None, None, "folder that holds the data"),
+        download=(bool, False, "allow a download into the root"),
+        name=(str | None, None, "name of the run; model and data set by default"),
+        teacher=(str | None, None, "a teacher.npz made by `teach`"),
+        seed=(int, 0, "seed of weights, order and views"),
+        device=(str, "auto", "auto, cpu, cuda, cuda:1, mps"),
+        model=flags(model.Config),
+        train=flags(TrainConfig, without=("seed", "device")),
+        augment=flags(AugmentConfig),
+    )
+    plan = Plan(
+        name,
+        {"name": args.data},
+        _changed(args.model),
+        dataclasses.asdict(args.augment),
+        dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
+    )
+    options = {"name": args.name or f"{name}-{args.data}", "teacher": args.teacher}
+    return plan, options | {"root": args.root, "download": args.download}
+
+
+def _teach(argv: list[str]) -> int:
+    from clustcore.datasets import load_samples
+    from clustcore.runs import folders
+    from clustcore.teach import TeachConfig, save_teacher, teach
+
+    args = _parse(
+        argv,
+        "teach",
+        data=(str, "mnist", "data set"),
+        root=(str | None, None, "folder that holds the data"),
+        download=(bool, False, "allow a download into the root"),
+        out=(str | None, None, "file to write; runs/teachers/<data>-<seed>.npz by default"),
+        teacher=flags(TeachConfig),
+    )
+    config = TeachConfig(**dataclasses.asdict(args.teacher))
+    samples = load_samples(args.data, "train", root=args.root, download=args.download)
+    out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
+    with _Bars() as bars:
+        save_teacher(out, teach(samples.x, samples.name, config, bars.step))
+    print(out)
+    return 0
+
+
+def _project(argv: list[str]) -> int:
+    from clustcore.making import make_map
+    from clustcore.pipeline import load_run
+
+    args = _parse(argv, "project", **_RUN, **_DATA)
+    run = load_run(args.run, args.device)
+    with _Bars() as bars:
+        arrays = make_map(run, _samples_of(run.card, args), seed=args.seed, on_step=bars.step)
+    print(
+        f"{run.folder / 'map.npz'}: {len(arrays.xy)} samples, trustworthiness "
+        f"{arrays.trustworthiness:.3f} (held out {arrays.held_out:.3f}), seed {args.seed}"
+    )
+    return 0
+
+
+def _attack(argv: list[str]) -> int:
+    from clustcore import evaluation
+    from clustcore.pipeline import compute_path, evaluate, load_run
+    from clustcore.types import NORMS, SPACES, dial
+
+    args = _parse(
+        argv,
+        "attack",
+        **_RUN,
+        **_DATA,
+        attack=(str, "pgd", "attack"),
+        space=(str, "pixels", f"one of {', '.join(SPACES)}"),
+        norm=(str | None, None, f"one of {', '.join(NORMS)}"),
+        eps=(float | None, None, "one strength; the whole dial by default"),
+        target=(int | None, None, "cluster to push into"),
+    )
+    norm = args.norm or ("linf" if args.space == "pixels" else "l2")
+    dial(args.data or "mnist", args.space, norm)  # a wrong space or norm is said before torch loads
+    run = load_run(args.run, args.device)
+    samples = _samples_of(run.card, args)
+    if args.eps is not None:
+        rows = evaluation.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
+        budget = {"eps": args.eps, "norm": norm, "space": args.space, "target": args.target}
+        scores = evaluate(
+            run.model, samples.take(rows), under=args.attack, seed=args.seed, **budget
+        )
+        print(json.dumps(dataclasses.asdict(scores), indent=1))
+        return 0
+    with _Bars() as bars:
+        path = compute_path(
+            run, samples, args.attack, args.space, norm, args.target, args.seed, bars.step
+        )
+    print(f"{args.attack}, {args.space}, {norm}, n = {len(path.rows)}, seed {path.seed}")
+    for strength in path.strengths:
+        share = float((path.smallest <= strength).mean())
+        print(f"  strength {strength:.4f}   moved {share:.1%}")
+    return 0
+
+
+def _evaluate(argv: list[str]) -> int:
+    from clustcore.pipeline import evaluate, load_run
+
+    args = _parse(argv, "evaluate", **_RUN, **_DATA)
+    run = load_run(args.run, args.device)
+    print(
+        json.dumps(dataclasses.asdict(evaluate(run.model, _samples_of(run.card, args))), indent=1)
+    )
+    return 0
+
+
+def _reproduce(argv: list[str]) -> int:
+    what = argv[0] if argv else ""
+    if what not in ("data", "runs"):
+        raise ValueError(f"reproduce: expected data or runs, got {what!r}")
+    args = _parse(
+        argv[1:],
+        f"reproduce {what}",
+        root=(str | None, None, "folder that holds the training data"),
+        download=(bool, False, "allow a download into the root"),
+        device=(str, "auto", "auto, cpu, cuda, cuda:1, mps"),
+        only=(tuple[str, ...], (), "names of runs; all by default"),
+    )
+    root = None if args.root is None else Path(args.root)
+    if what == "data":
+        from clustcore.datasets.shipped import make
+
+        make(root)
+        return 0
+    from clustcore.reproduce import RECIPES, reproduce_runs
+
+    for name in args.only:
+        if name not in RECIPES:
+            raise ValueError(f"unknown run {name!r}; known: {', '.join(RECIPES)}")
+    with _Bars() as bars:
+        reproduce_runs(
+            list(args.only or RECIPES),
+            root=root,
+            download=args.download,
+            device=args.device,
+            report=bars.say,
+            on_step=bars.step,
+        )
+    return 0
+
+
+_RUN = {
+    "run": (str, dataclasses.MISSING, "name of the run"),
+    "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps"),
+    "seed": (int, 0, "seed"),
+}
+_DATA = {
+    "data": (str | None, None, "data set; the run's own by default"),
+    "root": (str | None, None, "folder that holds the data"),
+    "split": (str, "test", "train or test"),
+}
+
+
+def _samples_of(card: dict[str, Any], args: Any) -> Any:
+    from clustcore.datasets import load_samples
+
+    return load_samples(args.data or card["data"]["name"], args.split, root=args.root)
+
+
+def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any, str]:
+    """A config dataclass as a group of flags, each with the help of its field."""
+    import typing
+
+    import tyro
+
+    hints = typing.get_type_hints(config)
+    fields = []
+    for field in dataclasses.fields(config):
+        if field.name in without:
+            continue
+        meta = field.metadata
+        bounds = "" if meta.get("range") is None else f" ({meta['range'][0]} to {meta['range'][1]})"
+        choices = f" (one of {', '.join(map(str, meta['choices']))})" if meta.get("choices") else ""
+        unit = f" [{meta['unit']}]" if meta.get("unit") else ""
+        note = tyro.conf.arg(help=f"{meta.get('help', '')}{bounds}{choices}{unit}")
+        kind = Annotated[hints[field.name], note]
+        fields.append((field.name, kind, dataclasses.field(default=field.default)))
+    group = dataclasses.make_dataclass(config.__name__, fields, frozen=True)
+    group.__doc__ = config.__doc__
+    return group, group(), config.__doc__ or ""
+
+
+def _parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> Any:
+    import tyro
+
+    fields = []
+    for name, (kind, default, help) in options.items():
+        if default is dataclasses.MISSING:
+            kind = tyro.conf.Positional[Annotated[kind, tyro.conf.arg(help=help)]]
+            fields.append((name, kind))
+        elif dataclasses.is_dataclass(kind):
+            fields.append((name, kind, dataclasses.field(default=default)))
+        else:
+            fields.append(
+                (
+                    name,
+                    Annotated[kind, tyro.conf.arg(help=help)],
+                    dataclasses.field(default=default),
+                )
+            )
+    fields.sort(key=lambda item: len(item) == 3)
+    arguments = dataclasses.make_dataclass("Arguments", fields, frozen=True)
+    arguments.__doc__ = COMMANDS[command.split()[0]]
+    return tyro.cli(arguments, args=argv, prog=f"python -m clustcore {command}")
+
+
+def _changed(config: Any) -> dict[str, Any]:
+    # the shape comes from the data unless a flag says otherwise
+    values = dataclasses.asdict(config)
+    default = type(config)()
+    if config.input_shape == default.input_shape:
+        values.pop("input_shape")
+    return values
+
+
+def _value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any:
+    if flag in argv:
+        at = argv.index(flag) + 1
+        if at < len(argv):
+            return argv[at]
+        raise ValueError(f"{flag}: expected a value, got nothing")
+    if default is dataclasses.MISSING:
+        raise ValueError(f"{flag}: expected, got nothing")
+    return default
+
+
+class _Bars:
+    """Progress in the terminal: one bar for the work, one line for each epoch."""
+
+    def __enter__(self) -> _Bars:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def step(self, done: int, total: int, sentence: str) -> None:
+        """A step of something long."""
+        self._progress.update(self._task, completed=done, total=total, description=sentence)
+
+    def batch(self, done: int, total: int) -> None:
+        """A batch of an epoch."""
+        self._progress.update(self._task, completed=done, total=total, description="epoch")
+
+    def epoch(self, epoch: Any) -> None:
+        """The line that stays of an epoch."""
+        parts = ", ".join(f"{name} {value:.4f}" for name, value in epoch.parts.items())
+        self.say(
+            f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "
+            f"loss {epoch.loss:.4f} ({parts}); "
+            f"clusters {' '.join(map(str, epoch.sizes))}; balance {epoch.entropy_mean:.3f}; "
+            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s"
+        )
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._progress.console.print(line, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""Attacks on a clustering: how little does it take to move a sample into another cluster?
+
+`ATTACKS` maps a name to where its class lives, so that listing the names imports nothing heavy;
+`clustcore.types.lookup` imports one.
+"""
+
+from __future__ import annotations
+
+ATTACKS = {
+    "noise": "clustcore.attacks.noise:Noise",
+    "fgsm": "clustcore.attacks.fgsm:FGSM",
+    "pgd": "clustcore.attacks.pgd:PGD",
+    "min_flip": "clustcore.attacks.min_flip:MinFlip",
+    "exact": "clustcore.attacks.exact:Exact",
+}

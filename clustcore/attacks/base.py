@@ -1,0 +1,278 @@
+"""The attack contract: the base class checks, clips, counts success and leaves the model as found; a subclass only searches.
+
+An attack knows a `Target`, a `Goal` and a `Budget` (`problem.py`), nothing of model classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
+from clustcore.types import AttackResult, Config
+
+__all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_gradients"]
+
+# (done, total, sentence); may raise to cancel.
+OnStep = Callable[[int, int, str], None]
+
+_ROUNDS = 10  # of bisection for `smallest`: 1/1024 of a step of the dial
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """One attack on n samples over S strengths. CPU tensors.
+
+    `smallest` is the strength at which a sample first moves on the line between its last unmoved and its first moved point, NaN
+    where it never does; "moved at s" means `smallest <= s`, and a sample that has moved stays so.
+    """
+
+    strengths: Float[Tensor, " S"]
+    x_adv: Float[Tensor, "S n c h w"] | None  # attacks in pixels
+    z: Float[Tensor, "S n d"]
+    s: Float[Tensor, "S n k"]
+    smallest: Float[Tensor, " n"]
+    l2: Float[Tensor, "S n"]  # realised L2 of the change (in units of R in the embedding)
+    linf: Float[Tensor, "S n"]  # realised L-inf of the change (likewise)
+    before: Int[Tensor, " n"]
+
+    @property
+    def labels(self) -> Int[Tensor, "S n"]:
+        """The cluster of each sample at each strength."""
+        return self.s.argmax(2)
+
+
+class Attack(ABC):
+    """A way to look for a small change that moves a sample into another cluster.
+
+    Calling it answers for one strength, `path` for all strengths of a dial. The order of the samples, the batches and the device
+    do not enter: random draws belong to (seed, id).
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config})"
+
+    @final
+    def __call__(
+        self,
+        target: Target,
+        x: Tensor,
+        goal: Goal,
+        budget: Budget,
+        ids: Sequence | np.ndarray | Tensor | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> AttackResult:
+        """Attack each sample at one strength.
+
+        Args:
+            target: the model.
+            x: float (n, c, h, w) images in [0, 1]; in the embedding also (n, d) embeddings.
+            goal: what counts as success.
+            budget: how far a sample may be moved.
+            ids: one number per sample that its random draws belong to; its row number by default.
+            seed: of the random draws.
+            on_step: told (done, total, sentence) now and then; may raise to cancel.
+
+        Raises:
+            ValueError: input that is not as above, each with what was expected and what came.
+        """
+        with target.settled():
+            problem = Problem(target, x, goal, budget, ids, seed, self._reporter(on_step, len(x)))
+            radii = problem.radii(budget.eps)
+            self._check(problem, radii)
+            points = problem.within(self._search(problem, radii), radii)
+            _, s = problem.answer(points)
+            l2, linf = problem.sizes(points)
+        points, pixels = points.cpu(), budget.space == "pixels"
+        return AttackResult(
+            x_adv=points if pixels else None,
+            z_adv=None if pixels else points,
+            moved=problem.moved(s).cpu(),
+            before=problem.before.cpu(),
+            after=s.argmax(1).cpu(),
+            eps=(radii / problem.unit).cpu(),
+            norm=budget.norm,
+            space=budget.space,
+            l2=l2.cpu(),
+            linf=linf.cpu(),
+            steps=problem.steps,
+        )
+
+    @final
+    def path(
+        self,
+        target: Target,
+        x: Tensor,
+        goal: Goal,
+        strengths: Sequence | np.ndarray | Tensor,
+        norm: str = "linf",
+        space: str = "pixels",
+        unit: float | int | np.number = 1.0,
+        ids: Sequence | np.ndarray | Tensor | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> PathResult:
+        """Attack each sample at every strength of a dial, each strength starting from what the one before found.
+
+        A sample that has moved stays moved, and a search that can goes on raising its margin.
+
+        Args:
+            target: the model.
+            x: float (n, c, h, w) images in [0, 1]; in the embedding also (n, d) embeddings.
+            goal: what counts as success.
+            strengths: from 0, ascending, in the unit of `Budget.eps`.
+            norm: see `Budget`.
+            space: see `Budget`.
+            unit: see `Budget`.
+            ids: one number per sample that its random draws belong to; its row number by default.
+            seed: of the random draws.
+            on_step: told (done, total, sentence) now and then; may raise to cancel.
+
+        Raises:
+            ValueError: input that is not as above, each with what was expected and what came.
+        """
+        strengths = check_strengths(strengths)
+        steps = len(strengths)
+        with target.settled():
+            problem = Problem(target, x, goal, Budget(strengths[-1], norm, space, unit), ids, seed)
+            self._check(problem, problem.radii(strengths[-1]))
+            here = _Stop(problem.points, problem.z, problem.s)
+            stops = [here]
+            for k in range(1, steps):
+                sentence = f"{self.name}, strength {strengths[k]:.3g} ({k + 1} of {steps})"
+                problem.report = self._reporter(on_step, len(x), sentence, (k, steps))
+                problem.report(k, steps, int(problem.moved(here.s).sum()))
+                here = self._stop(problem, problem.radii(strengths[k]), here)
+                stops.append(here)
+            smallest = _first_moved(problem, strengths, stops)
+            sizes = [problem.sizes(stop.points) for stop in stops]
+        return PathResult(
+            strengths=strengths,
+            x_adv=torch.stack([s.points.cpu() for s in stops]) if space == "pixels" else None,
+            z=torch.stack([s.z.cpu() for s in stops]),
+            s=torch.stack([s.s.cpu() for s in stops]),
+            smallest=smallest,
+            l2=torch.stack([l2.cpu() for l2, _ in sizes]),
+            linf=torch.stack([linf.cpu() for _, linf in sizes]),
+            before=problem.before.cpu(),
+        )
+
+    @abstractmethod
+    def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
+        """Points as far into another cluster as this search gets within the radii (absolute lengths)."""
+
+    def _follow(
+        self,
+        problem: Problem,
+        radii: Float[Tensor, " n"],
+        points: Float[Tensor, "n ..."],
+        s: Float[Tensor, "n k"],
+    ) -> Float[Tensor, "n ..."]:
+        """The same at the next strength of a path, given what the one before found and its scores; by default anew."""
+        return self._search(problem, radii)
+
+    def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
+        """Refuse what this search has no answer for; by default an unbounded embedding.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if not radii.isfinite().all():
+            raise ValueError(f"{self.name}: eps: expected a finite strength in the embedding, got inf")
+
+    @final
+    def _stop(self, problem: Problem, radii: Tensor, last: _Stop) -> _Stop:
+        """The next point of each path; a sample that would lose its flip stays where it was, which is inside the ball too."""
+        points = problem.within(self._follow(problem, radii, last.points, last.s), radii)
+        z, s = problem.answer(points)
+        lost = problem.moved(last.s) & ~problem.moved(s)
+        return _Stop(
+            torch.where(wide(lost, points), last.points, points),
+            torch.where(lost[:, None], last.z, z),
+            torch.where(lost[:, None], last.s, s),
+        )
+
+    def _reporter(
+        self, on_step: OnStep | None, n: int, sentence: str = "", at: tuple[int, int] | None = None
+    ) -> Report:
+        def report(done: int, total: int, moved: int) -> None:
+            if on_step is not None:
+                on_step(*(at or (done, total)), f"{sentence or self.name}: {moved:,} of {n:,} moved")
+
+        return report
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """Where all samples stand at one strength."""
+
+    points: Float[Tensor, "n ..."]
+    z: Float[Tensor, "n d"]
+    s: Float[Tensor, "n k"]
+
+
+def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, " S"]:
+    """At least two finite strengths, the first 0, ascending.
+
+    Raises:
+        ValueError: they are not.
+    """
+    values = torch.as_tensor(np.asarray(strengths), dtype=torch.float32)
+    good = values.ndim == 1 and len(values) > 1 and bool(values.isfinite().all())
+    if not (good and values[0] == 0 and bool((values.diff() > 0).all())):
+        raise ValueError(f"strengths: expected finite numbers ascending from 0, got {values.tolist()}")
+    return values
+
+
+def _first_moved(problem: Problem, strengths: Tensor, stops: list[_Stop]) -> Float[Tensor, " n"]:
+    """Bisect, on the line from the last unmoved to the first moved point of each sample, the strength of its flip.
+
+    A ball is convex, so that every point of the line is within its own strength.
+    """
+    moved = torch.stack([problem.moved(stop.s) for stop in stops])
+    smallest = torch.full((len(problem.points),), torch.nan)
+    rows = moved.any(0).nonzero()[:, 0]
+    if not len(rows):
+        return smallest
+    first = moved.int().argmax(0)[rows]
+    points = torch.stack([stop.points for stop in stops])
+    start, end = points[first - 1, rows], points[first, rows]
+    low = torch.zeros(len(rows), dtype=points.dtype, device=points.device)
+    high = torch.ones_like(low)
+    for _ in range(_ROUNDS):
+        half = (low + high) / 2
+        _, s = problem.answer(start + (end - start) * wide(half, start))
+        flips = problem.moved(s, rows)
+        low, high = torch.where(flips, low, half), torch.where(flips, half, high)
+    first, share = first.cpu(), high.cpu().float()
+    reached = torch.lerp(strengths[first - 1], strengths[first], share)
+    # Rounding must not put it on the wrong side of a step.
+    smallest[rows.cpu()] = torch.minimum(reached, strengths[first])
+    return smallest
+
+
+def dead_gradients(target: Target, x: Tensor, goal: Goal, space: str = "pixels") -> float:
+    """The share of samples whose gradient at the clean point is all zero, or not finite, in [0, 1].
+
+    Where it is not near 0, attacks that follow gradients say little (masking).
+    """
+    with target.settled():
+        problem = Problem(target, x, goal, Budget(0.0, "l2", space))
+        rows = torch.arange(len(x), device=problem.device)
+        gradient = problem.gradient(problem.points, rows, problem.aims()[0])[0].flatten(1)
+    dead = (gradient == 0).all(1) | ~gradient.isfinite().all(1)
+    return dead.float().mean().item()

@@ -1,0 +1,86 @@
+"""The smallest change in the embedding that flips a cluster, in closed form, for heads affine in z."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
+
+
+@final
+class Exact(Attack):
+    """Straight to the nearest wall of the own cell: r = min_j (s_c - s_j) / ||w_c - w_j||, in L2.
+
+    For scores W z + b up to a term that all clusters share: linear heads, and centroids, where s_j = -||z - mu_j||^2 is
+    2 mu_j z - ||mu_j||^2 and a shared -||z||^2. No search can do better, so that it tests them; and it is as fast as the head.
+    Untargeted only: into one chosen cluster the nearest point of its cell has no closed form.
+    """
+
+    name = "exact"
+
+    def smallest(
+        self, target: Target, x: Tensor, unit: float | int | np.number = 1.0
+    ) -> Float[Tensor, " n"]:
+        """rho of each sample's smallest flip (infinite where no other cluster differs), for images or embeddings.
+
+        Raises:
+            ValueError: the head is not affine, or input that `Attack` refuses.
+        """
+        with target.settled():
+            problem = Problem(target, x, Goal(), Budget(0.0, "l2", "embedding", unit))
+            self._check(problem, problem.radii(0.0))
+            return (_walls(problem)[0] / problem.unit).cpu()
+
+    def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
+        _, nearest = _walls(problem)
+        weight = _head(problem)[0]
+        normal = weight[nearest] - weight[problem.before]
+        size = normal.norm(dim=1, keepdim=True).clamp_min(torch.finfo(normal.dtype).tiny)
+        return problem.points + normal / size * radii[:, None]
+
+    def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
+        super()._check(problem, radii)
+        if problem.space != "embedding":
+            raise ValueError(f"exact: space: expected 'embedding', got {problem.space!r}")
+        if problem.goal.target is not None:
+            raise ValueError(
+                f"exact: goal: expected an untargeted goal, got target {problem.goal.target}; "
+                "into one cluster there is no closed form: use min_flip"
+            )
+        if problem.target.head is None:
+            raise ValueError(
+                "exact: head: expected scores affine in z up to a common term, got a model without head"
+            )
+        weight, bias = _head(problem)
+        k, d = problem.s.shape[1], problem.points.shape[1]
+        if weight.shape != (k, d) or bias.shape != (k,):
+            got = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+            raise ValueError(f"exact: head: expected shapes ({k}, {d}) and ({k},), got {got}")
+        rest = problem.s - (problem.points @ weight.T + bias)
+        off = (rest - rest.mean(1, keepdim=True)).abs().max().item()
+        scale = problem.s.std().item() + 1e-12
+        if off > 1e-3 * scale:
+            raise ValueError(
+                "exact: head: expected the scores up to a common term, "
+                f"got {off:.3g} off where scores spread by {scale:.3g}"
+            )
+
+
+def _head(problem: Problem) -> tuple[Tensor, Tensor]:
+    weight, bias = problem.target.head
+    return weight.detach().to(problem.points), bias.detach().to(problem.points)
+
+
+def _walls(problem: Problem) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """The distance to the nearest wall of each sample's cell, and the cluster behind it."""
+    weight, _ = _head(problem)
+    gap = problem.s.gather(1, problem.before[:, None]) - problem.s
+    normal = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = gap / normal[problem.before]  # 0 / 0 for the own cluster, x / 0 for its twins
+    distance = torch.where(normal[problem.before] > 0, distance, torch.inf)
+    return distance.min(1)

@@ -1,0 +1,39 @@
+"""FGSM: one step of the full length along the gradient (Goodfellow et al., arXiv 1412.6572, section 4)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clustcore.attacks import objectives
+from clustcore.attacks.base import Attack, Problem
+from clustcore.attacks.problem import wide
+
+
+@final
+class FGSM(Attack):
+    """One gradient step of length eps, in L-inf along the gradient's sign, in L2 along the gradient.
+
+    Departure: an objective that is flat at the clean sample is climbed from a random point half-way out.
+    """
+
+    name = "fgsm"
+
+    def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
+        rows = torch.arange(len(radii), device=problem.device)
+        best, most = problem.points, torch.full_like(radii, -torch.inf)
+        start = problem.points
+        if problem.goal.objective in objectives.FLAT_AT_CLEAN:
+            start = problem.random_points(radii / 2, rows, 0)
+        for aim in problem.aims():
+            gradient, _ = problem.gradient(start, rows, aim)
+            step = problem.ascent(gradient, start) * wide(radii, start)
+            points = problem.within(start + step, radii)
+            problem.steps += 1
+            margin = problem.margin(problem.answer(points)[1])
+            better = margin > most
+            best, most = torch.where(wide(better, best), points, best), most.maximum(margin)
+        return best

@@ -1,0 +1,422 @@
+"""The question put to an attack (target, goal, budget), checked once, and what a search may ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clustcore.attacks import objectives
+from clustcore.attacks.seeds import draw
+from clustcore.types import NORMS, SPACES
+
+# Samples per pass. On a CPU the activations of more no longer fit the cache; a GPU needs more to be busy.
+_BATCH = {"cpu": 128, "other": 1024}
+# Passes are filled up to a multiple of this: matrix products round differently for ragged sizes, and
+# a sign gradient turns a last bit into another path.
+_MULTIPLE = 8
+
+# (done, total, samples moved so far)
+Report = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an attack may know of a model: images to embedding, embedding to scores, and what else there is.
+
+    `head` is (W, b) where the scores are W z + b up to a term that all clusters share.
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    scores: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor] | None = None
+    soft: Callable[[Tensor], Tensor] | None = None
+    head: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(cls, model: Any) -> Target:
+        """The target that a model is: anything with `embed` and `scores`."""
+        head = model.head() if hasattr(model, "head") else None
+        decode = getattr(model, "decode", None) if getattr(model, "has_decoder", True) else None
+        return cls(model.embed, model.scores, decode, getattr(model, "soft", None), head)
+
+    def modules(self) -> list[nn.Module]:
+        """The torch modules behind `embed` and `scores`, as far as they can be seen."""
+        found: dict[int, nn.Module] = {}
+        for function in (self.embed, self.scores):
+            owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", 0)
+            if isinstance(owner, nn.Module):
+                found[id(owner)] = owner
+        return list(found.values())
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Evaluation mode for the length of the block; each sub-module's own mode comes back after it."""
+        training = [m for root in self.modules() for m in root.modules() if m.training]
+        for module in training:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What counts as success, and what is climbed on the way there.
+
+    `target` is the cluster that a sample shall enter, None any but its own.
+
+    Raises:
+        ValueError: unknown objective, or a negative target.
+    """
+
+    target: int | None = None
+    objective: str = "margin"
+
+    def __post_init__(self) -> None:
+        if self.objective not in objectives.OBJECTIVES:
+            known = ", ".join(objectives.OBJECTIVES)
+            raise ValueError(f"unknown objective {self.objective!r}; known: {known}")
+        if self.target is not None and self.target < 0:
+            raise ValueError(f"goal: target: expected a cluster from 0, got {self.target}")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a sample may be moved: at most `eps` in `norm`, in `space`.
+
+    Args:
+        eps: in pixel units of [0, 1]; in the embedding rho, in units of `unit`. One for all, or one per sample. Infinity
+            means the whole of [0, 1] in pixels; in the embedding `min_flip` alone takes it.
+        norm: always "l2" in the embedding.
+        space: "pixels" or "embedding".
+        unit: R of the card, the L2 distance that rho = 1 stands for; not used in pixels.
+
+    Raises:
+        ValueError: a negative or NaN strength, an unknown norm or space, "linf" in the embedding, a unit that is not above 0.
+    """
+
+    eps: float | int | np.number | Tensor
+    norm: str = "linf"
+    space: str = "pixels"
+    unit: float | int | np.number = 1.0
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise ValueError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm!r}; known: {', '.join(NORMS)}")
+        if self.space == "embedding" and self.norm != "l2":
+            raise ValueError(f"norm: expected 'l2' in the embedding, got {self.norm!r}")
+        lowest = torch.as_tensor(self.eps, dtype=torch.float64).min().item()
+        if not lowest >= 0:  # also where it is NaN
+            raise ValueError(f"eps: expected a strength of at least 0, got {lowest}")
+        if not (math.isfinite(self.unit) and self.unit > 0):
+            raise ValueError(f"unit: expected a length above 0, got {self.unit}")
+
+
+class Problem:
+    """The clean samples on the model's device, and what a search may ask: scores, gradients, projection, draws.
+
+    A point is an image in pixels and an embedding in the embedding. Lengths inside are absolute: `radii` has the unit in it.
+
+    Attributes:
+        points: (n, ...) the clean points.
+        before: (n,) their clusters.
+        steps: gradient steps that a sample got at most so far.
+        report: to be called with (done, total, moved) now and then; may raise to cancel.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        x: Tensor,
+        goal: Goal,
+        budget: Budget,
+        ids: Sequence | np.ndarray | Tensor | None = None,
+        seed: int = 0,
+        report: Report | None = None,
+    ) -> None:
+        check_samples(x, budget.space)
+        self.target, self.goal, self.seed = target, goal, seed
+        self.norm, self.space = budget.norm, budget.space
+        self.unit = float(budget.unit) if budget.space == "embedding" else 1.0
+        self.ids = check_ids(ids, len(x))
+        self.steps = 0
+        self.report = report or (lambda done, total, moved: None)
+        weights = [p for m in target.modules() for p in m.parameters()]
+        self.device = weights[0].device if weights else x.device
+        self._batch = _BATCH.get(self.device.type, _BATCH["other"])
+        x = x.detach().to(self.device, torch.promote_types(x.dtype, torch.float32))
+        embeds = self.space == "embedding" and x.ndim == 4
+        self.points = self._in_batches(lambda part: (target.embed(part),), x)[0] if embeds else x
+        self.z, self.s = self.answer(self.points)
+        self._check_answer()
+        self.before = self.s.argmax(1)
+        soft = self.s.softmax(1)
+        if target.soft is not None:
+            soft = self._in_batches(lambda part: (target.soft(part),), self.z)[0]
+        self._reference = objectives.Reference(self.before, self.z, soft, None, target.soft)
+
+    def _check_answer(self) -> None:
+        n = len(self.points)
+        if self.s.ndim != 2 or len(self.s) != n:
+            got = tuple(self.s.shape)
+            raise ValueError(f"scores: expected shape ({n}, clusters), got {got}")
+        bad = int((~self.s.isfinite()).any(1).sum())
+        if bad:
+            raise ValueError(
+                f"scores: expected finite numbers, got NaN or infinity for {bad} of {n} clean samples: "
+                "the model has diverged"
+            )
+        k, wanted = self.s.shape[1], self.goal.target
+        if k < 2:
+            raise ValueError(f"scores: expected at least 2 clusters, got {k}")
+        if wanted is not None and wanted >= k:
+            raise ValueError(f"goal: target: expected a cluster 0 to {k - 1}, got {wanted}")
+
+    def radii(self, eps: float | int | np.number | Tensor) -> Float[Tensor, " n"]:
+        """Strengths as absolute lengths, one per sample, no longer than the domain.
+
+        Raises:
+            ValueError: as many strengths as there are samples were expected.
+        """
+        n = len(self.points)
+        eps = torch.as_tensor(eps, dtype=self.points.dtype, device=self.device)
+        if eps.ndim and eps.shape != (n,):
+            got = tuple(eps.shape)
+            raise ValueError(f"eps: expected one strength or one per sample ({n}), got shape {got}")
+        return (eps * self.unit).clamp(max=self.end).expand(n).contiguous()
+
+    @property
+    def end(self) -> float:
+        """The radius that holds the whole domain: infinite in the embedding."""
+        if self.space == "embedding":
+            return math.inf
+        return 1.0 if self.norm == "linf" else math.sqrt(self.points[0].numel())
+
+    def answer(self, points: Float[Tensor, "m ..."]) -> tuple[Tensor, Tensor]:
+        """(m, d) embeddings and (m, k) scores of points."""
+        return self._in_batches(self._forward, points)
+
+    def gradient(
+        self,
+        points: Float[Tensor, "m ..."],
+        rows: Int[Tensor, " m"],
+        aim: Int[Tensor, " n"] | None = None,
+        soften: float = 0.0,
+    ) -> tuple[Float[Tensor, "m ..."], Float[Tensor, "m k"]]:
+        """The gradient of the objective at points that belong to these rows, and the scores there.
+
+        NaN is kept, so that it can be counted; `ascent` reads it as 0.
+
+        Raises:
+            ValueError: the target's scores carry no gradient.
+        """
+
+        def ask(part: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+            part = part.clone().requires_grad_(True)
+            with torch.enable_grad():
+                z, s = self._forward(part)
+                if not s.requires_grad:
+                    raise ValueError(
+                        "target: expected scores with a gradient, got none: "
+                        "embed or scores detaches or runs under no_grad"
+                    )
+                total = self._value(z, s, row, aim, soften).sum()
+            return torch.autograd.grad(total, part)[0], s.detach()
+
+        return self._in_batches(ask, points, rows)
+
+    def aims(self) -> list[Int[Tensor, " n"] | None]:
+        """The clusters to aim at in turn: one entry, but for `multi_targeted` every other cluster, the nearest first."""
+        if self.goal.target is not None:
+            return [torch.full_like(self.before, self.goal.target)]
+        if self.goal.objective != "multi_targeted":
+            return [None]
+        others = self.s.scatter(1, self.before[:, None], -torch.inf)
+        order = others.argsort(dim=1, descending=True, stable=True)
+        return list(order[:, :-1].T)
+
+    def margin(
+        self, s: Float[Tensor, "m k"], rows: Int[Tensor, " m"] | slice = slice(None)
+    ) -> Float[Tensor, " m"]:
+        """How far these rows have come, whatever is climbed: above 0 they have moved. NaN scores count as not at all."""
+        aim = None if self.goal.target is None else torch.full_like(self.before, self.goal.target)
+        lead = objectives.margin(s, self.before[rows], None if aim is None else aim[rows])
+        return lead.nan_to_num(nan=-torch.inf)
+
+    def moved(
+        self, s: Float[Tensor, "m k"], rows: Int[Tensor, " m"] | slice = slice(None)
+    ) -> Bool[Tensor, " m"]:
+        """Whether the cluster changed or, with a target, became it; a sample that starts in the target cannot."""
+        before, after = self.before[rows], s.argmax(1)
+        changed = (after != before) & s.isfinite().all(1)
+        return changed if self.goal.target is None else changed & (after == self.goal.target)
+
+    def within(
+        self,
+        points: Float[Tensor, "m ..."],
+        radii: Float[Tensor, " m"],
+        rows: Int[Tensor, " m"] | slice = slice(None),
+    ) -> Float[Tensor, "m ..."]:
+        """The points, brought back into the ball around their clean ones and, in pixels, into [0, 1]."""
+        clean = self.points[rows]
+        delta = points - clean
+        if self.norm == "linf":
+            limit = wide(radii, delta)
+            delta = delta.clamp(-limit, limit)
+        else:
+            delta = delta * wide((radii / length(delta).clamp_min(1e-30)).clamp(max=1), delta)
+        # In pixels the clean point lies in [0, 1], so clipping only ever shortens the change.
+        return clean + delta if self.space == "embedding" else (clean + delta).clamp(0, 1)
+
+    def ascent(
+        self, gradient: Float[Tensor, "m ..."], points: Float[Tensor, "m ..."]
+    ) -> Float[Tensor, "m ..."]:
+        """The steepest direction of length 1 in the norm; 0 where the gradient is 0 or NaN."""
+        gradient = gradient.nan_to_num(0, 0, 0)
+        if self.norm == "linf":
+            return gradient.sign()
+        if self.space == "pixels":  # what [0, 1] would cut off is not worth length
+            blocked = ((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0))
+            gradient = gradient.masked_fill(blocked, 0)
+        # Scaled first: the squares of tiny gradients would underflow.
+        scale = gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        gradient = gradient / wide(scale, gradient)
+        return gradient / wide(length(gradient).clamp_min(1e-30), gradient)
+
+    def random_points(
+        self, radii: Float[Tensor, " m"], rows: Int[Tensor, " m"], stream: int
+    ) -> Float[Tensor, "m ..."]:
+        """A uniform draw from the ball (and [0, 1]) for each of these rows; the same for the same sample and stream."""
+        clean = self.points[rows]
+        noise = self.draw(rows, stream, normal=self.norm == "l2")
+        if self.norm == "l2":
+            share = self.draw(rows, stream + 1, shape=(1,))[:, 0].abs()
+            size = share ** (1 / clean[0].numel()) / length(noise)
+            noise = noise * wide(size, noise)
+        return self.within(clean + noise * wide(radii, noise), radii, rows)
+
+    def draw(
+        self,
+        rows: Int[Tensor, " m"],
+        stream: int,
+        *,
+        normal: bool = False,
+        shape: tuple[int, ...] | None = None,
+    ) -> Float[Tensor, "m ..."]:
+        """Random numbers of these samples, by default one per coordinate of a point: see `seeds.draw`."""
+        shape = tuple(self.points.shape[1:]) if shape is None else shape
+        noise = draw(self.ids[rows.cpu()], shape, self.seed, stream, normal=normal)
+        return noise.to(self.device, self.points.dtype)
+
+    def sizes(self, points: Float[Tensor, "n ..."]) -> tuple[Tensor, Tensor]:
+        """(n,) realised L2 and (n,) realised L-inf of the change, in pixel units or units of R."""
+        delta = points - self.points
+        return length(delta) / self.unit, delta.flatten(1).abs().amax(1) / self.unit
+
+    def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        z = points if self.space == "embedding" else self.target.embed(points)
+        return z, self.target.scores(z)
+
+    def _value(self, z: Tensor, s: Tensor, rows: Tensor, aim: Tensor | None, soften: float) -> Tensor:
+        whole = self._reference
+        reference = objectives.Reference(
+            whole.labels[rows],
+            whole.z[rows],
+            whole.p[rows],
+            None if aim is None else aim[rows],
+            whole.soft,
+            soften,
+        )
+        return objectives.value(self.goal.objective, z, s, reference)
+
+    def _in_batches(
+        self, ask: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Ask in passes of one batch; a batch too large for the device's memory is halved, and that is said."""
+        parts, start, n = [], 0, len(inputs[0])
+        while start < n:
+            size = min(self._batch, n - start)
+            filled = [_fill(i[start : start + size]) for i in inputs]
+            try:
+                with torch.no_grad():
+                    answer = ask(*filled)
+            except torch.OutOfMemoryError:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
+                warnings.warn(
+                    f"out of memory on {self.device}: going on with batches of {self._batch}",
+                    stacklevel=2,
+                )
+                continue
+            parts.append([a[:size] for a in answer])
+            start += size
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _fill(part: Tensor) -> Tensor:
+    """The rows, with the last one repeated up to a multiple of `_MULTIPLE`."""
+    missing = -len(part) % _MULTIPLE
+    return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+
+
+def wide(values: Float[Tensor, " m"], like: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
+    """One value per row, shaped to spread over the other axes of `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def length(delta: Float[Tensor, "m ..."]) -> Float[Tensor, " m"]:
+    """The L2 norm of each row."""
+    return delta.flatten(1).norm(dim=1)
+
+
+def check_samples(x: Tensor, space: str) -> None:
+    """Images (n, c, h, w) in [0, 1], or in the embedding also points (n, d); finite floats.
+
+    Raises:
+        ValueError: they are not.
+    """
+    wanted = "(n, c, h, w)" if space == "pixels" else "(n, c, h, w) or (n, d)"
+    shape = tuple(x.shape)
+    if not x.is_floating_point():
+        raise ValueError(f"x: expected a float tensor {wanted}, got {x.dtype} of shape {shape}")
+    if x.ndim not in ((4,) if space == "pixels" else (2, 4)) or x.numel() == 0:
+        raise ValueError(f"x: expected at least one sample, {wanted}, got shape {shape}")
+    bad = int((~x.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise ValueError(
+            f"x: expected finite numbers, got NaN or infinity in {bad} of {len(x)} samples"
+        )
+    low, high = x.min().item(), x.max().item()
+    if x.ndim == 4 and not 0 <= low <= high <= 1:
+        raise ValueError(f"x: expected pixels in [0, 1], got {low:.4g} to {high:.4g}")
+
+
+def check_ids(ids: Sequence | np.ndarray | Tensor | None, n: int) -> Int[Tensor, " n"]:
+    """One whole number per sample, by default its row.
+
+    Raises:
+        ValueError: another count, or not whole numbers.
+    """
+    if ids is None:
+        return torch.arange(n)
+    numbers = torch.as_tensor(np.asarray(ids))
+    if numbers.is_floating_point() or numbers.shape != (n,):
+        raise ValueError(
+            f"ids: expected {n} whole numbers, one per sample, "
+            f"got {numbers.dtype} of shape {tuple(numbers.shape)}"
+        )
+    return numbers.long()

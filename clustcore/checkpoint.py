@@ -1,0 +1,198 @@
+"""Weights and resume state of a run: safetensors and JSON, written whole or not at all, and no
+pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clustcore.models import MODELS
+from clustcore.models.base import Model, Stage
+from clustcore.runs import atomic, read_card
+from clustcore.types import lookup
+
+if TYPE_CHECKING:
+    from clustcore.train import Progress
+
+WEIGHTS = "weights.safetensors"
+RESUME = "resume.safetensors"
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
+    """Write `weights.safetensors` and return its sha256, which belongs in the card.
+
+    Args:
+        half: store floating point tensors in half precision; `load_model` gives float32 back.
+    """
+    tensors = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.half() if half and value.is_floating_point() else value
+    with atomic(folder / WEIGHTS) as part:
+        save_file(tensors, part)
+    return sha256(folder / WEIGHTS)
+
+
+def build(card: dict[str, Any], where: str = "card") -> Model:
+    """A fresh model as the card describes it.
+
+    Raises:
+        ValueError: unknown model, or a config it does not take.
+    """
+    try:
+        cls = lookup(MODELS, card["model"], "model")
+    except ValueError as error:
+        raise ValueError(f"{where}: field 'model': {error}") from None
+    config = cls.Config.from_dict(card["config"], f"{where}: field 'config'")
+    return cls(config)
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a run, on the CPU, in eval mode, its parameters frozen.
+
+    Raises:
+        ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
+            together.
+    """
+    card = read_card(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{path}: expected weights, got no such file")
+    found = sha256(path)
+    if found != card["weights_sha256"]:
+        raise ValueError(
+            f"{path}: sha256: expected {card['weights_sha256'][:12]}... (card.json), "
+            f"got {found[:12]}...; the file was changed or cut short"
+        )
+    model = build(card, str(folder / "card.json"))
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected safetensors, got {error}") from None
+    _fill(model, tensors, str(path))
+    model.eval()
+    return model.requires_grad_(False)
+
+
+def _fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    own = model.state_dict()
+    if missing := sorted(set(own) - set(tensors)):
+        raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")
+    if extra := sorted(set(tensors) - set(own)):
+        raise ValueError(f"{where}: expected no tensor {extra[0]!r}, got one")
+    for name, value in tensors.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{where}: tensor {name!r}: expected shape {tuple(own[name].shape)}, "
+                f"got {tuple(value.shape)}"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(
+                f"{where}: tensor {name!r}: expected finite numbers, got NaN or infinity"
+            )
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write `history.csv`, one line an epoch."""
+    names: list[str] = []
+    for row in history:
+        names += [name for name in row if name not in names]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    with atomic(folder / "history.csv") as part:
+        part.write_text(text.getvalue(), encoding="utf-8")
+
+
+def save_resume(
+    folder: Path,
+    model: Model,
+    stages: list[Stage],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write `resume.safetensors`: weights, optimiser, stage state and where training stands.
+
+    Order and views are hashes of seed and epoch, so there is no random state to keep.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    state = optimiser.state_dict()
+    for index, entry in state["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
+    for stage in stages:
+        tensors |= {f"stage.{stage.name}.{name}": value for name, value in stage.state.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    note = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
+    note |= {"shape": _shape(model), "groups": state["param_groups"]}
+    with atomic(folder / RESUME) as part:
+        save_file(tensors, part, {"progress": json.dumps(note)})
+
+
+def load_resume(
+    folder: Path, model: Model, stages: list[Stage]
+) -> tuple[Progress, dict[str, Any] | None] | None:
+    """Fill the model and the stages from `resume.safetensors`; None where there is none.
+
+    Raises:
+        ValueError: the file is damaged, or belongs to another model or config.
+    """
+    from clustcore.train import Progress
+
+    path = folder / RESUME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            note = json.loads(file.metadata()["progress"])
+        tensors = load_file(path)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: expected resume state, got {error}") from None
+    if note["shape"] != _shape(model):
+        raise ValueError(
+            f"{path}: expected the state of {_shape(model)}, got {note['shape']}; "
+            "choose another run name, or remove the folder"
+        )
+    _fill(model, _part(tensors, "model."), str(path))
+    for stage in stages:
+        stage.state = _part(tensors, f"stage.{stage.name}.")
+        device = next(model.parameters()).device
+        stage.state = {name: value.to(device) for name, value in stage.state.items()}
+    optimiser: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimiser.").items():
+        index, _, key = name.partition(".")
+        optimiser.setdefault(int(index), {})[key] = value
+    progress = Progress(note["stage"], note["epoch"], note["history"])
+    # a stage that has not begun starts with a fresh optimiser
+    kept = {"state": optimiser, "param_groups": note["groups"]} if progress.epoch else None
+    return progress, kept
+
+
+def drop_resume(folder: Path) -> None:
+    """Remove the resume state of a finished run."""
+    (folder / RESUME).unlink(missing_ok=True)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+
+def _shape(model: Model) -> str:
+    return f"{type(model).__name__} {json.dumps(model.config.to_dict(), sort_keys=True)}"

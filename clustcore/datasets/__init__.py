@@ -1,0 +1,72 @@
+"""Data sets by name: `DATASETS` lists them, `load_samples` loads one.
+
+Listing imports nothing; loading imports torch only to download or to read CIFAR-10's archive.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from clustcore.types import Samples, lookup
+
+DATASETS = {
+    "digits": "clustcore.datasets.digits:load",
+    "mnist": "clustcore.datasets.mnist:load",
+    "fashion-mnist": "clustcore.datasets.mnist:load",
+    "cifar10": "clustcore.datasets.cifar:load",
+    "cifar10-jpeg": "clustcore.datasets.cifar:load",
+    "folder": "clustcore.datasets.folder:load",
+}
+_SPLITS = ("train", "test")
+
+
+def load_samples(
+    name: str,
+    split: str = "test",
+    root: str | Path | None = None,
+    download: bool = False,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    base: str | Path | None = None,
+    limit: int | None = None,
+) -> Samples:
+    """Load one split of a data set.
+
+    The test splits of `mnist` and `fashion-mnist` and all of `digits` are always there. The rest is
+    read from `root`, by default from `data_folder()`, and is downloaded by torchvision only where
+    `download` asks for it. The last four arguments are for `folder` alone.
+
+    Args:
+        name: An entry of `DATASETS`.
+        split: "train" or "test"; also "all" for a `folder` without these two sub-folders.
+        root: The folder that holds the data, laid out as the loader's own module says. `digits`
+            needs none.
+        download: Allow a download into `root`. Without it nothing is ever fetched.
+        size: Side length in pixels to which images of a `folder` are brought.
+        channels: 1 for grey, 3 for colour.
+        base: Refuse a `root` that lies, or whose images lie, outside this folder once symbolic
+            links are followed.
+        limit: The largest number of images a `folder` may hold.
+
+    Raises:
+        ValueError: unknown name or split, wrong or damaged data, an option that this data set does
+            not take; the message names the file.
+        OSError: a download failed.
+    """
+    loader = lookup(DATASETS, name, "data set")
+    given = {"size": size, "channels": channels, "base": base, "limit": limit}
+    options = {key: value for key, value in given.items() if value is not None}
+    if options and name != "folder":
+        raise ValueError(f"data set {name!r} takes no {', '.join(options)}: its images are fixed")
+    if split not in (known := (*_SPLITS, "all") if name == "folder" else _SPLITS):
+        raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
+    if root is not None and not Path(root).is_dir():
+        raise ValueError(f"{root}: expected a folder with {name}, got no such folder")
+    return loader(name, split, None if root is None else Path(root), download, **options)
+
+
+def data_folder() -> Path:
+    """Where data are read and downloaded without a root: `data/`, or what DRIFTMAP_DATA names."""
+    return Path(os.environ.get("DRIFTMAP_DATA", Path(__file__).resolve().parents[2] / "data"))

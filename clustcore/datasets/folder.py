@@ -1,0 +1,190 @@
+"""Any folder of images: `root/*.png`, or one sub-folder per class, `root/<class>/*.png`.
+
+Either may lie below `root/train` and `root/test`. Files from strangers are expected here: only a
+few raster formats are opened, size is checked before anything is decoded, and a file that cannot be
+read is named and skipped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from clustcore.datasets.arrays import samples
+from clustcore.types import Samples
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+MAX_FILE_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+MAX_SIZE = 256
+MAX_VALUES = 2**28  # of all images together, after resizing: 1 GiB as float32
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+
+
+def load(
+    name: str,
+    split: str,
+    root: Path | None = None,
+    download: bool = False,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    base: str | Path | None = None,
+    limit: int = 100_000,
+) -> Samples:
+    """The images of a folder, each its central square, resized; sub-folders give the labels.
+
+    Without sub-folders `train` and `test` there is one split, "all", and both names answer with it.
+    The default is colour where any image has colour, and 28 pixels for grey or 32 for colour.
+
+    Raises:
+        ValueError: no such folder, a root outside `base`, a size or channels out of range, more
+            than `limit` images or `MAX_VALUES` values, fewer than two that can be read, or a single
+            class (then its own folder is what to name).
+    """
+    if root is None:
+        raise ValueError("data set 'folder': expected root=<folder of images>, got none")
+    if size is not None and not 8 <= size <= MAX_SIZE:
+        raise ValueError(f"data set 'folder': size: expected 8 to {MAX_SIZE}, got {size}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"data set 'folder': channels: expected 1 or 3, got {channels}")
+    allowed = None if base is None else Path(base).resolve()
+    if allowed and not root.resolve().is_relative_to(allowed):
+        raise ValueError(f"{root}: expected a folder inside {allowed}, got {root.resolve()}")
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        if split == "all":
+            raise ValueError(f"{root}: expected split train or test, which it has, got 'all'")
+        root = root / split
+    else:
+        split = "all"
+    files, labels, classes = find(root, limit)
+
+    kept, skipped, colour = [], [], False
+    for i, file in enumerate(files):
+        try:
+            if allowed and not file.resolve().is_relative_to(allowed):
+                raise ValueError(f"a link out of {allowed}")
+            colour |= _is_colour(file)
+            kept.append(i)
+        except ValueError as error:
+            skipped.append(f"{file.relative_to(root)}: {error}")
+    channels = channels or (3 if colour else 1)
+    size = size or (32 if channels == 3 else 28)
+
+    shape = (len(kept), channels, size, size)
+    if math.prod(shape) > MAX_VALUES:
+        raise ValueError(f"{root}: expected at most {MAX_VALUES} values, got images of {shape}")
+    x = np.empty(shape, np.uint8)
+    good = []
+    for i in kept:
+        try:
+            x[len(good)] = read_image(files[i], size, channels)
+            good.append(i)
+        except ValueError as error:
+            skipped.append(f"{files[i].relative_to(root)}: {error}")
+    if len(good) < 2:
+        why = f"; not read: {'; '.join(skipped[:3])}" if skipped else ""
+        raise ValueError(f"{root}: expected at least 2 images to cluster, got {len(good)}{why}")
+    y = None if labels is None else labels[good]
+    return samples(
+        x[: len(good)], y, name=name, split=split, class_names=classes, skipped=tuple(skipped)
+    )
+
+
+def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
+    """Image files of `root` and its direct sub-folders, sorted; labels where all lie in
+    sub-folders.
+
+    Raises:
+        ValueError: none at all, more than `limit`, or all in one sub-folder.
+    """
+    files = _listing(root)
+    groups = [
+        (folder.name, found)
+        for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+        if (found := _listing(folder))
+    ]
+    total = len(files) + sum(len(found) for _, found in groups)
+    if total == 0:
+        kinds = ", ".join(SUFFIXES)
+        raise ValueError(f"{root}: expected images ({kinds}) in it or in its sub-folders, got none")
+    if total > limit:
+        raise ValueError(f"{root}: expected at most {limit} images, got {total}")
+    if not files and len(groups) == 1:
+        raise ValueError(
+            f"{root}: expected images, or at least 2 classes as sub-folders, "
+            f"got one, {groups[0][0]!r}; name {root / groups[0][0]} itself "
+            "to cluster its images without labels"
+        )
+    labelled = bool(groups) and not files
+    labels = np.repeat(np.arange(len(groups)), [len(found) for _, found in groups])
+    files = files + [file for _, found in groups for file in found]
+    classes = tuple(name for name, _ in groups) if labelled else ()
+    return files, labels if labelled else None, classes
+
+
+def read_image(file: Path, size: int, channels: int) -> UInt8[np.ndarray, "c h w"]:
+    """One image: turned upright, laid on white where transparent, its central square resized.
+
+    Raises:
+        ValueError: too large, or no readable image; the message names no file.
+    """
+    with _open(file) as image:
+        try:
+            if image.mode.startswith("I;16"):  # Pillow's own conversion would clip, not scale
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
+            if image.size != (size, size):
+                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for damaged files
+            raise ValueError(f"damaged ({error})") from None
+        pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _is_colour(file: Path) -> bool:
+    """From the header alone; a palette may hold colour."""
+    with _open(file) as image:
+        return image.mode not in ("1", "L", "LA") and not image.mode.startswith("I;16")
+
+
+def _open(file: Path) -> Image.Image:
+    """Open without decoding.
+
+    Raises:
+        ValueError: too many bytes or pixels, or not an image of a known format.
+    """
+    try:
+        count = file.stat().st_size
+        if count > MAX_FILE_BYTES:
+            raise ValueError(f"{count} bytes, at most {MAX_FILE_BYTES} are read")
+        image = Image.open(file, formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"too many pixels ({error})") from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"not a readable image ({type(error).__name__})") from None
+    if image.width * image.height > MAX_PIXELS:
+        with image:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
+            )
+    return image
+
+
+def _listing(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        found: Sequence[str] = [
+            entry.path
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
+        ]
+    return [Path(path) for path in sorted(found)]

@@ -1,0 +1,199 @@
+"""The shipped test images, as lossless sheets that are the data and the map's sprites at once.
+
+`assets/data/<name>/tile-0.png ... tile-9.png` hold 1,000 images each, 40 columns x 25 rows, row by
+row: image i is in sheet i // 1000. Beside them `labels.npy` and `source.json` (source, licence,
+classes, geometry, sha256 of each file). Needs numpy and Pillow only. `python -m
+clustcore.datasets.shipped --root DIR` makes the folders from the IDX files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "data"
+COLUMNS, ROWS = 40, 25
+PER_SHEET = COLUMNS * ROWS
+SOURCES = {
+    "mnist": {
+        "title": "MNIST, test split",
+        "source": "Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits",
+        "url": "http://yann.lecun.com/exdb/mnist/",
+        "licence": "CC BY-SA 3.0, https://creativecommons.org/licenses/by-sa/3.0/",
+        "classes": list("0123456789"),
+    },
+    "fashion-mnist": {
+        "title": "Fashion-MNIST, test split",
+        "source": "H. Xiao, K. Rasul, R. Vollgraf (Zalando): Fashion-MNIST, arXiv 1708.07747",
+        "url": "https://github.com/zalandoresearch/fashion-mnist",
+        "licence": "MIT, Copyright (c) 2017 Zalando SE, see LICENSE",
+        "classes": [
+            "T-shirt",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ],
+    },
+}
+
+
+def source(name: str) -> dict[str, Any]:
+    """What `source.json` says.
+
+    title, source, url, licence, classes, n, width, height, columns, rows, sheets, sha256 per file.
+
+    Raises:
+        ValueError: no such data set ships, or the file is missing or damaged.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"unknown shipped data set {name!r}; known: {', '.join(SOURCES)}")
+    path = ASSETS / name / "source.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected the shipped source.json, got {error}") from None
+
+
+def sheet(name: str, index: int) -> bytes:
+    """One sheet as it ships: the PNG of images `1000 * index` to `1000 * index + 999`.
+
+    Raises:
+        ValueError: no such data set, sheet or file.
+    """
+    count = source(name)["sheets"]
+    if not 0 <= index < count:
+        raise ValueError(f"{name}: sheet: expected 0 to {count - 1}, got {index}")
+    return _bytes(name, f"tile-{index}.png")
+
+
+@functools.cache
+def images(name: str) -> UInt8[np.ndarray, "n h w"]:
+    """All test images, read-only.
+
+    Raises:
+        ValueError: no such data set, or a sheet is missing, damaged or of another size.
+    """
+    info = source(name)
+    w, h = info["width"], info["height"]
+    sheets = []
+    for index in range(info["sheets"]):
+        path, data = ASSETS / name / f"tile-{index}.png", sheet(name, index)
+        expected = (info["columns"] * w, info["rows"] * h)
+        try:
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as png:
+                if png.size != expected or png.mode != "L":
+                    raise ValueError(f"a {png.mode} image of {png.width} x {png.height} pixels")
+                pixels = np.asarray(png)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected a grey PNG of {expected[0]} x {expected[1]} pixels, got {error}"
+            ) from None
+        grid = pixels.reshape(info["rows"], h, info["columns"], w)
+        sheets.append(grid.transpose(0, 2, 1, 3).reshape(-1, h, w))
+    x = np.concatenate(sheets)[: info["n"]]
+    x.flags.writeable = False
+    return x
+
+
+def labels(name: str) -> UInt8[np.ndarray, " n"]:
+    """The true classes of the test images.
+
+    Raises:
+        ValueError: no such data set, or the file is missing, damaged or of another length.
+    """
+    n, path = source(name)["n"], ASSETS / name / "labels.npy"
+    try:
+        y = np.load(io.BytesIO(_bytes(name, "labels.npy")), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected {n} labels as uint8, got {error}") from None
+    if y.shape != (n,) or y.dtype != np.uint8:
+        raise ValueError(f"{path}: expected {n} labels as uint8, got {y.dtype} of shape {y.shape}")
+    return y
+
+
+def verify(name: str) -> None:
+    """Compare every shipped file with its sha256 in `source.json`.
+
+    Raises:
+        ValueError: a file is missing or differs.
+    """
+    for file, expected in source(name)["sha256"].items():
+        got = hashlib.sha256(_bytes(name, file)).hexdigest()
+        if got != expected:
+            raise ValueError(f"{ASSETS / name / file}: expected sha256 {expected}, got {got}")
+
+
+def encode_sheet(
+    x: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"],
+    columns: int = COLUMNS,
+    rows: int | None = None,
+) -> bytes:
+    """Images row by row on one lossless PNG, the rest black; also for data that do not ship."""
+    n, h, w = x.shape[:3]
+    rows = -(-n // columns) if rows is None else rows
+    grid = np.zeros((rows * columns, *x.shape[1:]), np.uint8)
+    grid[:n] = x
+    grid = grid.reshape(rows, columns, *x.shape[1:]).swapaxes(1, 2)
+    out = io.BytesIO()
+    Image.fromarray(grid.reshape(rows * h, columns * w, *x.shape[3:])).save(
+        out, "PNG", optimize=True
+    )
+    return out.getvalue()
+
+
+def make(root: Path, out: Path = ASSETS) -> None:
+    """Write the shipped folders anew from the IDX files below `root` (torchvision's layout).
+
+    Raises:
+        ValueError: the files are missing or damaged.
+    """
+    from clustcore.datasets import mnist
+
+    for name, about in SOURCES.items():
+        x, y = mnist.read(name, "test", root)
+        sheets = range(-(-len(x) // PER_SHEET))
+        files = {
+            f"tile-{i}.png": encode_sheet(x[i * PER_SHEET : (i + 1) * PER_SHEET], COLUMNS, ROWS)
+            for i in sheets
+        }
+        buffer = io.BytesIO()
+        np.save(buffer, y)
+        files["labels.npy"] = buffer.getvalue()
+        geometry = {"n": len(x), "width": x.shape[2], "height": x.shape[1]}
+        geometry |= {"columns": COLUMNS, "rows": ROWS, "sheets": len(sheets)}
+        hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        text = json.dumps(about | geometry | {"sha256": hashes}, indent=1, ensure_ascii=False)
+        files["source.json"] = (text + "\n").encode()
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (out / name / file).write_bytes(data)
+    images.cache_clear()
+
+
+def _bytes(name: str, file: str) -> bytes:
+    path = ASSETS / name / file
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: expected a shipped file, got {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make assets/data from the IDX files.")
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds MNIST/raw")
+    make(parser.parse_args().root)

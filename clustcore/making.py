@@ -1,0 +1,382 @@
+"""Make a run: train it, map it, attack it, measure it, and write each part into its folder."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clustcore import boundaries, evaluation, projection, runs
+from clustcore.attacks import ATTACKS
+from clustcore.attacks.base import Budget, Goal
+from clustcore.augment import AugmentConfig
+from clustcore.checkpoint import build, drop_resume, save_weights
+from clustcore.models import MODELS
+from clustcore.models.base import Model, TrainData
+from clustcore.pipeline import OnStep, Run, cluster, load_run, parts_of, path_rows, target_of, walk
+from clustcore.runs import MapArrays, MinFlips
+from clustcore.teach import Teacher
+from clustcore.train import Epoch, TrainConfig, train
+from clustcore.types import AttackPath, Samples, dial, lookup
+
+_SOURCES = {
+    "drc": "Zhong et al., Deep Robust Clustering by Contrastive Learning, arXiv 2008.03030",
+    "dec": "Xie et al., Unsupervised Deep Embedding for Clustering Analysis, ICML 2016; "
+    "Guo et al., IDEC, IJCAI 2017; Guo et al., DEC-DA, ACML 2018",
+    "wrapped": "a module of one's own",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: the part of a card that is known beforehand."""
+
+    model: str
+    data: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str) -> Plan:
+        """Read a plan from JSON: `model` and `data` must be there, a card's other fields are left
+        aside.
+
+        Raises:
+            ValueError: a field is missing or of the wrong kind.
+        """
+        kinds = {"model": str, "data": dict, "config": dict, "augment": dict, "train": dict}
+        found: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            if name in values or name in ("model", "data"):
+                if not isinstance(values.get(name), kind):
+                    raise ValueError(
+                        f"{where}: field {name!r}: expected {kind.__name__}, "
+                        f"got {values.get(name)!r}"
+                    )
+                found[name] = values[name]
+        if not isinstance(found["data"].get("name"), str):
+            raise ValueError(f"{where}: field 'data.name': expected a data set's name, got nothing")
+        lookup(MODELS, found["model"], "model")
+        return cls(**found)
+
+
+def make_run(
+    name: str,
+    plan: Plan,
+    samples: Samples,
+    teacher: Teacher | None = None,
+    *,
+    folder: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train a model on samples and write its run; a run that was interrupted goes on where it
+    stood.
+
+    Labels are not read: `TrainData` has no place for them.
+
+    Returns:
+        The run's folder; it holds weights and card once training has finished.
+    """
+    settings = TrainConfig.from_dict(plan.train, "train")
+    augment = AugmentConfig.from_dict(plan.augment, "augment")
+    shape = list(samples.x.shape[1:])
+    config = {"input_shape": shape, **plan.config}
+    torch.manual_seed(settings.seed)
+    model = build({"model": plan.model, "config": config})
+    if list(model.input_shape) != shape:
+        raise ValueError(
+            f"model input_shape: expected {shape} (the data's), got {list(model.input_shape)}"
+        )
+    pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
+    if hasattr(model, "normalise"):
+        model.normalise.measure(pixels)
+    given = None if teacher is None else torch.from_numpy(teacher.clusters)
+    folder = folder or runs.folders()[1] / name
+    progress = train(
+        model,
+        TrainData(pixels, given),
+        settings,
+        augment,
+        folder=folder,
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+    if not progress.finished:
+        return folder
+    exact = cluster(model, samples.x)
+    half = save_weights(folder, model)
+    model.load_state_dict(
+        {
+            k: v.half().to(v.dtype) if v.is_floating_point() else v
+            for k, v in model.state_dict().items()
+        }
+    )
+    clean = cluster(model, samples.x)
+    moved = float((exact.labels != clean.labels).mean())
+    stages = {stage.name: stage.epochs for stage in model.stages()}
+    card = {
+        "format": runs.FORMAT,
+        "model": plan.model,
+        "config": model.config.to_dict(),
+        "defence": None,
+        "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
+        "augment": augment.to_dict(),
+        "train": settings.to_dict()
+        | {
+            "stages": stages,
+            "epochs": sum(stages.values()),
+            "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
+            "device": str(next(model.parameters()).device),
+            "threads": torch.get_num_threads(),
+        },
+        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "teacher": None if teacher is None else _teacher_note(teacher),
+        "source": _SOURCES[plan.model],
+        "half_precision_moved": moved,
+        "code": _commit(),
+        "torch": torch.__version__,
+        "weights_sha256": half,
+    }
+    runs.write_json(folder / "card.json", card)
+    drop_resume(folder)
+    return folder
+
+
+def add_run(name: str, model: Model, samples: Samples, on_step: OnStep | None = None) -> Path:
+    """Give a model of one's own (see `wrap`) a run, map included, so that the app shows it.
+
+    Args:
+        samples: the images its map is made of: a shipped test split, or a folder's.
+
+    Raises:
+        ValueError: a name that is no plain folder name, or one that is taken.
+    """
+    if not runs.is_name(name):
+        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
+    folder = runs.folders()[1] / name
+    if folder.exists():
+        raise ValueError(f"{folder}: expected a new run, got one that is there already")
+    clean = cluster(model, samples.x)
+    kind = next(key for key in MODELS if isinstance(model, lookup(MODELS, key, "model")))
+    card = {
+        "format": runs.FORMAT,
+        "model": kind,
+        "config": model.config.to_dict(),
+        "defence": None,
+        "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
+        "train": {"seed": 0},
+        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "teacher": None,
+        "source": _SOURCES[kind],
+        "torch": torch.__version__,
+        "weights_sha256": save_weights(folder, model, half=False),
+    }
+    runs.write_json(folder / "card.json", card)
+    make_map(load_run(name), samples, on_step=on_step)
+    return folder
+
+
+def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """R of attacks.md: half the mean distance from each cluster's empirical mean to the nearest
+    other one.
+    """
+    means = np.stack([z[labels == k].mean(0) for k in np.unique(labels)])
+    if len(means) < 2:
+        raise ValueError(
+            f"embedding radius: expected samples in 2 clusters or more, got {len(means)}"
+        )
+    distance = np.linalg.norm(means[:, None] - means[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    return float(distance.min(1).mean() / 2)
+
+
+def make_map(run: Run, samples: Samples, seed: int = 0, on_step: OnStep | None = None) -> MapArrays:
+    """Fit the projector, draw map and regions, and write both into the run."""
+    clean = cluster(run.model, samples.x)
+    layout = projection.fit(clean.z, projection.ProjectionConfig(), seed=seed, on_step=on_step)
+    projection.save(run.folder / "projector.safetensors", layout.projector)
+
+    def soft(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            return run.model.soft(z.to(run.device)).cpu()
+
+    arrays = MapArrays(
+        xy=layout.xy,
+        z=clean.z.astype(np.float16),
+        p=clean.p.astype(np.float16),
+        labels=clean.labels.astype(np.uint8),
+        trust=layout.trust,
+        trustworthiness=layout.trustworthiness,
+        held_out=layout.held_out,
+        error=layout.error,
+        raster=boundaries.raster(layout.projector, soft, layout.xy, 200),
+        data=samples.name,
+        split=samples.split,
+        seed=seed,
+        weights=run.card["weights_sha256"],
+    )
+    runs.write_map(run.folder, arrays)
+    for name in ("map", "projector"):
+        run.__dict__.pop(name, None)  # read afresh
+    return arrays
+
+
+def min_flips(
+    run: Run,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    space: str,
+    norm: str,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> MinFlips:
+    """The smallest change found that flips each sample; runs on beyond the dial until all flip."""
+    cls = lookup(ATTACKS, "min_flip", "attack")
+    budget = Budget(eps=dial(samples.name, space, norm).end, norm=norm, space=space, unit=run.unit)
+    smallest, after = [], []
+    for part in parts_of(len(rows)):
+        if on_step is not None:
+            on_step(part.start, len(rows), f"smallest flips, {norm}")
+        x = torch.from_numpy(samples.x[rows[part]]).to(run.device)
+        ids = torch.from_numpy(samples.ids[rows[part]])
+        result = cls(cls.Config())(target_of(run.model), x, Goal(None), budget, ids, seed)
+        size = result.linf if norm == "linf" else result.l2
+        smallest.append(torch.where(result.moved, size, torch.nan).numpy())
+        after.append(result.after.numpy())
+    return MinFlips(
+        rows=rows,
+        smallest=np.concatenate(smallest).astype(np.float32),
+        after=np.concatenate(after).astype(np.uint8),
+        norm=norm,
+        space=space,
+        seed=seed,
+        weights=run.card["weights_sha256"],
+    )
+
+
+# the paths a shipped run carries: attack, space, norm
+PATHS = [
+    (attack, space, norm)
+    for attack in ("pgd", "noise")
+    for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
+]
+
+
+def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
+    """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
+    stale.
+    """
+    for attack, space, norm in PATHS:
+        file = run.folder / "paths" / runs.path_name(attack, space, norm)
+        found = runs.read_path(file)
+        if found is None or found.weights != run.card["weights_sha256"]:
+            rows = path_rows(samples)
+            path = walk(run, samples, rows, attack, space, norm, on_step=on_step, ahead=True)
+            runs.write_path(file, path)
+    for norm in ("linf", "l2"):
+        found = runs.read_min_flips(run.folder, "pixels", norm)
+        if found is None or found.weights != run.card["weights_sha256"]:
+            rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
+            table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
+            runs.write_min_flips(run.folder, table)
+
+
+def measure(run: Run, samples: Samples) -> dict[str, Any]:
+    """The card's `scores`: clean on all samples; attacked on the paths' samples at the reported
+    budgets.
+
+    Figures at a budget are read off the stored paths, so that the card says what the dial shows.
+    """
+    clean = cluster(run.model, samples.x)
+    whole = evaluation.scores(clean.labels, samples.y, run.model.clusters)
+    attacked = []
+    for attack, space, norm in PATHS:
+        path = runs.read_path(run.folder / "paths" / runs.path_name(attack, space, norm))
+        if path is None:
+            continue
+        attacked.append(_measure_path(run, samples, path))
+    return {
+        "split": samples.split,
+        "n": len(samples),
+        "clean": {"acc": whole.acc, "nmi": whole.nmi, "ari": whole.ari},
+        "clusters_used": whole.clusters_used,
+        "attacked": attacked,
+    }
+
+
+def _measure_path(run: Run, samples: Samples, path: AttackPath) -> dict[str, Any]:
+    budget = dial(samples.name, path.space, path.norm).default
+    clean = run.map.labels.astype(np.int64)
+    y = None if samples.y is None else samples.y[path.rows]
+    match = None
+    if samples.y is not None:
+        match = evaluation.matching(clean, samples.y, run.model.clusters)
+    after = evaluation.labels_at(path, budget).astype(np.int64)
+    figures = evaluation.scores(
+        path.labels[0].astype(np.int64),
+        y,
+        run.model.clusters,
+        after=after,
+        moved=path.smallest <= budget,
+        match=match,
+    )
+    settings = lookup(ATTACKS, path.attack, "attack").Config().to_dict()
+    values = {
+        "attack": path.attack,
+        "space": path.space,
+        "norm": path.norm,
+        "eps": budget,
+        "settings": settings,
+        "protocol": "adaptive",
+        "n": len(path.rows),
+        "seed": path.seed,
+        "moved": figures.moved.value,
+        "moved_interval": [figures.moved.low, figures.moved.high],
+        "median_smallest": float(evaluation.median_smallest(path.smallest).value),
+        "median_l2": _at(path.l2, path.strengths, budget),
+        "median_linf": _at(path.linf, path.strengths, budget),
+        "acc": figures.acc,
+        "acc_rematched": figures.acc_rematched,
+        "nmi": figures.nmi,
+    }
+    # JSON has no NaN: a figure that needs labels, or a median beyond the dial, is null
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def _at(size: NDArray[np.float32], strengths: NDArray[np.float32], budget: float) -> float:
+    return float(np.interp(budget, strengths, np.median(size, axis=1)))
+
+
+def _teacher_note(teacher: Teacher) -> dict[str, Any]:
+    return {
+        "name": "umap-gmm",
+        "log_likelihood": teacher.log_likelihood,
+        **teacher.config.to_dict(),
+    }
+
+
+def _commit() -> str:
+    # which code made a run; unknown outside a checkout
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=runs.PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,9 @@
+"""The models: name -> where its class lives. Listing the names imports nothing."""
+
+from __future__ import annotations
+
+MODELS = {
+    "drc": "clustcore.models.drc:DRC",
+    "dec": "clustcore.models.dec:DEC",
+    "wrapped": "clustcore.models.base:Wrapped",
+}

@@ -1,0 +1,212 @@
+"""The model contract: embed, scores, soft, decode, stages.
+
+Every page and every attack asks for no more than this.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from clustcore.types import Config, setting
+
+
+@dataclass
+class TrainData:
+    """What training sees: images and, where a teacher was asked, its clusters.
+
+    There is no place for labels.
+    """
+
+    x: Tensor  # (n, c, h, w) uint8, on the device that trains
+    teacher: Int64[Tensor, " n"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Views:
+    """One batch: the images and two random views of each."""
+
+    clean: Float[Tensor, "n c h w"]
+    first: Float[Tensor, "n c h w"]
+    second: Float[Tensor, "n c h w"]
+    ids: Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss and the named parts that the history shows."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass
+class Stage:
+    """One stage of training.
+
+    `begin` runs before the stage's epoch number e (k-means, targets, self-labels) and returns the
+    tensors that `loss` needs beside the views; they are stored with the resume state.
+    """
+
+    name: str
+    epochs: int
+    loss: Callable[[Views, dict[str, Tensor]], Loss]
+    begin: Callable[[TrainData, int, dict[str, Tensor]], dict[str, Tensor]] | None = None
+    lr: float = 1.0  # factor on the configured learning rate
+    clusters: bool = True  # False: this stage learns no clusters yet, so collapse is not looked for
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Model(nn.Module, ABC):
+    """Base of every model.
+
+    A subclass has a frozen `Config`, and sets `input_shape`, `clusters` and `dim`.
+    """
+
+    Config: type[Config]
+    input_shape: tuple[int, int, int]
+    clusters: int
+    dim: int
+    has_decoder = False
+
+    @abstractmethod
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Images in [0, 1] -> embedding.
+
+        Normalisation happens in here, so that every budget is in pixel units.
+        """
+
+    @abstractmethod
+    def scores(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Embedding -> scores before softmax; the cluster is their argmax."""
+
+    def soft(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Soft assignment for display and training; rows sum to 1."""
+        return self.scores(z).float().softmax(1)
+
+    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        """Embedding -> images, where the model has a decoder.
+
+        Raises:
+            ValueError: it has none.
+        """
+        raise ValueError(f"{type(self).__name__} has no decoder")
+
+    def head(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]] | None:
+        """(W, b) where scores are W z + b up to a term common to all clusters, else None."""
+        return None
+
+    def stages(self) -> list[Stage]:
+        """What training does, in order.
+
+        Raises:
+            ValueError: this model is not trained here.
+        """
+        raise ValueError(f"{type(self).__name__} has no training stages: it is trained elsewhere")
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Scores of images."""
+        return self.scores(self.embed(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrappedConfig(Config):
+    """How to find a module of one's own again when its run is opened."""
+
+    builder: str = setting("", "where the module is made, as 'package.module:function'")
+    clusters: int = setting(10, "clusters", range=(2, 1000))
+    input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
+
+
+class Wrapped(Model):
+    """Any torch module that can answer `embed` and `scores`, as a model of the app.
+
+    A run of it names its builder. Since importing code that a card names would let a card run
+    anything, the builder must also stand in the environment variable DRIFTMAP_BUILDERS (names
+    separated by commas), which only the person who starts the app can set.
+    """
+
+    Config = WrappedConfig
+
+    def __init__(self, config: WrappedConfig, module: nn.Module | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.module = _build(config.builder) if module is None else module
+        for name in ("embed", "scores"):
+            if not callable(getattr(self.module, name, None)):
+                raise ValueError(
+                    f"wrapped module {type(self.module).__name__}: expected a method {name!r}, "
+                    "got none"
+                )
+        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
+        self.has_decoder = callable(getattr(self.module, "decode", None))
+        was_training = self.module.training
+        self.module.eval()
+        with torch.no_grad():
+            z = self.module.embed(torch.zeros(2, *self.input_shape))
+            s = self.module.scores(z)
+        self.module.train(was_training)
+        if z.ndim != 2:
+            raise ValueError(
+                f"wrapped module: embed: expected shape (2, d), got {tuple(z.shape)}; flatten it"
+            )
+        if s.shape != (2, self.clusters):
+            raise ValueError(
+                f"wrapped module: scores: expected shape (2, {self.clusters}), got {tuple(s.shape)}"
+            )
+        self.dim = z.shape[1]
+
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """The module's own `embed`."""
+        return self.module.embed(x)
+
+    def scores(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """The module's own `scores`."""
+        return self.module.scores(z)
+
+    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        """The module's own `decode`, where it has one."""
+        return self.module.decode(z) if self.has_decoder else super().decode(z)
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    clusters: int,
+    input_shape: tuple[int, int, int],
+    builder: str = "",
+) -> Wrapped:
+    """Make any torch module with `embed(x) -> (n, d)` and `scores(z) -> (n, k)` a model of the app.
+
+    Args:
+        module: takes float32 images in [0, 1] and does its own normalisation; a `decode` is used
+            where there is one.
+        builder: 'package.module:function' that builds the module again; needed to store a run of
+            it.
+
+    Raises:
+        ValueError: a method is missing, or answers with a wrong shape.
+    """
+    config = WrappedConfig(builder=builder, clusters=clusters, input_shape=input_shape)
+    return Wrapped(config, module)
+
+
+def _build(builder: str) -> nn.Module:
+    allowed = [name.strip() for name in os.environ.get("DRIFTMAP_BUILDERS", "").split(",")]
+    if not builder or builder not in allowed:
+        raise ValueError(
+            f"wrapped model: builder {builder!r} is not allowed here: start with "
+            f"DRIFTMAP_BUILDERS={builder or 'package.module:function'} if you trust it"
+        )
+    module, _, attribute = builder.partition(":")
+    return getattr(importlib.import_module(module), attribute)()

@@ -1,0 +1,400 @@
+"""A run is a folder: list runs, read their cards, maps and paths.
+
+Numpy only, so that a map is drawn before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustcore.types import AttackPath, Raster, digest
+
+FORMAT = 1
+PROJECT = Path(__file__).resolve().parent.parent
+SHIPPED = PROJECT / "assets" / "runs"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def folders() -> list[Path]:
+    """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
+    DRIFTMAP_RUNS names).
+    """
+    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs"))]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run as a list shows it. `problem` says why it cannot be used; `card` is then empty."""
+
+    name: str
+    folder: Path
+    card: dict[str, Any]
+    problem: str | None
+    shipped: bool
+
+    @property
+    def readiness(self) -> str:
+        """What is there: "broken", "weights missing", "unfinished", "map not computed yet", "paths
+        not computed yet" or "ready".
+        """
+        if self.problem:
+            return "broken"
+        if not (self.folder / "weights.safetensors").is_file():
+            return (
+                "unfinished"
+                if (self.folder / "resume.safetensors").is_file()
+                else "weights missing"
+            )
+        if not (self.folder / "map.npz").is_file():
+            return "map not computed yet"
+        if not any((self.folder / "paths").glob("*.npz")):
+            return "paths not computed yet"
+        return "ready"
+
+
+def is_name(name: str) -> bool:
+    """Whether a run may be called so: a plain folder name, never a path."""
+    return _NAME.fullmatch(name) is not None
+
+
+def list_runs() -> list[RunInfo]:
+    """Every run there is, shipped ones first, then by name; of two with one name the first counts.
+    Read afresh on each call.
+    """
+    found: dict[str, RunInfo] = {}
+    for place in folders():
+        for folder in sorted(place.iterdir()) if place.is_dir() else []:
+            if folder.is_dir() and _NAME.fullmatch(folder.name) and folder.name not in found:
+                if (
+                    not (folder / "card.json").is_file()
+                    and not (folder / "weights.safetensors").is_file()
+                ):
+                    continue  # not a run, or one that has not begun to save
+                try:
+                    card, problem = read_card(folder), None
+                except ValueError as error:
+                    card, problem = {}, str(error)
+                found[folder.name] = RunInfo(folder.name, folder, card, problem, place == SHIPPED)
+    return list(found.values())
+
+
+def find_run(name: str) -> RunInfo:
+    """The run of this name.
+
+    Raises:
+        ValueError: there is none (a name can hold no path: letters, digits, '.', '_' and '-' only),
+            or it is broken.
+    """
+    runs = {run.name: run for run in list_runs()}
+    if name not in runs:
+        known = ", ".join(runs) or "none; `python -m clustcore train` makes one"
+        raise ValueError(f"unknown run {name!r}; known: {known}")
+    if runs[name].problem:
+        raise ValueError(runs[name].problem)
+    return runs[name]
+
+
+_CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "model": str,
+    "config": dict,
+    "data": dict,
+    "train": dict,
+    "weights_sha256": str,
+}
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a run, its required fields checked.
+
+    Raises:
+        ValueError: the card is missing, is not JSON, has another format, or lacks a field.
+    """
+    path = folder / "card.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: expected a card, got no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(card).__name__}")
+    for field, kind in _CARD_FIELDS.items():
+        if not isinstance(card.get(field), kind):
+            got = repr(card[field]) if field in card else "nothing"
+            raise ValueError(f"{path}: field {field!r}: expected {kind.__name__}, got {got}")
+    if card["format"] != FORMAT:
+        raise ValueError(f"{path}: field 'format': expected {FORMAT}, got {card['format']}")
+    for field in ("name", "split"):
+        if not isinstance(card["data"].get(field), str):
+            raise ValueError(
+                f"{path}: field 'data.{field}': expected str, got {card['data'].get(field)!r}"
+            )
+    return card
+
+
+@dataclass(frozen=True)
+class MapArrays:
+    """All that Explore draws before torch is loaded."""
+
+    xy: NDArray[np.float32]  # (n, 2)
+    z: NDArray[np.float16]  # (n, d)
+    p: NDArray[np.float16]  # (n, k)
+    labels: NDArray[np.uint8]  # (n,)
+    trust: NDArray[np.float32]  # (n,) in [0, 1]
+    trustworthiness: float
+    held_out: (
+        float  # trustworthiness of the projector on points that neither UMAP nor it was fitted on
+    )
+    error: float
+    raster: Raster
+    data: str  # which samples: the data set's name
+    split: str
+    seed: int
+    weights: str  # sha256 of the weights it was made with
+
+
+def write_map(folder: Path, arrays: MapArrays) -> None:
+    """Write `map.npz`, whole or not at all."""
+    raster = arrays.raster
+    values = {
+        f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays) if f.name != "raster"
+    }
+    values |= {
+        "raster_bounds": np.asarray(raster.bounds, np.float32),
+        "raster_winner": raster.winner,
+        "raster_p": np.round(raster.p * 255).astype(np.uint8),
+        "raster_margin": np.round(raster.margin * 255).astype(np.uint8),
+        "raster_trusted": raster.trusted,
+    }
+    save_npz(folder / "map.npz", values)
+
+
+def read_map(folder: Path) -> MapArrays | None:
+    """The map of a run, or None where none has been computed yet.
+
+    Raises:
+        ValueError: the file is damaged, or its arrays do not fit together.
+    """
+    path = folder / "map.npz"
+    if not path.is_file():
+        return None
+    with open_npz(path) as npz:
+        n = len(npz["xy"])
+        for name, ndim in (("xy", 2), ("z", 2), ("p", 2), ("labels", 1), ("trust", 1)):
+            array = npz[name]
+            if array.ndim != ndim or len(array) != n or (name == "xy" and array.shape[1] != 2):
+                raise ValueError(
+                    f"{path}: array {name!r}: expected {n} rows, {ndim} axes, "
+                    f"got shape {array.shape}"
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(
+                    f"{path}: array {name!r}: expected finite numbers, got NaN or infinity"
+                )
+        raster = Raster(
+            bounds=tuple(float(v) for v in npz["raster_bounds"]),
+            winner=npz["raster_winner"],
+            p=npz["raster_p"].astype(np.float32) / 255,
+            margin=npz["raster_margin"].astype(np.float32) / 255,
+            trusted=npz["raster_trusted"],
+        )
+        return MapArrays(
+            xy=npz["xy"],
+            z=npz["z"],
+            p=npz["p"],
+            labels=npz["labels"],
+            trust=npz["trust"],
+            trustworthiness=float(npz["trustworthiness"]),
+            held_out=float(npz["held_out"]),
+            error=float(npz["error"]),
+            raster=raster,
+            data=str(npz["data"]),
+            split=str(npz["split"]),
+            seed=int(npz["seed"]),
+            weights=str(npz["weights"]),
+        )
+
+
+def path_name(attack: str, space: str, norm: str, target: int | None = None) -> str:
+    """The file name of a path, without its folder."""
+    return f"{attack}-{space}-{norm}{'' if target is None else f'-to{target}'}.npz"
+
+
+def write_path(file: Path, path: AttackPath) -> None:
+    """Write a path, whole or not at all.
+
+    Soft assignments are kept to 1/255, which is finer than a bar shows.
+    """
+    values = {f.name: getattr(path, f.name) for f in dataclasses.fields(path) if f.name != "target"}
+    values["p"] = np.round(path.p * 255).astype(np.uint8)
+    values["l2"], values["linf"] = path.l2.astype(np.float16), path.linf.astype(np.float16)
+    values["target"] = -1 if path.target is None else path.target
+    save_npz(file, values)
+
+
+def read_path(file: Path) -> AttackPath | None:
+    """A stored path, or None where it has not been computed yet.
+
+    Raises:
+        ValueError: the file is damaged, or its arrays do not fit together.
+    """
+    if not file.is_file():
+        return None
+    with open_npz(file) as npz:
+        steps, m = len(npz["strengths"]), len(npz["rows"])
+        for name in ("xy", "p", "labels", "l2", "linf"):
+            if npz[name].shape[:2] != (steps, m):
+                raise ValueError(
+                    f"{file}: array {name!r}: expected shape ({steps}, {m}, ...), "
+                    f"got {npz[name].shape}"
+                )
+        target = int(npz["target"])
+        return AttackPath(
+            strengths=npz["strengths"],
+            rows=npz["rows"],
+            xy=npz["xy"],
+            p=npz["p"].astype(np.float32) / 255,
+            labels=npz["labels"],
+            smallest=npz["smallest"],
+            l2=npz["l2"].astype(np.float32),
+            linf=npz["linf"].astype(np.float32),
+            attack=str(npz["attack"]),
+            space=str(npz["space"]),
+            norm=str(npz["norm"]),
+            target=None if target < 0 else target,
+            seed=int(npz["seed"]),
+            weights=str(npz["weights"]),
+            ahead=bool(npz["ahead"]),
+        )
+
+
+@dataclass(frozen=True)
+class MinFlips:
+    """The `min_flip` table: the smallest change found that flips each sample, beyond the dial's end
+    where need be.
+    """
+
+    rows: NDArray[np.int64]  # (m,)
+    smallest: NDArray[np.float32]  # (m,) NaN: none up to the end of the domain
+    after: NDArray[np.uint8]  # (m,) the cluster it moved into
+    norm: str
+    space: str
+    seed: int
+    weights: str
+
+
+def write_min_flips(folder: Path, table: MinFlips) -> None:
+    """Write `min_flip-<space>-<norm>.npz`, whole or not at all."""
+    save_npz(folder / f"min_flip-{table.space}-{table.norm}.npz", dataclasses.asdict(table))
+
+
+def read_min_flips(folder: Path, space: str, norm: str) -> MinFlips | None:
+    """The table for a space and norm, or None where it has not been computed yet."""
+    path = folder / f"min_flip-{space}-{norm}.npz"
+    if not path.is_file():
+        return None
+    with open_npz(path) as npz:
+        arrays = {name: npz[name] for name in ("rows", "smallest", "after")}
+        text = {name: str(npz[name]) for name in ("norm", "space", "weights")}
+        return MinFlips(**arrays, **text, seed=int(npz["seed"]))
+
+
+def save_npz(path: Path, values: dict[str, Any]) -> None:
+    """Write an npz, whole or not at all."""
+    with atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **values)
+
+
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Read an npz without pickle.
+
+    Raises:
+        ValueError: the file is damaged, or an array that should be there is not.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as npz:
+            yield npz
+    except (OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(f"{path}: expected a readable npz of this format, got {error}") from None
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, moved there when the block ends well and removed when it does
+    not.
+
+    A full disk or a kill in the middle of saving leaves what was there before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+PATH_SAMPLES = 2000
+FLIP_SAMPLES = 1000
+_PATH_CODE = 1  # raised whenever a path would come out differently
+
+
+def cache_folder() -> Path:
+    """Where results computed on demand are kept: `.cache/`, or the folder DRIFTMAP_CACHE names."""
+    return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
+
+
+def cached_path_file(
+    folder: Path, attack: str, space: str, norm: str, target: int | None, seed: int
+) -> Path:
+    """The cache file of a path: its name is a hash of all that the path depends on."""
+    card = read_card(folder)
+    projector = folder / "projector.safetensors"
+    drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
+    parts = (_PATH_CODE, card["weights_sha256"], drawn, card["data"], attack, space, norm)
+    return cache_folder() / "paths" / f"{digest(*parts, target, seed, PATH_SAMPLES)}.npz"
+
+
+def stored_path(
+    folder: Path, attack: str, space: str, norm: str, target: int | None = None, seed: int = 0
+) -> AttackPath | None:
+    """The path shipped with a run, else the one computed earlier on this machine, else None.
+
+    Paths of other weights than the run's are left aside.
+
+    Raises:
+        ValueError: a file is damaged, or the run's card is.
+    """
+    weights = read_card(folder)["weights_sha256"]
+    shipped = read_path(folder / "paths" / path_name(attack, space, norm, target))
+    if shipped is not None and shipped.weights == weights and shipped.seed == seed:
+        return shipped
+    return read_path(cached_path_file(folder, attack, space, norm, target, seed))

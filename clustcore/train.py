@@ -1,0 +1,274 @@
+"""One training loop for every model: label-free, seeded, resumable, stopping with a reason when it
+collapses or diverges.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clustcore.augment import AugmentConfig, view
+from clustcore.checkpoint import load_resume, save_resume, write_history
+from clustcore.models.base import Loss, Model, Stage, TrainData, Views
+from clustcore.types import Config, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """The loop's own settings. Epochs belong to the model's stages."""
+
+    batch: int = setting(256, "images in a batch", range=(2, 65536))
+    lr: float = setting(1e-3, "Adam's learning rate at its highest", range=(1e-7, 1))
+    weight_decay: float = setting(0.0, "decoupled weight decay", range=(0, 1), rare=True)
+    seed: int = setting(0, "seed of weights, order and views", range=(0, 2**31 - 1))
+    minutes: float = setting(
+        0.0, "stop after this many minutes (0: no limit)", range=(0, 1e6), unit="min"
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
+
+
+class TrainingFailed(RuntimeError):
+    """Training stopped by itself: diverged or collapsed.
+
+    The message says what, in which epoch, and what to try.
+    """
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the history keeps of one epoch."""
+
+    epoch: int  # over all stages, from 0
+    stage: str
+    loss: float
+    parts: dict[str, float]
+    sizes: tuple[int, ...]  # samples in each cluster, counted on the views of this epoch
+    entropy_mean: float  # entropy of the mean assignment / ln k: 1 = balanced
+    entropy_sample: float  # mean entropy of an assignment / ln k: 0 = decided
+    confidence: float  # mean of the largest soft assignment
+    seconds: float
+    total: int  # epochs there will be
+
+    def row(self) -> dict[str, Any]:
+        """One line of history.csv."""
+        values = {
+            "epoch": self.epoch,
+            "stage": self.stage,
+            "loss": self.loss,
+            "entropy_mean": self.entropy_mean,
+            "entropy_sample": self.entropy_sample,
+            "confidence": self.confidence,
+            "used": sum(size > 0 for size in self.sizes),
+            "sizes": " ".join(map(str, self.sizes)),
+            "seconds": round(self.seconds, 2),
+        }
+        return values | {f"part_{name}": value for name, value in self.parts.items()}
+
+
+@dataclass
+class Progress:
+    """Where training stands; saved after every epoch."""
+
+    stage: int = 0
+    epoch: int = 0  # within the stage
+    history: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of this name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r}: expected one of this machine, got: {reason}") from None
+    return device
+
+
+def train(
+    model: Model,
+    data: TrainData,
+    config: TrainConfig,
+    augment: AugmentConfig,
+    *,
+    folder: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Progress:
+    """Run the model's stages. With a folder, every epoch is saved there and a later call goes on
+    from the last one.
+
+    Args:
+        on_epoch: called after each epoch; may raise to stop (the epoch is saved first).
+        on_step: called with (batch, batches) within an epoch.
+
+    Returns:
+        The progress; `finished` is False where the time limit came first.
+
+    Raises:
+        TrainingFailed: a loss was not finite, or nearly all samples fell into one cluster.
+        ValueError: fewer images than one batch needs.
+    """
+    device = pick_device(config.device)
+    if len(data) < 2:
+        raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
+    torch.manual_seed(config.seed)
+    torch.set_flush_denormal(True)  # dying units would slow a CPU tenfold
+    model.to(device)
+    data = TrainData(data.x.to(device), None if data.teacher is None else data.teacher.to(device))
+    stages = model.stages()
+    total = sum(stage.epochs for stage in stages)
+    progress, optimiser_state = Progress(), None
+    if folder is not None and (found := load_resume(folder, model, stages)) is not None:
+        progress, optimiser_state = found
+    started = time.monotonic()
+    while progress.stage < len(stages):
+        stage = stages[progress.stage]
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        if optimiser_state is not None:
+            optimiser.load_state_dict(optimiser_state)
+            optimiser_state = None
+        while progress.epoch < stage.epochs:
+            if config.minutes and time.monotonic() - started > config.minutes * 60:
+                return progress
+            done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
+            epoch = _epoch(
+                model, stage, data, config, augment, optimiser, progress.epoch, done, total, on_step
+            )
+            progress.history.append(epoch.row())
+            progress.epoch += 1
+            if stage.clusters and progress.epoch == stage.epochs:
+                _check_collapse(epoch)
+            if progress.epoch == stage.epochs:
+                progress.stage, progress.epoch = progress.stage + 1, 0
+            if folder is not None:
+                write_history(folder, progress.history)
+                save_resume(folder, model, stages, optimiser, progress)
+            if on_epoch is not None:
+                on_epoch(epoch)
+            if progress.epoch == 0:
+                break
+    progress.finished = True
+    model.eval()
+    return progress
+
+
+def _epoch(
+    model: Model,
+    stage: Stage,
+    data: TrainData,
+    config: TrainConfig,
+    augment: AugmentConfig,
+    optimiser: torch.optim.Optimizer,
+    stage_epoch: int,
+    done: int,
+    total: int,
+    on_step: Callable[[int, int], None] | None,
+) -> Epoch:
+    began = time.monotonic()
+    if stage.begin is not None:
+        stage.state = stage.begin(data, stage_epoch, stage.state)
+    model.train()
+    device = data.x.device
+    batches = max(1, len(data) // config.batch)
+    sums: dict[str, Tensor] = {}
+    mean, entropy, confidence = torch.zeros(model.clusters, device=device), 0.0, 0.0
+    sizes = torch.zeros(model.clusters, dtype=torch.long, device=device)
+    for step, ids in enumerate(_order(len(data), config.batch, config.seed, done, device)):
+        for group in optimiser.param_groups:
+            group["lr"] = (
+                config.lr * stage.lr * _schedule(stage_epoch + step / batches, stage.epochs)
+            )
+        x = data.x[ids].float() / 255
+        first, second = (
+            view(x, ids, augment, seed=config.seed, epoch=done, index=index) for index in (0, 1)
+        )
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = stage.loss(Views(x, first, second, ids), stage.state)
+        _check_finite(loss, stage.name, done)
+        optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        optimiser.step()
+        for name, part in {"loss": loss.total, **loss.parts}.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + part.detach()
+        if on_step is not None:
+            on_step(step + 1, batches)
+    # the diagnostics look at a fixed sample of clean images: cheap, and comparable from epoch to
+    # epoch
+    model.eval()
+    with torch.no_grad():
+        sample = data.x[:: max(1, len(data) // 2000)]
+        p = torch.cat([model.soft(model.embed(x.float() / 255)) for x in sample.split(1000)])
+        mean = p.mean(0)
+        entropy = float(-(p * p.clamp_min(1e-12).log()).sum(1).mean())
+        confidence = float(p.max(1).values.mean())
+        sizes = torch.bincount(p.argmax(1), minlength=model.clusters)
+    scale = math.log(model.clusters)
+    averages = {name: float(value) / batches for name, value in sums.items()}
+    return Epoch(
+        epoch=done,
+        stage=stage.name,
+        loss=averages.pop("loss"),
+        parts=averages,
+        sizes=tuple(int(n) for n in sizes),
+        entropy_mean=float(-(mean * mean.clamp_min(1e-12).log()).sum()) / scale,
+        entropy_sample=entropy / scale,
+        confidence=confidence,
+        seconds=time.monotonic() - began,
+        total=total,
+    )
+
+
+def _order(n: int, batch: int, seed: int, epoch: int, device: torch.device) -> Iterator[Tensor]:
+    # drawn on the CPU, so that every device sees the same order; the last, smaller batch is left
+    # out
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(n, generator=generator).to(device)
+    for i in range(max(1, n // batch)):
+        yield order[i * batch : (i + 1) * batch]
+
+
+def _schedule(epoch: float, epochs: int) -> float:
+    # a tenth of the stage to warm up (one epoch at most), then half a cosine down to 2 %
+    warm = min(1.0, epochs / 10)
+    if epoch < warm:
+        return max(0.02, epoch / warm)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(1e-9, epochs - warm)))
+
+
+def _check_finite(loss: Loss, stage: str, epoch: int) -> None:
+    if torch.isfinite(loss.total):
+        return
+    bad = [name for name, part in loss.parts.items() if not torch.isfinite(part)]
+    raise TrainingFailed(
+        f"stage {stage!r}, epoch {epoch}: loss: expected a finite number, got "
+        f"{float(loss.total)} (part {', '.join(bad) or 'total'}); the last whole epoch is kept; "
+        "try a lower learning rate"
+    )
+
+
+def _check_collapse(epoch: Epoch) -> None:
+    share = max(epoch.sizes) / max(1, sum(epoch.sizes))
+    if share > 0.95:
+        raise TrainingFailed(
+            f"stage {epoch.stage!r}, epoch {epoch.epoch}: clusters: expected samples in more than "
+            f"one, got {share:.0%} in one: the clustering has collapsed; try a larger weight_r"
+        )

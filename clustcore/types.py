@@ -1,0 +1,288 @@
+"""The frozen results that the steps of the story hand on, and the configs' own field type.
+
+Everything here is plain numpy, so that what draws a map never waits for torch. Shapes use n
+samples, d embedding dimensions, k clusters, S strengths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Space = Literal["pixels", "embedding"]
+Norm = Literal["linf", "l2"]
+
+SPACES: tuple[Space, ...] = ("pixels", "embedding")
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images and, where there are any, their labels (labels are read by `evaluation` alone)."""
+
+    x: NDArray[np.float32]  # (n, c, h, w) in [0, 1]
+    y: NDArray[np.int64] | None  # (n,)
+    ids: NDArray[np.int64]  # (n,) row numbers in the split they came from
+    name: str
+    class_names: tuple[str, ...] = ()
+    split: str = "test"
+    skipped: tuple[str, ...] = ()  # files that could not be read, by name
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: NDArray[np.integer]) -> Samples:
+        """The samples in these rows, ids kept."""
+        y = None if self.y is None else self.y[rows]
+        return dataclasses.replace(self, x=self.x[rows], y=y, ids=self.ids[rows])
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What a model says of samples: embedding, scores before softmax, soft assignment."""
+
+    z: NDArray[np.float32]  # (n, d)
+    s: NDArray[np.float32]  # (n, k)
+    p: NDArray[np.float32]  # (n, k), rows sum to 1
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) the cluster of each sample: the argmax of the scores."""
+        return self.s.argmax(1)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack at one strength.
+
+    Returned whether or not any sample moved; arrays are CPU tensors.
+    """
+
+    x_adv: torch.Tensor | None  # (n, c, h, w), attacks in pixels
+    z_adv: torch.Tensor | None  # (n, d), attacks in the embedding
+    moved: torch.Tensor  # (n,) bool: the cluster changed, or became the target
+    before: torch.Tensor  # (n,) int64
+    after: torch.Tensor  # (n,) int64
+    eps: (
+        torch.Tensor
+    )  # (n,) the budget of each sample (pixel units of [0, 1]; rho in the embedding)
+    norm: Norm
+    space: Space
+    l2: torch.Tensor  # (n,) realised L2 of the change (in units of R in the embedding)
+    linf: torch.Tensor  # (n,) realised L-inf of the change (likewise)
+    steps: int  # gradient steps a sample got at most, all restarts together
+
+
+@dataclass(frozen=True)
+class AttackPath:
+    """One attack on m samples over the S strengths of the dial, as the map draws it.
+
+    `smallest` is the strength at which a sample first leaves its cluster on this path (or first
+    enters the target), bisected between the last unmoved and the first moved step; NaN where it
+    never does. "Moved at s" means `smallest <= s`.
+    """
+
+    strengths: NDArray[np.float32]  # (S,) from 0, ascending
+    rows: NDArray[np.int64]  # (m,) row numbers in the samples the run's map was made of
+    xy: NDArray[
+        np.float32
+    ]  # (S, m, 2) positions on the map; xy[0] equals the clean positions exactly
+    p: NDArray[np.float32]  # (S, m, k)
+    labels: NDArray[np.uint8]  # (S, m)
+    smallest: NDArray[np.float32]  # (m,)
+    l2: NDArray[np.float32]  # (S, m) realised L2 of the change (units of R in the embedding)
+    linf: NDArray[np.float32]  # (S, m) realised L-inf
+    attack: str
+    space: Space
+    norm: Norm
+    target: int | None = None
+    seed: int = 0
+    weights: str = ""  # sha256 of the weights it was made with
+    ahead: bool = False  # shipped with the run, or computed now
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A map: positions from the projector, and how far the picture can be trusted."""
+
+    xy: NDArray[np.float32]  # (n, 2)
+    projector: Any  # clustcore.projection.Projector: forward (z -> xy) and inverse (xy -> z)
+    trustworthiness: float  # of xy against z, 15 neighbours
+    trust: NDArray[
+        np.float32
+    ]  # (n,) in [0, 1]: share of a sample's 15 nearest on the map that are near in z too
+    error: float  # median round-trip error ||inverse(forward(z)) - z|| / spread of z
+
+
+@dataclass(frozen=True)
+class Raster:
+    """The cluster regions under a map, on a G x G grid; row 0 is the lowest y."""
+
+    bounds: tuple[float, float, float, float]  # x0, y0, x1, y1 in map units
+    winner: NDArray[np.uint8]  # (G, G)
+    p: NDArray[np.float32]  # (G, G, k)
+    margin: NDArray[np.float32]  # (G, G) gap between the two best soft assignments, in [0, 1]
+    trusted: NDArray[np.bool_]  # (G, G) False where the projectors' round trip errs
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a clustering is, or how it fares under an attack.
+
+    Fields that need labels are NaN without them.
+    """
+
+    acc: float  # clusters matched to classes once, on clean data
+    nmi: float
+    ari: float
+    n: int
+    seed: int = 0
+    strength: float = 0.0
+    moved: Interval = Interval(0.0, 0.0, 0.0)
+    acc_rematched: float = math.nan  # matched anew after the attack: hides a relabelling
+    acc_interval: Interval = Interval(math.nan, math.nan, math.nan)
+    clusters_used: int = 0
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    range: tuple[int | float, int | float] | None = None,
+    choices: tuple[Any, ...] = (),
+    unit: str = "",
+    rare: bool = False,
+) -> Any:
+    """A field of a config: default, meaning, and what the check, the form, the CLI flag and the
+    cache key need.
+    """
+    metadata = {"help": help, "range": range, "choices": choices, "unit": unit, "rare": rare}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every config: frozen, keyword-only, checked when it is made.
+
+    Raises:
+        ValueError: a field is outside its range or none of its choices, or not finite.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, meta = getattr(self, field.name), field.metadata
+            where = f"{type(self).__name__}.{field.name}"
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{where}: expected a finite number, got {value!r}")
+            bounds = meta.get("range")
+            if bounds is not None and value is not None:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise ValueError(f"{where}: expected a number, got {value!r}")
+                if not bounds[0] <= value <= bounds[1]:
+                    raise ValueError(f"{where}: expected {bounds[0]} to {bounds[1]}, got {value!r}")
+            choices = meta.get("choices")
+            if choices and value not in choices:
+                known = ", ".join(map(str, choices))
+                raise ValueError(f"{where}: expected one of {known}, got {value!r}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "") -> Any:
+        """Build from JSON.
+
+        Raises:
+            ValueError: a field this config does not have, or a value outside its range.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ValueError(
+                    f"{where or cls.__name__}: unknown field {key!r}; "
+                    f"known: {', '.join(sorted(known))}"
+                )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of JSON values: the name of a cached result that depends on exactly these."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def lookup(registry: dict[str, str], name: str, kind: str) -> Any:
+    """The class behind a registry's "module:Class" entry, imported only now.
+
+    Raises:
+        ValueError: no such name.
+    """
+    import importlib
+
+    if name not in registry:
+        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The range of an attack's strength for one data set, space and norm."""
+
+    end: float
+    default: float  # the budget that tables and cards report
+
+    @property
+    def strengths(self) -> NDArray[np.float32]:
+        """(11,) the strengths of a path: end x (k / 10)^1.6, denser near 0."""
+        return (self.end * (np.arange(11) / 10) ** 1.6).astype(np.float32)
+
+    @property
+    def step(self) -> float:
+        """How far one key press moves the dial."""
+        return self.end / 200
+
+
+_DIALS = {
+    "mnist": {"linf": Dial(0.4, 0.3), "l2": Dial(3.0, 2.0)},
+    "fashion-mnist": {"linf": Dial(0.3, 0.1), "l2": Dial(1.5, 1.0)},
+    "cifar10": {"linf": Dial(16 / 255, 8 / 255), "l2": Dial(1.0, 0.5)},
+    "digits": {"linf": Dial(0.3, 0.1), "l2": Dial(1.0, 0.5)},
+}
+
+
+def dial(data: str, space: str, norm: str) -> Dial:
+    """The dial of a data set. Unknown grey data get MNIST's, and colour names starting with
+    `cifar10` get CIFAR-10's.
+
+    Raises:
+        ValueError: unknown space or norm.
+    """
+    if space not in SPACES:
+        raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
+    if space == "embedding":
+        return Dial(2.0, 0.3)
+    base = "cifar10" if data.startswith("cifar10") else data
+    return _DIALS.get(base, _DIALS["mnist"])[norm]

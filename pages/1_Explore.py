@@ -1,0 +1,26 @@
+"""Explore: what did the model group together?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui import explore, loaders, panels, scene
+
+panels.open_page("Explore")
+scene.arrive("Explore")
+with panels.calm():
+    status, controls = panels.head("Explore: what did the model group together?")
+    now = scene.draw("Explore", controls)
+    if now is None:
+        panels.no_runs()
+        st.stop()
+    panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
+    panels.device_note(loaders.check_device(now.device))
+    arrays = loaders.map_arrays(now.run)
+    if arrays is None:
+        panels.no_map(now.run)
+        st.stop()
+    choice = explore.view_controls(controls, arrays)
+    explore.about_map(controls, arrays)
+    status.caption(explore.status(now, arrays, choice))
+    explore.explore_map(now, arrays, choice)

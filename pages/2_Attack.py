@@ -1,0 +1,32 @@
+"""Attack: how little does it take?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui import attack, loaders, panels, scene
+
+panels.open_page("Attack")
+scene.arrive("Attack")
+with panels.calm():
+    status, controls = panels.head("Attack: how little does it take?")
+    now = scene.draw("Attack", controls)
+    if now is None:
+        panels.no_runs()
+        st.stop()
+    only_moved = attack.controls(controls)
+    panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
+    panels.device_note(loaders.check_device(now.device))
+    arrays = loaders.map_arrays(now.run)
+    if arrays is None:
+        panels.no_map(now.run)
+        st.stop()
+    path = loaders.path(now.ask)
+    status.caption(attack.status(now, arrays, path))
+    asks = [now.ask] if now.attack == "noise" else [now.ask, attack.control_of(now.ask)]
+    missing = [ask for ask in asks if loaders.path(ask) is None]
+    offer_place = st.container()
+    attack.attack_map(now, arrays, path, only_moved)
+    attack.figures(now, path)
+    with offer_place:
+        attack.offer(now, missing)

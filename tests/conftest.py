@@ -1,0 +1,74 @@
+"""Shared fixtures: tiny images, a tiny trained run, and the flags of the marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from clustcore.types import Samples
+
+# No test is timed, not even by hypothesis: a busy machine fails nothing.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--run-slow` runs what trains for minutes."""
+    parser.addoption("--run-slow", action="store_true", help="run tests that really train")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what was not asked for, or cannot run here, with the reason."""
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--run-slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: give --run-slow"))
+        if "gpu" in item.keywords:
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+
+
+def make_blobs(
+    n: int = 64, k: int = 3, side: int = 28, channels: int = 1, seed: int = 0
+) -> Samples:
+    """n images of k kinds: a bright square in a corner of its own, and noise."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % k
+    x = rng.uniform(0, 0.2, (n, channels, side, side))
+    third = side // 3
+    for i, label in enumerate(y):
+        row, column = divmod(int(label), 3)
+        x[i, :, row * third : (row + 1) * third, column * third : (column + 1) * third] += 0.7
+    return Samples(x.astype(np.float32), y.astype(np.int64), np.arange(n), "blobs", ("a", "b", "c"))
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Samples:
+    """64 grey 28x28 images of 3 kinds."""
+    return make_blobs()
+
+
+@pytest.fixture(scope="session")
+def digits() -> Samples:
+    """All test images of scikit-learn's 8x8 digits."""
+    from clustcore.datasets import load_samples
+
+    return load_samples("digits", "test")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
+    """The folder of a small DEC run, trained on the blobs for a few epochs; it has no map."""
+    from clustcore.making import Plan, make_run
+
+    plan = Plan(
+        "dec",
+        {"name": "blobs"},
+        config={"clusters": 3, "dim": 4, "width": 4, "autoencode": 8, "cluster": 3},
+        train={"batch": 16, "device": "cpu", "lr": 3e-3},
+    )
+    return make_run("tiny", plan, blobs, folder=tmp_path_factory.mktemp("runs") / "tiny")

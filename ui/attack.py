@@ -1,0 +1,305 @@
+"""The parts of Attack: the map with the dial, what is computed on demand, figures and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from clustcore.runs import PATH_SAMPLES, MapArrays
+from clustcore.types import AttackPath
+from ui import loaders, panels, scene, selection, tables
+from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
+
+# Seconds for 2,000 samples on 11 strengths, on two CPU cores: an estimate to say beforehand.
+_SECONDS = {"noise": 5, "fgsm": 10, "pgd": 90, "exact": 10}
+_NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
+
+
+def controls(place: Any) -> bool:
+    """Whether only those that moved are drawn."""
+    return place.toggle(
+        "Only moved",
+        key="only_moved",
+        persist_state="session",
+    )
+
+
+def control_of(ask: loaders.Ask) -> loaders.Ask:
+    """The random noise of equal size that stands beside every attack."""
+    return dataclasses.replace(ask, attack="noise", target=None, seed=0)
+
+
+def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
+    """The line under the title."""
+    parts = [panels.data_line(now), scene.attack_name(now.attack)]
+    if path is None:
+        parts.append("not computed yet")
+    else:
+        parts[-1] += f" on {len(path.rows):,} of {len(arrays.xy):,} {arrays.split} images"
+        when = "computed ahead" if path.ahead else "computed here"
+        parts.append(f"{when}, seed {path.seed}")
+    return " · ".join(parts)
+
+
+def offer(now: scene.Scene, missing: list[loaders.Ask]) -> None:
+    """What has not been computed yet: says so, asks, computes it with progress.
+
+    Any other action on the page cancels.
+    """
+    if not missing:
+        return
+    names = " and ".join(scene.attack_name(ask.attack) for ask in missing)
+    if not panels.has_weights(now.run):
+        st.info(
+            f"The weights of {panels.plain(now.run.name)} are missing, so {names} cannot be "
+            "computed. What is stored can be looked at.",
+            title="Weights missing",
+            icon=":material/key_off:",
+        )
+        return
+    seconds = sum(_SECONDS.get(ask.attack, 60) for ask in missing)
+    goal = "" if now.target is None else f", into cluster {now.target}"
+    place = st.container(horizontal=True, vertical_alignment="center")
+    place.markdown(
+        f"**Not computed yet:** {names}{goal}, {now.unit}, seed {now.seed}. "
+        f"{PATH_SAMPLES:,} samples on 11 strengths take about {_duration(seconds)} "
+        "on two CPU cores.",
+        width="content",
+    )
+    if place.button("Compute now", icon=":material/play_arrow:", key="compute"):
+        _compute(now, missing)
+
+
+def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
+    with st.status("Computing", expanded=True) as box:
+        bar = st.progress(0.0)
+        st.button("Cancel", icon=":material/stop:", help="So does any other control of the page.")
+        began = time.monotonic()
+        for number, ask in enumerate(missing):
+            name = scene.attack_name(ask.attack)
+
+            def show(done: int, total: int, sentence: str, number=number, name=name) -> None:
+                share = (number + done / max(total, 1)) / len(missing)
+                spent = time.monotonic() - began
+                left = spent / share - spent if share > 0.02 else 0
+                note = f" · about {_duration(left)} left" if spent > 5 and left > 1 else ""
+                # a waiting event of the page ends this run here: that is how cancelling works
+                bar.progress(min(share, 1.0), text=panels.plain(f"{name}: {sentence}") + note)
+
+            loaders.compute_path(ask, now.device, show)
+        box.update(label="Computed", state="complete", expanded=False)
+    st.rerun()
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+@st.fragment
+def attack_map(
+    now: scene.Scene, arrays: MapArrays, path: AttackPath | None, only_moved: bool
+) -> None:
+    """The map with its dial and all that follows a release: entries, selection, files."""
+    with panels.calm():
+        _attack_map(now, arrays, path, only_moved)
+
+
+def _attack_map(
+    now: scene.Scene, arrays: MapArrays, path: AttackPath | None, only_moved: bool
+) -> None:
+    strength, row = scene.entries(now, len(arrays.xy))
+    truth = loaders.truth(arrays)
+    noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
+    order = scene.take_order()
+    colour = "cluster" if now.colour == "fragility" and path is None else now.colour
+    what = (now.run.name, row, now.attack, now.space, now.norm, now.target, now.seed)
+    failed = scene.failure("pin", what)
+    detail, waits = (None, False) if row is None else _detail(now, arrays, path, row, failed)
+    state = cluster_map(
+        _view(now, arrays, path, noise, truth),
+        key="map_attack",
+        options=MapOptions(
+            colour=colour,
+            only_moved=only_moved,
+            note="" if path else "Paths not computed yet: these are the clean samples.",
+        ),
+        strength=strength,
+        pin=row,
+        detail=detail,
+        pin_note=failed or panels.model_note(f"computing the path of sample {row}"),
+        select=order.get("select"),
+        zoom=order.get("zoom"),
+        on_strength_change=scene.set_strength,
+        on_pin_change=scene.set_pin,
+        on_select_change=_ignore,
+    )
+    if waits:
+        with st.spinner(panels.model_note(f"computing the images of sample {row}"), show_time=True):
+            scene.attempt("pin", what, lambda: loaders.pin_frames(now.ask, row, now.device))
+        panels.redraw()
+    st.caption(tables.sentence(path, strength))
+    selection.draw(
+        state,
+        arrays,
+        truth,
+        path,
+        row,
+        empty="Nothing selected. Drag a shape on the map, or click a cell of the flow.",
+    )
+    if path is not None:
+        st.download_button(
+            f"Moved samples at strength {tables.strength_text(strength)} (CSV)",
+            lambda: tables.csv(tables.moved_frame(path, strength)),
+            file_name=f"moved-{now.run.name}-{now.attack}-{now.space}-{now.norm}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _view(
+    now: scene.Scene,
+    arrays: MapArrays,
+    path: AttackPath | None,
+    noise: AttackPath | None,
+    truth: loaders.Truth,
+) -> MapView:
+    ask = now.ask
+    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, bool(path), bool(noise))
+    made_of = (now.run.name, loaders.map_stamp(now.run), now.run.card["weights_sha256"])
+    return MapView(
+        key=f"attack {made_of} {which}",
+        mode="attack",
+        xy=arrays.xy,
+        clusters=arrays.labels,
+        k=arrays.p.shape[1],
+        confidence=arrays.p.max(1).astype(np.float32),
+        labels=truth.y,
+        class_names=truth.names,
+        path=path,
+        noise=None if path is None else noise,
+        end=now.dial.end,
+        attack_name=scene.attack_name(now.attack),
+        strength_unit=now.unit,
+        sprites=loaders.sprites(arrays.data, arrays.split),
+        alt=tables.sentence(path, st.session_state["scene"].get("strength", 0.0)),
+    )
+
+
+def _detail(
+    now: scene.Scene, arrays: MapArrays, path: AttackPath | None, row: int, failed: str
+) -> tuple[Pin | None, bool]:
+    """What is known of the pinned sample, and whether its attacked images are still to come."""
+    images = loaders.images_or_none(arrays)
+    image = None if images is None else images[row]
+    at = np.flatnonzero(path.rows == row) if path is not None else []
+    if path is None:
+        return Pin(row, image=image), False
+    near = loaders.neighbours(arrays, row)
+    nearest = {
+        "neighbours": near.rows,
+        "near": near.near,
+        "neighbour_images": None if images is None else images[near.rows],
+    }
+    found = loaders.pin_frames(now.ask, row, now.device, compute=False)
+    loadable = images is not None and panels.has_weights(now.run)
+    waits = found is None and loadable and not failed
+    if found is None and not len(at):
+        return (None if waits else Pin(row, image=image, note=failed or _NO_IMAGES)), waits
+    one, i = (path, int(at[0])) if found is None else (found.path, 0)
+    smallest = float(one.smallest[i])
+    decoded = found is not None and found.frames is not None and now.space == "embedding"
+    notes = [_failed(now, arrays, row)] if np.isnan(smallest) else []
+    if found is None:
+        notes.append(failed or ("The attacked images follow." if waits else _NO_IMAGES))
+    elif found.frames is None:
+        notes.append("This model has no decoder: a changed embedding has no image.")
+    return Pin(
+        row,
+        # a change in the embedding is seen against the decoded clean embedding
+        image=found.frames[0] if decoded else image,
+        frames=None if found is None else found.frames,
+        p=one.p[:, i],
+        xy=one.xy[:, i],
+        clusters=one.labels[:, i],
+        l2=one.l2[:, i],
+        smallest=smallest,
+        reconstruction=None if found is None else found.reconstruction,
+        note=" ".join(notes),
+        **nearest,
+    ), waits
+
+
+def _failed(now: scene.Scene, arrays: MapArrays, row: int) -> str:
+    end = tables.strength_text(now.dial.end)
+    if now.target is None:
+        return f"No strength up to {end} moved this sample."
+    order = np.argsort(-arrays.p[row].astype(np.float32), kind="stable")
+    own = int(arrays.labels[row])
+    if own == now.target:
+        return f"This sample is in cluster {own} already."
+    other = [int(c) for c in order if c not in (own, now.target)]
+    return f"No strength up to {end} pushed this sample into cluster {now.target}." + (
+        f" Try another target: nearest is cluster {other[0]}." if other else ""
+    )
+
+
+def figures(now: scene.Scene, path: AttackPath | None) -> None:
+    """Static figures and the smallest flips, drawn once opened: plotly is a large download."""
+    box = st.expander("Figures: security curve, smallest flips", on_change="rerun", key="figures")
+    if path is None or not box.open:
+        if path is None and box.open:
+            box.caption("There is no figure before the path is computed.")
+        return
+    from clustcore import evaluation
+    from clustcore import figures as draw
+
+    theme = "dark" if st.context.theme.type == "dark" else "light"
+    noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
+    curve = evaluation.security_curve(path, noise=noise, seed=now.seed)
+    about = (
+        f"{scene.label('dataset', now.dataset)}, {now.run.name}, {scene.attack_name(now.attack)}"
+    )
+    axis = draw.strength_title(now.space, now.norm)
+    left, right = box.columns(2)
+    left.plotly_chart(
+        draw.security_curve(
+            curve.strengths,
+            curve.moved,
+            curve.low,
+            curve.high,
+            curve.noise,
+            axis=axis,
+            caption=draw.Caption(about, curve.n, path.seed),
+            theme=theme,
+        ),
+        theme=None,
+        key="security_curve",
+    )
+    table = loaders.min_flips(now.run, now.space, now.norm)
+    if table is None:
+        right.caption("No table of smallest flips was computed for this space and norm.")
+        return
+    caption = draw.Caption(f"{about.rsplit(',', 1)[0]}, min_flip", len(table.rows), table.seed)
+    right.plotly_chart(
+        draw.survival(
+            {"min_flip": evaluation.survival(table.smallest)},
+            axis=axis,
+            caption=caption,
+            theme=theme,
+        ),
+        theme=None,
+        key="survival",
+    )
+    right.caption(
+        f"Median smallest flip {tables.median_flip(table.smallest)}. The search runs on beyond the "
+        "dial's end, so this median is not the dial's."
+    )
+
+
+def _ignore(rows: np.ndarray) -> None:
+    """A new selection only asks for a rerun: the map's state carries it."""

@@ -1,0 +1,265 @@
+// What the map works out without a page: reading messages, the dial's arithmetic, picking, polygons, label
+// placement, words for numbers. No DOM and no GL in here, so node can run it.
+const core = (() => {
+  const TYPES = {
+    uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array,
+  };
+  const TOP = 65534; // `smallest` of a sample that moves at the dial's end; 65535 means never
+
+  // A message as {header, sections}; sections are typed arrays on the message's own buffer.
+  function parse(bytes) {
+    // Streamlit hands over a view into its WebSocket message at any offset; typed arrays need one divisible by 4.
+    if (bytes.byteOffset % 4) bytes = bytes.slice();
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (bytes.byteLength < 8 || view.getUint32(0) !== 0x444d4150) {
+      throw new Error(`map data: expected a message that starts with DMAP, got ${bytes.byteLength} other bytes`);
+    }
+    const length = view.getUint32(4, true);
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    if (header.format !== 1) throw new Error(`map data: field 'format': expected 1, got ${header.format}`);
+    const sections = {};
+    for (const { name, dtype, shape, offset } of header.sections) {
+      const count = shape.reduce((a, b) => a * b, 1);
+      sections[name] = new TYPES[dtype](bytes.buffer, bytes.byteOffset + 8 + length + offset, count);
+      sections[name].shape = shape;
+    }
+    return { header, sections };
+  }
+
+  // Lay a message over what a mount holds. Answers what changed, or null where the base is missing.
+  function merge(held, { header, sections }) {
+    if (!header.whole && header.base !== held.base) return null;
+    const changed = { base: header.whole && header.base !== held.base, parts: true, tiles: [] };
+    if (header.whole) {
+      held.base = header.base;
+      held.meta = header.meta;
+      held.geometry = {};
+    }
+    held.parts = header.parts;
+    held.extra = {};
+    for (const [name, array] of Object.entries(sections)) {
+      if (name.startsWith("tile.")) changed.tiles.push([Number(name.slice(5)), array]);
+      else if (/^(pin|probe|options|control)\./.test(name)) held.extra[name] = array;
+      else held.geometry[name] = array;
+    }
+    return changed;
+  }
+
+  // Where the dial is between two steps: strengths[k] <= strength, t in [0, 1); `later` is the step that a moved
+  // sample counts in.
+  function stepOf(strengths, strength) {
+    let k = 0;
+    while (k < strengths.length - 2 && strengths[k + 1] <= strength) k++;
+    const gap = strengths[k + 1] - strengths[k];
+    const t = Math.min(1, Math.max(0, (strength - strengths[k]) / gap));
+    return { k, t, later: t > 0 ? k + 1 : k };
+  }
+
+  // The dial on the scale of `smallest`, rounded up as `smallest` was, so that a sample moves at its very strength.
+  const threshold = (strength, end) => Math.min(TOP, Math.ceil((strength / end) * TOP - 1e-6));
+
+  // How many of the ascending `smallest` are at or below q.
+  function countUpTo(sorted, q) {
+    let low = 0, high = sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (sorted[middle] <= q) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+
+  // counts[a * k + b]: moved samples that went from cluster a to b; net[c]: change of a cluster's size. The first
+  // `moved` of m paths have moved; `clusters` holds m values per step.
+  function flow(clusters, m, k, moved, step) {
+    const counts = new Uint32Array(k * k), net = new Int32Array(k);
+    let largest = null;
+    for (let i = 0; i < moved; i++) {
+      const a = clusters[i], b = clusters[step * m + i];
+      if (a === b) continue;
+      const cell = a * k + b;
+      counts[cell]++;
+      net[a]--;
+      net[b]++;
+      if (largest === null || counts[cell] > counts[largest]) largest = cell;
+    }
+    if (largest !== null) {
+      largest = { from: Math.floor(largest / k), to: largest % k, count: counts[largest] };
+    }
+    return { counts, net, largest };
+  }
+
+  // Counts of `smallest` in equal bins over the dial; never-movers are in none.
+  function histogram(sorted, bins) {
+    const counts = new Uint32Array(bins);
+    for (const q of sorted) {
+      if (q <= TOP) counts[Math.min(bins - 1, Math.floor((q / TOP) * bins))]++;
+    }
+    return counts;
+  }
+
+  function insidePolygon(polygon, x, y) {
+    let inside = false;
+    for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
+      const [ax, ay] = polygon[i], [bx, by] = polygon[j];
+      if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+    }
+    return inside;
+  }
+
+  // A grid over points in [0, 65535]^2, for nearest-point questions.
+  function buildIndex(xy, skip) {
+    const side = 128, n = xy.length / 2, start = new Uint32Array(side * side + 1);
+    const cellOf = (i) => (xy[2 * i + 1] >> 9) * side + (xy[2 * i] >> 9);
+    for (let i = 0; i < n; i++) if (!skip || !skip[i]) start[cellOf(i) + 1]++;
+    for (let c = 0; c < side * side; c++) start[c + 1] += start[c];
+    const fill = start.slice(), items = new Uint32Array(start[side * side]);
+    for (let i = 0; i < n; i++) if (!skip || !skip[i]) items[fill[cellOf(i)]++] = i;
+    return { side, start, items, xy };
+  }
+
+  // The nearest indexed point within `radius` of (x, y), all in units of the grid; -1 where there is none.
+  function nearest(index, x, y, radius) {
+    const { side, start, items, xy } = index;
+    const low = (v) => Math.max(0, Math.min(side - 1, Math.floor((v - radius) / 512)));
+    const high = (v) => Math.max(0, Math.min(side - 1, Math.floor((v + radius) / 512)));
+    let best = -1, least = radius * radius;
+    for (let row = low(y); row <= high(y); row++) {
+      for (let column = low(x); column <= high(x); column++) {
+        for (let j = start[row * side + column]; j < start[row * side + column + 1]; j++) {
+          const dx = xy[2 * items[j]] - x, dy = xy[2 * items[j] + 1] - y, d = dx * dx + dy * dy;
+          if (d <= least) { least = d; best = items[j]; }
+        }
+      }
+    }
+    return { at: best, distance: Math.sqrt(least) };
+  }
+
+  // The next point from (x, y) towards a key's direction: within 45 degrees of it, nearest first, straight ones
+  // before slanted ones. `points` yields [id, x, y]; y grows downwards.
+  function towards(points, x, y, dx, dy) {
+    let best = null, least = Infinity;
+    for (const [id, px, py] of points) {
+      const along = (px - x) * dx + (py - y) * dy, across = Math.abs((px - x) * dy - (py - y) * dx);
+      const cost = along + 2 * across;
+      if (along > 0.5 && across <= along && cost < least) { least = cost; best = id; }
+    }
+    return best;
+  }
+
+  // One label per cluster, in px: 24 directions around the cluster's median, just outside the 97th percentile of its
+  // points near that ray. Cost: points under the label's box, distance, another label, the panel's edge. Largest
+  // cluster first. `xs`, `ys` are the points, `taken` boxes that must stay free, `others` further [x, y, x, y, ...] that must stay free; `full` is
+  // false where there is room for the number only.
+  function placeLabels({ xs, ys, clusters, k, others, width, height, box = [46, 34], taken = [] }) {
+    const bin = 4, columns = Math.ceil(width / bin) + 1, rows = Math.ceil(height / bin) + 1;
+    const sums = new Float64Array((columns + 1) * (rows + 1));
+    const count = (x, y) => {
+      const c = Math.floor(x / bin), r = Math.floor(y / bin);
+      if (c >= 0 && r >= 0 && c < columns && r < rows) sums[(r + 1) * (columns + 1) + c + 1]++;
+    };
+    for (let i = 0; i < xs.length; i++) count(xs[i], ys[i]);
+    for (let i = 0; i < others.length; i += 2) count(others[i], others[i + 1]);
+    for (let r = 1; r <= rows; r++) {
+      for (let c = 1; c <= columns; c++) {
+        const at = r * (columns + 1) + c;
+        sums[at] += sums[at - 1] + sums[at - columns - 1] - sums[at - columns - 2];
+      }
+    }
+    const under = (x0, y0, x1, y1) => {
+      const clamp = (v, top) => Math.max(0, Math.min(top, Math.round(v / bin)));
+      const a = clamp(x0, columns), b = clamp(x1, columns), c = clamp(y0, rows), d = clamp(y1, rows);
+      const w = columns + 1;
+      return sums[d * w + b] - sums[d * w + a] - sums[c * w + b] + sums[c * w + a];
+    };
+    const members = Array.from({ length: k }, () => []);
+    for (let i = 0; i < xs.length; i++) members[clusters[i]].push(i);
+    const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+    const order = members.map((_, c) => c).filter((c) => members[c].length);
+    order.sort((a, b) => members[b].length - members[a].length);
+    const [w, h] = box, placed = [];
+    // The weight of a point was chosen at 26,500 drawn positions; more points crowd no label the more.
+    const weight = 0.35 * Math.min(1, 26500 / (xs.length + others.length / 2));
+    for (const c of order) {
+      const mx = middle(members[c].map((i) => xs[i])), my = middle(members[c].map((i) => ys[i]));
+      let best = null;
+      for (let d = 0; d < 24; d++) {
+        const ux = Math.cos((d * Math.PI) / 12), uy = Math.sin((d * Math.PI) / 12), reach = [];
+        for (const i of members[c]) {
+          const along = (xs[i] - mx) * ux + (ys[i] - my) * uy;
+          if (along > 0 && Math.abs((xs[i] - mx) * uy - (ys[i] - my) * ux) < 16) reach.push(along);
+        }
+        reach.sort((a, b) => a - b);
+        const edge = reach.length ? reach[Math.min(reach.length - 1, Math.floor(reach.length * 0.97))] : 0;
+        const distance = edge + 4 + (Math.abs(ux) * w + Math.abs(uy) * h) / 2;
+        const x = mx + ux * distance, y = my + uy * distance;
+        const crowd = weight * under(x - w / 2, y - h / 2, x + w / 2, y + h / 2);
+        let cost = crowd + 0.6 * distance;
+        if (x < w / 2 || y < h / 2 || x > width - w / 2 || y > height - h / 2) cost += 1000;
+        if (taken.some(([x0, y0, x1, y1]) => x + w / 2 > x0 && x - w / 2 < x1 && y + h / 2 > y0 && y - h / 2 < y1)) cost += 1000;
+        if (placed.some((p) => Math.abs(p.x - x) < w && Math.abs(p.y - y) < h)) cost += 1000;
+        if (!best || cost < best.cost) best = { cluster: c, x, y, cost, full: crowd + Math.min(36, 0.6 * distance) <= 70 };
+      }
+      placed.push(best);
+    }
+    return placed;
+  }
+
+  // Opacity by density: per point a factor in [0.3, 1], lower where many lie (px, bins of 6).
+  function density(xs, ys, width, height) {
+    const bin = 6, columns = Math.ceil(width / bin) + 2, grid = new Float32Array(columns * (Math.ceil(height / bin) + 2));
+    const cell = (i) => {
+      const c = Math.max(0, Math.min(columns - 1, Math.floor(xs[i] / bin) + 1));
+      return Math.max(0, Math.min(grid.length - 1, (Math.floor(ys[i] / bin) + 1) * columns + c));
+    };
+    for (let i = 0; i < xs.length; i++) grid[cell(i)]++;
+    return Float32Array.from(xs, (_, i) => Math.max(0.3, Math.min(1, 1.35 / Math.sqrt(1 + grid[cell(i)] / 3))));
+  }
+
+  const group = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ",");
+  const signed = (n) => (n > 0 ? `+${group(n)}` : n < 0 ? `\u2212${group(-n)}` : "\u00b10");
+
+  // "28 \u00b1 3 %", the 95 % normal interval rounded up; near 0 and 100 one decimal and no interval, which would lie.
+  function share(count, n) {
+    if (!n) return "0 %";
+    const p = count / n;
+    if (p < 0.01 || p > 0.99) return `${p === 0 || p === 1 ? p * 100 : (p * 100).toFixed(1)} %`;
+    return `${Math.round(p * 100)} \u00b1 ${Math.ceil(196 * Math.sqrt((p * (1 - p)) / n))} %`;
+  }
+  const percent = (count, n) => {
+    const p = n ? (100 * count) / n : 0;
+    return `${p === 0 || p === 100 ? p : p < 1 || p > 99 ? p.toFixed(1) : Math.round(p)} %`;
+  };
+
+  // Labelled places on [0, end], the end among them: the largest "nice" step that gives at least `least` parts.
+  function ticks(end, least) {
+    const scale = 10 ** Math.floor(Math.log10(end / least));
+    let step = 0;
+    for (const nice of [1, 1.5, 2, 2.5, 3, 4, 5, 10]) {
+      const parts = end / (nice * scale);
+      if (parts >= least - 1e-9 && Math.abs(parts - Math.round(parts)) < 1e-6) step = nice * scale;
+    }
+    const digits = (v) => Math.max(0, -Math.floor(Math.log10(v) + 1e-9));
+    if (!step) {
+      step = [5, 4, 2.5, 2, 1].map((v) => v * scale).find((v) => end / v >= least - 1e-9) ?? scale;
+    }
+    const places = Math.min(4, digits(step) + (String(+(step / 10 ** -digits(step)).toFixed(6)).includes(".") ? 1 : 0));
+    const values = [];
+    for (let i = 0; i * step < end * (1 - 1e-9); i++) values.push(i * step);
+    // The end of a dial is always named; a tick too close before it gives way.
+    if (end - values[values.length - 1] < step * 0.6) values.pop();
+    values.push(end);
+    return values.map((value) => ({ value, text: value === 0 ? "0" : value.toFixed(value === end ? Math.max(places, Math.min(3, decimals(end))) : places) }));
+  }
+  function decimals(value) {
+    for (let d = 0; d < 4; d++) if (Math.abs(value - Number(value.toFixed(d))) < 1e-7) return d;
+    return 4;
+  }
+
+  // The dial's grid at rest: 200 steps, the unit of the arrow keys and of the strength entry.
+  const snap = (strength, end) => (Math.round((strength / end) * 200) * end) / 200;
+
+  return {
+    parse, merge, stepOf, threshold, countUpTo, flow, histogram, insidePolygon, buildIndex, nearest, towards,
+    placeLabels, density, group, signed, share, percent, ticks, snap, TOP,
+  };
+})();

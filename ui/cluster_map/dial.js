@@ -1,0 +1,223 @@
+// The dial: the read-out in words, the moved-share curve with the noise control, play, and a real range input below it
+// on the same x axis.
+const dial = (() => {
+  const { h, s, text, attribute } = dom;
+  const LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 82, HEIGHT = 100, STEPS = 200;
+
+  // `on.move(strength)` while dragging, `on.release(strength)` once at the end of a gesture.
+  function create(on) {
+    const number = () => h("b", { class: "number" });
+    const strengthNumber = number(), movedNumber = number(), noiseNumber = number();
+    const strengthWords = h("span"), movedWords = h("span"), noiseWords = h("span");
+    const noisePart = h("span", { class: "part" }, noiseNumber, noiseWords);
+    const readout = h(
+      "p", { class: "readout", "data-testid": "map-readout" },
+      h("span", { class: "part" }, strengthNumber, strengthWords),
+      h("span", { class: "part" }, movedNumber, movedWords), noisePart,
+    );
+    const chart = s("svg", { class: "curve", "data-testid": "map-curve", height: HEIGHT, "aria-hidden": "true" });
+    const input = h("input", {
+      type: "range", min: 0, max: STEPS, step: "any", value: 0, "data-testid": "map-dial", "aria-label": "Attack strength",
+    });
+    const icon = s("svg", { viewBox: "0 0 28 28", width: 28, height: 28, "aria-hidden": "true" }, s("path"));
+    const play = h("button", { type: "button", class: "play", "data-testid": "map-play", "aria-label": "Play" }, icon);
+    const root = h("div", { class: "dial" }, readout, chart, h("div", { class: "control" }, play, input));
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+    let view = null, width = 0, strength = 0, pinFlip = null, playing = 0, keyTimer = 0, parts = {};
+    const x = (value) => LEFT + (value / view.end) * (width - LEFT - RIGHT);
+    const y = (value) => BOTTOM - value * (BOTTOM - TOP);
+    const shareAt = (sorted, value) => core.countUpTo(sorted, core.threshold(value, view.end)) / sorted.length;
+
+    function draw() {
+      chart.replaceChildren();
+      attribute(chart, "width", width);
+      attribute(chart, "viewBox", `0 0 ${width} ${HEIGHT}`);
+      const line = (y1, name) => s("line", { x1: LEFT, x2: width - RIGHT, y1, y2: y1, class: name });
+      const label = (at, y0, anchor, name, words) => s("text", { x: at, y: y0, "text-anchor": anchor, class: name, text: words });
+      chart.append(line(y(1), "hair"), line(y(0.5), "hair"), line(y(0), "hair strong"));
+      chart.append(label(LEFT - 8, y(1) + 4, "end", "tick", "100 %"), label(LEFT - 8, y(0.5) + 4, "end", "tick", "50"), label(LEFT - 8, y(0) + 4, "end", "tick", "0"));
+      for (const { value, text: words } of core.ticks(view.end, width < 480 ? 4 : 8)) {
+        chart.append(label(x(value), HEIGHT - 3, "middle", "tick", words));
+      }
+      for (const value of view.strengths) {
+        chart.append(s("line", { x1: x(value), x2: x(value), y1: BOTTOM, y2: BOTTOM + 3, class: "step" }));
+      }
+      const curve = (sorted) => {
+        const points = [];
+        for (let px = 0; px <= width - LEFT - RIGHT; px += 1.5) {
+          const value = Math.min(view.end, (px / (width - LEFT - RIGHT)) * view.end);
+          points.push(`${(LEFT + px).toFixed(1)} ${y(shareAt(sorted, value)).toFixed(1)}`);
+        }
+        points.push(`${width - RIGHT} ${y(shareAt(sorted, view.end)).toFixed(1)}`);
+        return points.join(" L");
+      };
+      const path = curve(view.smallest), last = shareAt(view.smallest, view.end);
+      chart.append(s("path", { class: "area", d: `M${LEFT} ${BOTTOM} L${path} L${width - RIGHT} ${BOTTOM} Z` }));
+      if (view.noise) chart.append(s("path", { class: "noise", d: `M${curve(view.noise)}` }));
+      chart.append(s("path", { class: "line", d: `M${path}` }));
+      // A name stands under its line where there is room under the part it covers, else above.
+      const under = (sorted, wide) => y(shareAt(sorted, view.end * (1 - wide / (width - LEFT - RIGHT)))) + 14;
+      let noiseY = null;
+      if (view.noise) {
+        noiseY = under(view.noise, 150);
+        if (noiseY > BOTTOM - 3) noiseY = y(shareAt(view.noise, view.end)) - 6;
+        const unit = view.unit ? `${view.unit} ` : "";
+        chart.append(label(width - RIGHT, noiseY, "end", "name muted", `random noise, same ${unit}size`));
+      }
+      let nameY = under(view.smallest, 90);
+      if (nameY > BOTTOM - 3 || (noiseY !== null && Math.abs(nameY - noiseY) < 15)) nameY = Math.max(TOP + 2, y(last) - 7);
+      chart.append(label(width - RIGHT, nameY, "end", "name", view.attack));
+      parts = {
+        hair: s("line", { class: "now", y1: TOP - 6, y2: BOTTOM }),
+        flip: s("path", { class: "flip" }),
+        noise: s("circle", { class: "dot", r: 3 }),
+        dot: s("circle", { class: "dot", r: 4 }),
+      };
+      if (!view.noise) parts.noise.style.display = "none";
+      chart.append(...Object.values(parts));
+    }
+
+    function show() {
+      if (!view || !width) return;
+      const at = x(strength);
+      attribute(parts.hair, "x1", at);
+      attribute(parts.hair, "x2", at);
+      attribute(parts.dot, "cx", at);
+      attribute(parts.dot, "cy", y(shareAt(view.smallest, strength)));
+      if (view.noise) {
+        attribute(parts.noise, "cx", at);
+        attribute(parts.noise, "cy", y(shareAt(view.noise, strength)));
+      }
+      const shown = pinFlip !== null && pinFlip <= view.end;
+      const tip = shown ? x(pinFlip) : 0;
+      attribute(parts.flip, "d", shown ? `M${tip - 4.5} ${BOTTOM - 8} h9 l-4.5 8 Z` : "");
+      const position = (strength / view.end) * STEPS;
+      if (Math.abs(Number(input.value) - position) > 1e-6) input.value = position;
+      input.style.setProperty("--at", strength / view.end);
+    }
+
+    function stop() {
+      if (!playing) return;
+      cancelAnimationFrame(playing);
+      playing = 0;
+      face();
+    }
+    function face() {
+      attribute(icon.firstChild, "d", playing ? "M10.5 9.5v9M17.5 9.5v9" : "M11 8.5l8.5 5.5-8.5 5.5Z");
+      attribute(play, "aria-label", playing ? "Pause" : "Play");
+      play.classList.toggle("on", Boolean(playing));
+    }
+    // Where play stops next: at the pin's crossing if that lies ahead, else at the end.
+    const goal = (from) => (pinFlip !== null && pinFlip > from + view.end * 1e-4 && pinFlip < view.end ? pinFlip : view.end);
+    function start() {
+      let from = strength >= view.end - 1e-9 ? 0 : strength;
+      if (calm.matches) {
+        // Without motion a press jumps: to the crossing, or to the next computed strength.
+        const next = view.strengths.find((value) => value > from + 1e-6) ?? 0;
+        const target = goal(from);
+        const to = target < view.end ? Math.min(next, ceilStep(target)) : next;
+        on.move(to);
+        on.release(to);
+        return;
+      }
+      let before = null;
+      const to = goal(from);
+      const frame = (now) => {
+        if (before !== null) from = Math.min(to, from + ((now - before) / 7000) * view.end);
+        before = now;
+        if (from >= to) {
+          stop();
+          const rest = to < view.end ? ceilStep(to) : to;
+          on.move(rest);
+          on.release(rest);
+          return;
+        }
+        on.move(from);
+        playing = requestAnimationFrame(frame);
+      };
+      playing = requestAnimationFrame(frame);
+      face();
+    }
+    // The first rest position at or past a crossing.
+    const ceilStep = (value) => Math.min(view.end, (Math.ceil((value / view.end) * STEPS - 1e-6) * view.end) / STEPS);
+
+    play.onclick = () => {
+      if (!view) return;
+      if (!playing) return start();
+      stop();
+      const rest = core.snap(strength, view.end);
+      on.move(rest);
+      on.release(rest);
+    };
+    input.oninput = () => {
+      stop();
+      on.move((Number(input.value) / STEPS) * view.end);
+    };
+    input.onchange = () => {
+      const rest = core.snap(strength, view.end);
+      on.move(rest);
+      on.release(rest);
+    };
+    input.onkeydown = (event) => {
+      const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5, Home: -STEPS, End: STEPS }[event.key];
+      if (by === undefined || !view) return;
+      event.preventDefault();
+      stop();
+      const step = Math.min(STEPS, Math.max(0, Math.round((strength / view.end) * STEPS) + by));
+      on.move((step * view.end) / STEPS);
+      // A held key is one gesture.
+      clearTimeout(keyTimer);
+      keyTimer = setTimeout(() => on.release(strength), 220);
+    };
+    // The chart takes the pointer too: the dial is the whole axis.
+    const fromPointer = (event) => {
+      const box = chart.getBoundingClientRect();
+      const at = (event.clientX - box.left - LEFT) / (width - LEFT - RIGHT);
+      on.move(Math.min(1, Math.max(0, at)) * view.end);
+    };
+    chart.onpointerdown = (event) => {
+      if (!view || event.button) return;
+      stop();
+      chart.setPointerCapture(event.pointerId);
+      fromPointer(event);
+    };
+    chart.onpointermove = (event) => { if (chart.hasPointerCapture(event.pointerId)) fromPointer(event); };
+    chart.onpointerup = (event) => { if (chart.hasPointerCapture(event.pointerId)) input.onchange(); };
+    face();
+
+    return {
+      root,
+      // view: {end, strengths, smallest, noise, attack, unit}
+      setup(next) {
+        view = next;
+        root.hidden = !view;
+        if (view && width) { draw(); show(); }
+      },
+      resize(next) {
+        width = next;
+        if (view && width) { draw(); show(); }
+      },
+      setFlip(value) { pinFlip = value; show(); },
+      update(now) {
+        strength = now.strength;
+        const n = view.smallest.length, written = strength.toFixed(3);
+        text(strengthNumber, written);
+        text(strengthWords, ` strength${view.unit ? `, ${view.unit}` : ""}`);
+        text(movedNumber, core.group(now.moved));
+        text(movedWords, ` of ${core.group(n)} ${view.verb}, ${core.share(now.moved, n)}`);
+        noisePart.hidden = !view.noise;
+        if (view.noise) {
+          text(noiseNumber, core.percent(now.noise, view.noise.length));
+          text(noiseWords, ` ${view.verb} by random noise of equal size`);
+        }
+        attribute(input, "aria-valuetext", `${written}: ${core.group(now.moved)} of ${core.group(n)} ${view.verb}`);
+        show();
+      },
+      busy: () => Boolean(playing),
+      stop,
+    };
+  }
+
+  return { create };
+})();

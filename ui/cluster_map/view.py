@@ -1,0 +1,122 @@
+"""What a page tells the map and hears from it, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustcore.types import AttackPath, Raster
+
+Mode = Literal["explore", "attack"]
+Colour = Literal["cluster", "label", "confidence", "fragility"]
+
+
+@dataclass(frozen=True)
+class Sprites:
+    """Where the hover card and the thumbnails get their images: PNG sheets, sent when a hover first needs one.
+
+    Image i is in sheet i // per_sheet, row-major. `sheet(j)` returns the PNG bytes of sheet j, for example
+    `functools.partial(clustcore.datasets.shipped.sheet, "mnist")`; for other data `sprite_sheet` makes one.
+    """
+
+    sheet: Callable[[int], bytes]
+    size: tuple[int, int] = (28, 28)  # height, width of one image
+    per_sheet: int = 1000
+    columns: int = 40
+
+
+@dataclass(frozen=True)
+class MapView:
+    """What the map draws. N samples, k clusters; packed once per `key` and sent once per mount.
+
+    In mode "explore" the whole map stands still and `path` serves fragility and the smallest flip only. In mode
+    "attack" the samples of `path` move with the dial; without a path the dial is hidden.
+    """
+
+    key: str  # cheap name of exactly this content: run, weights, attack, space, norm, target, shown
+    mode: Mode
+    xy: NDArray[np.float32]  # (N, 2) clean positions
+    clusters: NDArray[np.uint8]  # (N,) assigned cluster
+    k: int
+    confidence: NDArray[np.float32] | None = None  # (N,) largest soft assignment, in [0, 1]
+    labels: NDArray[np.integer] | None = None  # (N,) true labels, where the data has them
+    class_names: tuple[str, ...] = ()  # what labels are called; empty: their number
+    raster: Raster | None = None  # cluster regions; drawn where the options ask for it
+    path: AttackPath | None = None  # rows are row numbers in xy
+    noise: AttackPath | None = None  # random noise of equal size: the control on the dial
+    end: float | None = None  # end of the dial; the last strength of `path` where None
+    attack_name: str = "attack"  # as written on the curve, such as "margin PGD"
+    strength_unit: str = ""  # as written beside the strength, such as "L∞"
+    shown: NDArray[np.integer] | None = None  # rows to draw as base points; None: all (up to LIMIT)
+    sprites: Sprites | None = None
+    probe: bool = False  # a click on empty space asks `on_probe`
+    alt: str = ""  # the status sentence, read out for the map as a whole
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How the map is drawn. Changing one costs a small patch, never the geometry.
+
+    `highlight` marks rows (from a table, the gallery): all others step back. `highlight_cluster` does it for a cluster.
+    """
+
+    colour: Colour = "cluster"
+    show_labels: bool = True
+    only_moved: bool = False
+    tint: bool = False  # regions: winner's hue, opacity = margin
+    edges: bool = False  # regions: line where the winner changes
+    trust: bool = False  # regions: hatch where the picture is unreliable
+    highlight: Sequence[int] | NDArray[np.integer] | None = None
+    highlight_cluster: int | None = None
+    note: str = ""  # a line over the map, such as "paths not computed yet"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What is known of the pinned sample. Fields that do not apply stay None: the component says so or leaves them out.
+
+    S strengths (those of the view's path), images are (c, h, w) in [0, 1]. In the embedding `image` and `frames` are
+    decoded images, or `frames` is None where the model has no decoder.
+    """
+
+    row: int
+    image: NDArray[np.floating] | NDArray[np.uint8] | None = None  # (c, h, w), the clean image
+    frames: NDArray[np.floating] | None = None  # (S, c, h, w) the attacked images
+    p: NDArray[np.floating] | None = None  # (S, k) soft assignments; (1, k) in mode "explore"
+    xy: NDArray[np.floating] | None = None  # (S, 2) positions, where the row is not in the path
+    clusters: NDArray[np.integer] | None = None  # (S,) clusters, likewise
+    l2: NDArray[np.floating] | None = None  # (S,) realised L2 of the change
+    smallest: float | None = None  # NaN: none up to the dial's end
+    smallest_note: str = ""  # explore: what the number is, such as "L∞, min_flip"
+    reconstruction: NDArray[np.floating] | None = None  # (c, h, w)
+    neighbours: NDArray[np.integer] | None = None  # (8,) nearest rows in the embedding
+    near: NDArray[np.bool_] | None = None  # (8,) is this neighbour near on the map too?
+    neighbour_images: NDArray[np.floating] | NDArray[np.uint8] | None = None  # (8, c, h, w)
+    note: str = ""  # a line under the images, such as "decoded from the attacked embedding"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The model's answer for a spot on the map. `x`, `y` are the ones `on_probe` got."""
+
+    x: float
+    y: float
+    p: NDArray[np.floating]  # (k,)
+    image: NDArray[np.floating] | None = None  # (c, h, w) decoded there
+    trusted: bool = True  # False: inside the trust mask
+    note: str = ""  # such as "no decoder: nearest samples instead"
+
+
+@dataclass(frozen=True)
+class MapState:
+    """Where the map stands, as far as the browser has told."""
+
+    strength: float
+    pin: int | None
+    selection: NDArray[np.int64]  # rows, ascending; empty where nothing is selected
+    selected_by: str  # "lasso", "box", "cluster 4", "flow 4 -> 9, strength 0.080", or ""
+    camera: tuple[float, float, float, float] | None  # x0, y0, x1, y1 in map units; None: whole map

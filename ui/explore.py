@@ -1,0 +1,287 @@
+"""The parts of Explore: its view controls, the map with what hangs on it, the table of clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from clustcore.runs import MapArrays
+from clustcore.types import AttackPath
+from ui import loaders, panels, scene, selection, tables
+from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map, stratified
+
+_SHOWN = {"All": None, "5,000": 5000, "2,000": 2000, "500": 500}
+
+
+@dataclass(frozen=True)
+class ViewChoice:
+    """How the map is drawn: what the View popover says."""
+
+    regions: bool
+    trust: bool
+    names: bool
+    shown: NDArray[np.int64] | None  # rows, or None for all
+    shown_name: str
+
+
+def view_controls(place: Any, arrays: MapArrays) -> ViewChoice:
+    """Regions, trust mask, cluster names and the points shown."""
+    regions = place.toggle(
+        "Regions",
+        key="regions",
+        bind="query-params",
+    )
+    with place.popover("View"):
+        trust = st.toggle(
+            "Hatch where the picture is unreliable",
+            key="trust",
+            value=True,
+            persist_state="session",
+            help="Drawn with the regions: there, going from the map to the embedding and back "
+            "leads elsewhere.",
+        )
+        names = st.toggle(
+            "Cluster names and sizes", key="names", value=True, persist_state="session"
+        )
+        shown = st.segmented_control(
+            "Points shown",
+            [*_SHOWN],
+            default="All",
+            required=True,
+            key="points",
+            persist_state="session",
+            help="Fewer points are a fixed sample, each cluster with its share.",
+        )
+    count = _SHOWN[shown or "All"]
+    rows = None
+    if count is not None and count < len(arrays.xy):
+        rows = stratified(arrays.labels, count)
+    return ViewChoice(bool(regions), bool(trust), bool(names), rows, shown or "All")
+
+
+def about_map(place: Any, arrays: MapArrays) -> None:
+    """What a UMAP map does not tell, with this map's own figures."""
+    with place.popover("About"):
+        st.markdown(
+            "**What UMAP does not tell you**\n\n"
+            "- How large a cluster looks says nothing about how varied it is.\n"
+            "- The distance between two clusters says little; empty space is no measure.\n"
+            "- Two dots side by side may be far apart in the embedding. "
+            "The inspector's neighbours are found in the embedding, not on the map.\n"
+            "- Axes have no meaning, nor has the angle."
+        )
+        st.markdown(
+            f"**This map.** Trustworthiness {arrays.trustworthiness:.3f} (15 neighbours; 1 is "
+            f"perfect), {arrays.held_out:.3f} on samples that nothing was fitted on. Going from "
+            f"the map to the embedding and back errs by {arrays.error:.0%} of the embedding's "
+            f"spread in the median. Seed {arrays.seed}."
+        )
+
+
+def status(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> str:
+    """The line under the title."""
+    n = len(arrays.xy)
+    count = f"{n:,}" if choice.shown is None else f"{len(choice.shown):,} of {n:,}"
+    parts = [panels.data_line(now), f"{count} {arrays.split} images"]
+    return " · ".join([*parts, f"map computed ahead, seed {arrays.seed}"])
+
+
+@st.fragment
+def explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
+    """The map and all that follows it: entries, selection, table of clusters."""
+    with panels.calm():
+        _explore_map(now, arrays, choice)
+
+
+def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
+    _, row = scene.entries(now, len(arrays.xy))
+    truth = loaders.truth(arrays)
+    path = loaders.path(now.ask)
+    cluster = _picked_cluster()
+    if cluster != st.session_state.get("zoomed_cluster"):
+        st.session_state["zoomed_cluster"] = cluster
+        scene.order_map(zoom="all" if cluster is None else cluster)
+    order = scene.take_order()
+    colour, note = now.colour, ""
+    if colour == "fragility" and path is None:
+        colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
+    probe, probe_waits = _probe(now, arrays)
+    detail, pin_waits = (None, False) if row is None else _detail(now, arrays, path, row)
+    state = cluster_map(
+        _view(now, arrays, choice, path, truth),
+        key="map_explore",
+        options=MapOptions(
+            colour=colour,
+            note=note,
+            show_labels=choice.names,
+            tint=choice.regions,
+            edges=choice.regions,
+            trust=choice.regions and choice.trust,
+            highlight_cluster=cluster,
+        ),
+        pin=row,
+        detail=detail,
+        probe=probe,
+        select=order.get("select"),
+        zoom=order.get("zoom"),
+        on_pin_change=_set_pin,
+        on_select_change=_ignore,
+        on_probe=_set_probe,
+    )
+    if pin_waits:
+        with st.spinner(panels.model_note("decoding the image"), show_time=True):
+            scene.attempt("image", row, lambda: loaders.reconstruction(now.run, row, now.device))
+        panels.redraw()
+    if probe_waits:
+        place = st.session_state["probe"]
+        with st.spinner(panels.model_note("decoding the image there"), show_time=True):
+            scene.attempt("probe", place, lambda: loaders.probe(now.run, place, now.device))
+        panels.redraw()
+    selection.draw(state, arrays, truth, path, row)
+    _cluster_table(now, arrays, truth, path)
+
+
+def _view(
+    now: scene.Scene,
+    arrays: MapArrays,
+    choice: ViewChoice,
+    path: AttackPath | None,
+    truth: loaders.Truth,
+) -> MapView:
+    which = (now.run.name, loaders.map_stamp(now.run), now.attack, now.space, now.norm, now.seed)
+    about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
+    p = arrays.p
+    return MapView(
+        key=f"explore {which} {about} {choice.shown_name}",
+        mode="explore",
+        xy=arrays.xy,
+        clusters=arrays.labels,
+        k=p.shape[1],
+        confidence=p.max(1).astype(np.float32),
+        labels=truth.y,
+        class_names=truth.names,
+        raster=arrays.raster,
+        path=path,
+        end=now.dial.end,
+        attack_name=scene.attack_name(now.attack),
+        strength_unit=now.unit,
+        shown=choice.shown,
+        sprites=loaders.sprites(arrays.data, arrays.split),
+        probe=True,
+        alt=tables.map_sentence(arrays, now.run.name),
+    )
+
+
+def _detail(
+    now: scene.Scene, arrays: MapArrays, path: AttackPath | None, row: int
+) -> tuple[Pin, bool]:
+    """What is known of the pinned sample, and whether its reconstruction is still to come."""
+    near = loaders.neighbours(arrays, row)
+    images = loaders.images_or_none(arrays)
+    found = loaders.reconstruction(now.run, row, now.device, compute=False)
+    waits = found is None and panels.has_weights(now.run) and images is not None
+    smallest, note = None, ""
+    at = np.flatnonzero(path.rows == row) if path is not None else []
+    if len(at):
+        smallest = float(path.smallest[at[0]])
+        note = f"{scene.attack_name(now.attack)}, {now.unit}"
+    return Pin(
+        row=row,
+        image=None if images is None else images[row],
+        p=arrays.p[row : row + 1].astype(np.float32),
+        smallest=smallest,
+        smallest_note=note,
+        reconstruction=found[0] if found else None,
+        neighbours=near.rows,
+        near=near.near,
+        neighbour_images=None if images is None else images[near.rows],
+        note=scene.failure("image", row),
+    ), waits and not scene.failure("image", row)
+
+
+def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
+    """The answer for the place that was clicked, and whether its image is still to come."""
+    place = st.session_state.get("probe")
+    if place is None:
+        return None, False
+    raster, (x, y) = arrays.raster, place
+    x0, y0, x1, y1 = raster.bounds
+    grid = len(raster.winner)
+    column = int(np.clip((x - x0) / (x1 - x0) * grid, 0, grid - 1))
+    line = int(np.clip((y - y0) / (y1 - y0) * grid, 0, grid - 1))
+    inside = x0 <= x <= x1 and y0 <= y <= y1
+    trusted = bool(inside and raster.trusted[line, column])
+    if not loaders.decodes(now.run):
+        note = "This model has no decoder: there is no image of a place without a sample."
+        return Probe(x, y, raster.p[line, column], trusted=trusted, note=note), False
+    found = loaders.probe(now.run, place, now.device, compute=False)
+    if found is None:
+        failed = scene.failure("probe", place)
+        waits = panels.has_weights(now.run) and not failed
+        return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
+    return Probe(x, y, found.p, image=found.image, trusted=found.trusted), False
+
+
+def _cluster_table(
+    now: scene.Scene, arrays: MapArrays, truth: loaders.Truth, path: AttackPath | None
+) -> None:
+    frame = tables.cluster_frame(arrays, truth.y, path)
+    st.subheader("Clusters", anchor=False)
+    attacked = "no path computed for this attack" if path is None else f"{len(path.rows):,} samples"
+    st.caption(
+        f"Select a row to see that cluster alone. Smallest strength: "
+        f"{scene.attack_name(now.attack)}, {now.unit}, {attacked}."
+        + (" Purity uses the true labels, which no model saw." if truth.y is not None else "")
+    )
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        frame,
+        key=_table_key(),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Clusters: size, purity, margin and smallest strength",
+        column_config={
+            "cluster": number("Cluster", width="small"),
+            "size": number("Size", format="localized"),
+            "purity": number("Purity", format="percent", help="Share of its most frequent class."),
+            "mean margin": number(
+                "Mean margin",
+                format="%.3f",
+                help="Gap between the two largest soft assignments: 1 is certain, 0 undecided.",
+            ),
+            "samples attacked": number("Samples attacked", format="localized"),
+            "median smallest strength": number(
+                "Median smallest strength",
+                format="%.4f",
+                help="Half of its attacked samples leave below this. Blank: at least half never "
+                "leave.",
+            ),
+        },
+    )
+
+
+def _table_key() -> str:
+    return f"clusters_table_{st.session_state.get('generation', 0)}"
+
+
+def _picked_cluster() -> int | None:
+    rows = st.session_state.get(_table_key(), {}).get("selection", {}).get("rows", [])
+    return int(rows[0]) if rows else None
+
+
+def _set_pin(row: int | None) -> None:
+    st.session_state["probe"] = None
+    scene.set_pin(row)
+
+
+def _set_probe(x: float, y: float) -> None:
+    st.session_state["probe"] = (float(x), float(y))
+
+
+def _ignore(rows: NDArray[np.int64]) -> None:
+    """A new selection only asks for a rerun: the map's state carries it."""

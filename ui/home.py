@@ -1,0 +1,141 @@
+"""The parts of Home: what this is, the doors, the gallery of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from clustcore.runs import RunInfo
+from ui import loaders, panels, scene
+
+_DOORS = (
+    (
+        "Explore",
+        {},
+        "See what a model groups together",
+        "Ten thousand images on one map. Hover for an image, pin one to ask about it, draw around "
+        "some to take them along.",
+    ),
+    (
+        "Attack",
+        {},
+        "See how little it takes",
+        "Turn up the strength of an attack and watch samples drift into other clusters, beside "
+        "random noise of equal size.",
+    ),
+    (
+        "Explore",
+        {"regions": "true"},
+        "See where the edges run",
+        "The regions of the clusters under the points, with a hatch where the picture cannot be "
+        "trusted. Click on empty space to ask the model.",
+    ),
+)
+_READINESS = {
+    "ready": (":material/check_circle:", "ready"),
+    "paths not computed yet": (":material/schedule:", "paths not computed yet"),
+    "map not computed yet": (":material/map:", "map not computed yet"),
+    "weights missing": (":material/key_off:", "weights missing"),
+    "unfinished": (":material/hourglass_top:", "training not finished"),
+    "broken": (":material/error:", "broken"),
+}
+
+
+def about() -> None:
+    """One sentence on what this is."""
+    st.markdown(
+        "A lab for the robustness of deep clustering: it maps what a trained model groups "
+        "together, attacks it, and shows which samples leave their cluster and how small a change "
+        "that takes."
+    )
+
+
+def doors() -> None:
+    """One way in for each job."""
+    for place, (page, query, title, text) in zip(st.columns(3), _DOORS, strict=True):
+        with place.container(border=True, height="stretch", gap="xsmall"):
+            st.subheader(title, anchor=False)
+            st.caption(text)
+            st.page_link(
+                panels.PAGES[page],
+                label=f"Open {page}",
+                icon=":material/arrow_forward:",
+                query_params=query,
+            )
+
+
+def gallery(runs: Sequence[RunInfo]) -> None:
+    """A card per run: still map, data, model, defence, headline numbers, readiness.
+
+    A broken card says why and is no link.
+    """
+    st.subheader("Models", anchor=False)
+    if not runs:
+        panels.no_runs()
+        return
+    good = scene.usable(runs)
+    cards = st.grid("auto", min_column_width=300)
+    for run in [*good, *(run for run in runs if run.problem)]:
+        with cards.container(border=True, height="stretch", gap="xxsmall", key=f"card_{run.name}"):
+            _broken(run) if run.problem else _card(run)
+    if all(run.shipped for run in runs):
+        st.caption(
+            "These runs ship with Driftmap. `python -m clustcore train --help` tells how to train "
+            "one of your own; it then appears here."
+        )
+
+
+def _card(run: RunInfo) -> None:
+    picture = loaders.still(str(run.folder), loaders.map_stamp(run))
+    if picture is not None:
+        st.image(picture, width="stretch", alt=f"Map of {run.name}: its clusters as clouds of dots")
+    st.subheader(panels.plain(run.name), anchor=False)
+    data = scene.dataset_of(run)
+    kind = f"{scene.label('dataset', data)} · {run.card['model'].upper()} · {panels.defence(run)}"
+    st.caption(panels.plain(kind))
+    for line in headline(run.card):
+        st.caption(panels.plain(line))
+    icon, word = _READINESS[run.readiness]
+    st.caption(f"{icon} {word}" + ("" if run.shipped else " · your own"))
+    st.page_link(
+        panels.PAGES["Explore"],
+        label=f"Explore {panels.plain(run.name)}",
+        icon=":material/arrow_forward:",
+        query_params={"dataset": scene.label("dataset", data), "run": run.name},
+    )
+
+
+def _broken(run: RunInfo) -> None:
+    st.subheader(panels.plain(run.name), anchor=False)
+    icon, word = _READINESS["broken"]
+    st.caption(f"{icon} {word}")
+    st.caption(panels.say(ValueError(run.problem)))
+
+
+def headline(card: dict[str, Any]) -> list[str]:
+    """A card's own figures in words, without those that it lacks or that are no numbers."""
+    scores = card.get("scores")
+    scores = scores if isinstance(scores, dict) else {}
+    clean = scores.get("clean")
+    clean = clean if isinstance(clean, dict) else {}
+    found = [f"{key.upper()} {clean[key]:.3f}" for key in ("acc", "nmi", "ari") if _is(clean, key)]
+    lines = []
+    if found:
+        n = f" on {scores['n']:,} images" if _is(scores, "n") else ""
+        lines.append(" · ".join(found) + n)
+    for entry in scores.get("attacked") or []:
+        if isinstance(entry, dict) and _is(entry, "moved") and _is(entry, "eps"):
+            norm = scene.label("norm", entry.get("norm", ""))
+            name = scene.attack_name(str(entry.get("attack", "attack")))
+            n = f", n = {entry['n']:,}" if _is(entry, "n") else ""
+            lines.append(f"{name}, {norm} {entry['eps']:g}: {entry['moved']:.1%} moved{n}")
+            break
+    return lines
+
+
+def _is(values: dict[str, Any], key: str) -> bool:
+    value = values.get(key)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

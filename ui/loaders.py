@@ -1,0 +1,382 @@
+"""Cached loaders around clustcore; nothing else caches. Numpy only, until a model is asked for.
+
+Keys are cheap: a run's name and folder, and the time stamp of the file that is read. Every cache
+is bounded. The functions that import torch say so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from clustcore import runs
+from clustcore.datasets import load_samples, shipped
+from clustcore.runs import MapArrays, MinFlips, RunInfo
+from clustcore.types import AttackPath, Samples
+from ui.cluster_map import Sprites
+
+if TYPE_CHECKING:
+    from clustcore.pipeline import PinFrames, Probe, Run
+
+OnStep = Callable[[int, int, str], None]
+_HEAVY = threading.Lock()  # one model computes at a time: visitors are threads of one process
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Which path: of one run, under one attack."""
+
+    run: RunInfo
+    attack: str
+    space: str
+    norm: str
+    target: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest samples in the embedding, nearest first."""
+
+    rows: NDArray[np.int64]  # (m,)
+    near: NDArray[np.bool_]  # (m,) among the nearest 1 % on the map too
+
+
+def map_arrays(run: RunInfo) -> MapArrays | None:
+    """The map of a run, shared and read-only; None where there is none yet.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _map_arrays(str(run.folder), _stamp(run.folder / "map.npz"))
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _map_arrays(folder: str, stamp: int) -> MapArrays | None:
+    return _frozen(runs.read_map(Path(folder)))
+
+
+def path(ask: Ask) -> AttackPath | None:
+    """A path that ships with the run or was computed here before, or None. Shared and read-only.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    name = (ask.attack, ask.space, ask.norm, ask.target)
+    shipped_file = ask.run.folder / "paths" / runs.path_name(*name)
+    cached = runs.cached_path_file(ask.run.folder, *name, ask.seed)
+    return _path(str(ask.run.folder), name, ask.seed, (_stamp(shipped_file), _stamp(cached)))
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _path(
+    folder: str, name: tuple[str, str, str, int | None], seed: int, stamp: tuple[int, int]
+) -> AttackPath | None:
+    return _frozen(runs.stored_path(Path(folder), *name, seed))
+
+
+def min_flips(run: RunInfo, space: str, norm: str) -> MinFlips | None:
+    """The table of smallest flips of a run, or None."""
+    return runs.read_min_flips(run.folder, space, norm)
+
+
+def images(data: str, split: str = "test") -> NDArray[np.uint8]:
+    """(n, c, h, w) all images of a split in 0 to 255, shared and read-only.
+
+    Raises:
+        ValueError: the data are not there.
+    """
+    if data in shipped.SOURCES and split == "test":
+        return shipped.images(data)[:, None]
+    return _images(data, split)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _images(data: str, split: str) -> NDArray[np.uint8]:
+    x = np.round(samples(data, split).x * 255).astype(np.uint8)
+    x.flags.writeable = False
+    return x
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def samples(data: str, split: str = "test") -> Samples:
+    """The samples a map was made of, shared and read-only.
+
+    Raises:
+        ValueError: the data are not there.
+    """
+    return _frozen(load_samples(data, split))
+
+
+def labels(data: str, split: str = "test") -> tuple[NDArray[np.integer] | None, tuple[str, ...]]:
+    """The true classes and their names, for display and measurement; (None, ()) without any."""
+    if data in shipped.SOURCES and split == "test":
+        return shipped.labels(data), tuple(shipped.source(data)["classes"])
+    found = samples(data, split)
+    return found.y, found.class_names
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true classes of a map's samples, for display and measurement only."""
+
+    y: NDArray[np.integer] | None = None
+    names: tuple[str, ...] = ()
+
+
+def truth(arrays: MapArrays) -> Truth:
+    """The true classes of a map's samples; empty without any, or without the data."""
+    try:
+        y, names = labels(arrays.data, arrays.split)
+    except ValueError:
+        return Truth()
+    return Truth(y, names) if y is not None and len(y) == len(arrays.xy) else Truth()
+
+
+def images_or_none(arrays: MapArrays) -> NDArray[np.uint8] | None:
+    """`images` of a map's samples; None where the data are not there."""
+    try:
+        x = images(arrays.data, arrays.split)
+    except ValueError:
+        return None
+    return x if len(x) == len(arrays.xy) else None
+
+
+def has_labels(data: str) -> bool:
+    """Whether a data set has true classes to show. Data that cannot be read have none."""
+    try:
+        return labels(data)[0] is not None
+    except ValueError:
+        return False
+
+
+def sprites(data: str, split: str = "test") -> Sprites | None:
+    """Where the map gets its images; None where the data are not there."""
+    if data in shipped.SOURCES and split == "test":
+        return Sprites(functools.partial(shipped.sheet, data))
+    try:
+        x = images(data, split)
+    except ValueError:
+        return None
+    return Sprites(functools.partial(_sheet, data, split), size=x.shape[2:])
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _sheet(data: str, split: str, index: int) -> bytes:
+    x = images(data, split)[1000 * index : 1000 * (index + 1)].transpose(0, 2, 3, 1)
+    return shipped.encode_sheet(x if x.shape[3] == 3 else x[..., 0])
+
+
+def neighbours(arrays: MapArrays, row: int, count: int = 8) -> Neighbours:
+    """The samples nearest to one in the embedding, and whether the map shows them near."""
+    z = arrays.z.astype(np.float32)
+    distance = ((z - z[row]) ** 2).sum(1)
+    distance[row] = np.inf
+    rows = np.argsort(distance, kind="stable")[:count]
+    on_map = ((arrays.xy - arrays.xy[row]) ** 2).sum(1)
+    reach = np.partition(on_map, max(1, len(z) // 100))[max(1, len(z) // 100)]
+    return Neighbours(rows, on_map[rows] <= reach)
+
+
+@st.cache_data(max_entries=24, show_spinner=False)
+def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes | None:
+    """A run's map as a PNG with a clear background; None where there is none that can be read.
+
+    Args:
+        stamp: of the map's file: see `map_stamp`.
+        size: width and height in pixels.
+    """
+    from ui.stills import draw_map
+
+    try:
+        arrays = runs.read_map(Path(folder))
+    except ValueError:
+        return None
+    return None if arrays is None else draw_map(arrays.xy, arrays.labels, size)
+
+
+def map_stamp(run: RunInfo) -> int:
+    """Changes when a run's map does."""
+    return _stamp(run.folder / "map.npz")
+
+
+def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFrames | None:
+    """One sample's path with its images. Imports torch.
+
+    Args:
+        compute: work it out now, where it was not before; else that gives None.
+
+    Raises:
+        ValueError: no such row, or the run or its data cannot be loaded.
+    """
+
+    def work() -> PinFrames:
+        from clustcore import pipeline
+
+        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
+        return pipeline.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, *where)
+
+    key = ("pin", ask.attack, ask.space, ask.norm, ask.target, ask.seed, row)
+    return _answer(ask.run, key, work if compute else None)
+
+
+def reconstruction(
+    run: RunInfo, row: int, device: str, compute: bool = True
+) -> tuple[NDArray[np.float32] | None] | None:
+    """(image,) as the decoder gives it back, (None,) without a decoder; as `pin_frames` else."""
+    if not decodes(run):
+        return (None,)
+
+    def work() -> tuple[NDArray[np.float32] | None]:
+        from clustcore import pipeline
+
+        return (pipeline.reconstruct(_model(run, device), _samples_of(run).x[row]),)
+
+    return _answer(run, ("reconstruction", row), work if compute else None)
+
+
+def probe(run: RunInfo, xy: tuple[float, float], device: str, compute: bool = True) -> Probe | None:
+    """What the model makes of a place on the map; as `pin_frames` else."""
+
+    def work() -> Probe:
+        from clustcore import pipeline
+
+        return pipeline.probe(_model(run, device), xy)
+
+    return _answer(run, ("probe", *xy), work if compute else None)
+
+
+def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
+    """A path, computed now and kept on disk. Imports torch.
+
+    Args:
+        on_step: called with (done, total, sentence); raising in it cancels.
+
+    Raises:
+        ValueError: the attack does not fit this run, or the run or its data cannot be loaded.
+    """
+    on_step(0, 1, "loading the model")
+    run, data = _model(ask.run, device), _samples_of(ask.run)
+    while not _HEAVY.acquire(timeout=0.5):
+        on_step(0, 1, "waiting for another computation on this server")
+    try:
+        from clustcore import pipeline
+
+        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
+        return pipeline.compute_path(run, data, *where, on_step=on_step)
+    finally:
+        _HEAVY.release()
+
+
+def check_device(device: str) -> str:
+    """A sentence where this device is not there; empty where it is.
+
+    Imports torch but for "auto" and "cpu".
+    """
+    return "" if device in ("auto", "cpu") else _device(device)[1]
+
+
+def device_in_use(run: RunInfo, device: str) -> str:
+    """Where the run's model was put, such as "CPU"; empty while it is not loaded."""
+    return _recent().get((run.name, "device", device)) or ""
+
+
+def decodes(run: RunInfo) -> bool:
+    """Whether the run's model can have a decoder; a card that does not say may."""
+    return run.card.get("decoder", True) is not False
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _device(device: str) -> tuple[str, str]:
+    from clustcore.train import pick_device
+
+    try:
+        pick_device(device)
+    except ValueError as error:
+        return "cpu", f"{error}. The CPU does the work instead."
+    return device, ""
+
+
+def _model(run: RunInfo, device: str) -> Run:
+    found = _load(run.name, _device(device)[0], _stamp(run.folder / "weights.safetensors"))
+    _recent().put((run.name, "device", device), str(found.device).upper())
+    return found
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _load(name: str, device: str, stamp: int) -> Run:
+    from clustcore import pipeline
+
+    return pipeline.load_run(name, device)
+
+
+def _samples_of(run: RunInfo) -> Samples:
+    arrays = map_arrays(run)
+    if arrays is None:
+        raise ValueError(f"{run.name}: expected a map (`python -m clustcore project`), got none")
+    return samples(arrays.data, arrays.split)
+
+
+class _Recent:
+    """The last results of models, shared by all visitors."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self._items: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, key: Any) -> Any:
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def put(self, key: Any, value: Any) -> None:
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            while len(self._items) > self._size:
+                self._items.popitem(last=False)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _recent() -> _Recent:
+    return _Recent(200)
+
+
+def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) -> Any:
+    key = (run.name, _stamp(run.folder / "weights.safetensors"), map_stamp(run), *key)
+    found = _recent().get(key)
+    if found is None and work is not None:
+        with _HEAVY:
+            found = work()
+        _recent().put(key, found)
+    return found
+
+
+def _stamp(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _frozen(value: Any) -> Any:
+    """The same dataclass, its arrays read-only: it is shared by all visitors."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            part = getattr(value, field.name)
+            if isinstance(part, np.ndarray):
+                part.flags.writeable = False
+            else:
+                _frozen(part)
+    return value

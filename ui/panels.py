@@ -1,0 +1,150 @@
+"""What the pages say in words: page list, heads, captions, empty and failed states."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from clustcore.runs import PROJECT, RunInfo
+
+PAGES = {"Home": "app.py", "Explore": "pages/1_Explore.py", "Attack": "pages/2_Attack.py"}
+_LOG = logging.getLogger("driftmap")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~:$<>])")
+
+
+def plain(text: str) -> str:
+    """Text from outside (a card, a link, a file name) inside Markdown: no format, link, formula."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def say(error: Exception) -> str:
+    """The message of an error for the screen: paths relative to the project."""
+    return plain(str(error).replace(f"{PROJECT}/", ""))
+
+
+def open_page(page: str) -> None:
+    """What each page file does first."""
+    title = "Driftmap" if page == "Home" else f"{page} · Driftmap"
+    icons = {"Home": "scatter_plot", "Explore": "travel_explore", "Attack": "moving"}
+    st.set_page_config(page_title=title, page_icon=f":material/{icons[page]}:", layout="wide")
+
+
+def page_list() -> None:
+    """Links to the pages there are, in the sidebar."""
+    with st.sidebar.container(gap="xsmall"):
+        for name, file in PAGES.items():
+            st.page_link(file, label=name, width="stretch")
+
+
+def head(title: str) -> tuple[Any, Any]:
+    """The head of a page: its question, a line for the status, and room for controls at the right.
+
+    Returns:
+        a placeholder for the status line, and a horizontal container.
+    """
+    row = st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"
+    )
+    with row.container(width="content", gap="xsmall"):
+        st.title(title, anchor=False, width="content")
+        status = st.empty()
+    controls = row.container(horizontal=True, vertical_alignment="bottom", width="content")
+    return status, controls
+
+
+def report(error: Exception) -> str:
+    """What the screen says of a failure: clustcore's own message; all else goes to the log."""
+    if isinstance(error, ValueError):
+        _LOG.warning("shown to the user: %s", error)
+        return say(error)
+    _LOG.error("a page failed", exc_info=error)
+    return "Something went wrong here. What it was is in the server's log."
+
+
+@contextlib.contextmanager
+def calm() -> Iterator[None]:
+    """No traceback on a screen: a failure becomes a sentence, and what to do next."""
+    try:
+        yield
+    except Exception as error:
+        st.error(
+            f"{report(error)} Choose another model at the left, or Reset; reloading starts anew.",
+            title="This cannot be shown",
+            icon=":material/error:",
+        )
+
+
+def redraw() -> None:
+    """Draw the fragment again, or the whole page where it is a whole page that runs."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:  # not inside a fragment's own run
+        st.rerun()
+
+
+def has_weights(run: RunInfo) -> bool:
+    """Whether the run's model can be loaded at all."""
+    return (run.folder / "weights.safetensors").is_file()
+
+
+def model_note(doing: str) -> str:
+    """What a spinner says while a model works: loading torch takes seconds, once."""
+    if "clustcore.pipeline" in sys.modules:
+        return f"{doing.capitalize()}"
+    return f"{doing.capitalize()}. The model is loaded first, about 8 s, once."
+
+
+def no_runs() -> None:
+    """There is not one run that can be shown."""
+    st.info(
+        "A run is a trained model with its map. The shipped ones lie in `assets/runs`; "
+        "`python -m clustcore reproduce runs` makes them again, "
+        "and `python -m clustcore train --help` tells how to train one of your own.",
+        title="No runs here yet",
+        icon=":material/folder_off:",
+    )
+
+
+def device_note(note: str) -> None:
+    """The device that was asked for is not there."""
+    if note:
+        st.warning(plain(note), icon=":material/memory:")
+
+
+def data_line(now: Any) -> str:
+    """Data set, model and defence of a scene, in the status line."""
+    return plain(f"{now.data_label} · {defence(now.run)}")
+
+
+def defence(run: RunInfo) -> str:
+    """What defends a run, such as "undefended"."""
+    found = run.card.get("defence")
+    name = found.get("name") if isinstance(found, dict) else found
+    return "undefended" if not name else str(name)
+
+
+def no_map(run: RunInfo) -> None:
+    """A run without `map.npz`."""
+    st.info(
+        f"`{run.name}` has weights but no map.npz. This command makes one: "
+        f"`python -m clustcore project --run {run.name}`. Or choose another model at the left.",
+        title="No map computed yet",
+        icon=":material/map:",
+    )
+
+
+def missing_run(reason: str, instead: str) -> None:
+    """A link named a run that cannot be shown."""
+    if reason:
+        st.warning(
+            f"{plain(reason)} Showing {plain(instead)} instead.",
+            title="The model of this link was not found",
+            icon=":material/link_off:",
+        )

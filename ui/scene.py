@@ -1,0 +1,525 @@
+"""The scene: what every page shares (data set, model, attack, strength, pin, ...), in the URL too.
+
+The URL holds what the widgets show ("Margin PGD"); links may hold the plain names too ("pgd").
+Streamlit drops bound values on a page switch, so a plain copy is kept in the session and seeds the
+widgets on arrival; a link wins over what was kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import streamlit as st
+
+from clustcore.attacks import ATTACKS
+from clustcore.datasets import DATASETS
+from clustcore.models import MODELS
+from clustcore.runs import RunInfo, list_runs
+from clustcore.types import Dial, dial
+from ui import loaders, panels
+
+KEYS = ("dataset", "run", "attack", "space", "norm", "strength", "target", "colour", "pin")
+UNTARGETED = "untargeted"  # a select box takes None for "nothing chosen"
+DEFAULTS = {
+    "attack": "pgd",
+    "space": "pixels",
+    "norm": "linf",
+    "strength": 0.0,
+    "target": UNTARGETED,
+    "colour": "cluster",
+    "pin": "",
+}
+_LABELS = {
+    "dataset": {
+        "mnist": "MNIST",
+        "fashion-mnist": "Fashion-MNIST",
+        "cifar10": "CIFAR-10",
+        "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
+        "digits": "Digits, 8 x 8",
+    },
+    "attack": {"pgd": "Margin PGD", "fgsm": "FGSM", "noise": "Random noise", "exact": "Exact"},
+    "space": {"pixels": "Pixels", "embedding": "Embedding"},
+    "norm": {"linf": "L∞", "l2": "L2"},
+    "colour": {
+        "cluster": "Cluster",
+        "label": "True label",
+        "confidence": "Confidence",
+        "fragility": "Fragility",
+    },
+    "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
+}
+_VIEW = ("only_moved", "regions", "trust", "names", "points", "seed")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a page's widgets say. Strength and pin live in the map's fragment: see `entries`."""
+
+    page: str
+    run: RunInfo
+    dataset: str
+    attack: str
+    space: str
+    norm: str
+    target: int | None
+    colour: str
+    device: str
+    seed: int
+    entry_slot: Any  # sidebar containers that the map's fragment writes into
+    link_slot: Any
+
+    @property
+    def ask(self) -> loaders.Ask:
+        """Which path the map shows."""
+        return loaders.Ask(self.run, self.attack, self.space, self.norm, self.target, self.seed)
+
+    @property
+    def data_label(self) -> str:
+        """What the data set is called."""
+        return label("dataset", self.dataset)
+
+    @property
+    def dial(self) -> Dial:
+        """The range of the strength for this data set, space and norm."""
+        return dial(self.dataset, self.space, self.norm)
+
+    @property
+    def unit(self) -> str:
+        """What the strength measures, as written beside it."""
+        return "rho, in units of R" if self.space == "embedding" else label("norm", self.norm)
+
+
+def label(key: str, value: Any) -> str:
+    """What the widget of this key, and so the URL, shows for a value."""
+    if key == "target":
+        return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
+    return _LABELS.get(key, {}).get(value, str(value))
+
+
+def attack_name(attack: str) -> str:
+    """An attack inside a sentence."""
+    return {"pgd": "margin PGD", "noise": "random noise", "exact": "exact"}.get(
+        attack, label("attack", attack)
+    )
+
+
+def attacks(space: str) -> list[str]:
+    """The attacks a dial can show in this space.
+
+    `exact` knows the embedding only, and `min_flip` has no strength of its own.
+    """
+    hidden = {"min_flip"} if space == "embedding" else {"min_flip", "exact"}
+    return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
+
+
+def dataset_of(run: RunInfo) -> str:
+    """The name of the data a run was trained on."""
+    return run.card["data"]["name"]
+
+
+def clusters(run: RunInfo) -> int:
+    """The clusters of a run, from its card; 0 where the card does not say."""
+    count = run.card["config"].get("clusters", 0)
+    return count if isinstance(count, int) and 0 < count <= 255 else 0
+
+
+def targets(run: RunInfo) -> list[str | int]:
+    """What an attack can aim at: anywhere, or one cluster."""
+    return [UNTARGETED, *range(clusters(run))]
+
+
+def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The runs a picker offers, the first being the default.
+
+    No broken ones; MNIST first, ready ones before others, then by the order of the registries.
+    """
+    data, models = ["mnist", "fashion-mnist", *DATASETS], [*MODELS]
+
+    def rank(run: RunInfo) -> tuple[int, ...]:
+        name, model = dataset_of(run), run.card["model"]
+        return (
+            data.index(name) if name in data else len(data),
+            int(run.readiness != "ready"),
+            models.index(model) if model in models else len(models),
+        )
+
+    return sorted((run for run in runs if not run.problem), key=rank)
+
+
+def resolve(
+    query: Mapping[str, str], runs: Sequence[RunInfo], kept: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The scene that a link asks for, on top of the one that was kept.
+
+    Args:
+        query: the parameters of the URL: what a widget shows, or plain names.
+        runs: all runs there are.
+        kept: the scene of the page before; empty on a fresh server.
+
+    Returns:
+        a value for every key, each valid beside the others, and one sentence for each part of
+        the link that is not. Nothing where there is no run to show.
+    """
+    link = {key: query[key].strip() for key in KEYS if query.get(key, "").strip()}
+    problems: list[str] = []
+
+    def choose(key: str, options: Sequence[Any], default: Any) -> Any:
+        if key in link:
+            for option in options:
+                if link[key].casefold() in (label(key, option).casefold(), str(option).casefold()):
+                    return option
+            what = {"dataset": "data set", "run": "model", "colour": "colouring"}.get(key, key)
+            shown = label(key, default)
+            problems.append(f"The link's {what} {link[key][:40]!r} is unknown: showing {shown}.")
+        return kept[key] if key in kept and kept[key] in options else default
+
+    offered = usable(runs)
+    if not offered:
+        return {}, []
+    named = {run.name.casefold(): run for run in offered}
+    asked = named.get(link.get("run", "").casefold())
+    if asked and "dataset" not in link:
+        link["dataset"] = dataset_of(asked)
+    data = [*dict.fromkeys(dataset_of(run) for run in offered)]
+    values = {"dataset": choose("dataset", data, data[0])}
+    names = [run.name for run in offered if dataset_of(run) == values["dataset"]]
+    values["run"] = choose("run", names, names[0])
+    for key in ("space", "norm", "colour"):
+        values[key] = choose(key, [*_LABELS[key]], DEFAULTS[key])
+    values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
+    values["target"] = choose("target", targets(named[values["run"].casefold()]), UNTARGETED)
+    same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
+    values["strength"] = kept.get("strength", 0.0) if same else 0.0
+    end = dial(values["dataset"], values["space"], values["norm"]).end
+    if "strength" in link:
+        strength = _number(link["strength"])
+        if strength is None or not 0 <= strength <= end:
+            got = link["strength"][:20]
+            problems.append(
+                f"The link's strength {got!r} is no number from 0 to {end:g}: starting at 0."
+            )
+            values["strength"] = 0.0
+        else:
+            values["strength"] = strength
+    values["pin"] = kept.get("pin", "") if kept.get("dataset") == values["dataset"] else ""
+    if "pin" in link:
+        values["pin"] = link["pin"] if link["pin"].isdecimal() else ""
+        if not values["pin"]:
+            problems.append(
+                f"The link's pin {link['pin'][:20]!r} is no sample number: nothing is pinned."
+            )
+    return values, problems
+
+
+def missing_run(name: str, runs: Sequence[RunInfo]) -> str:
+    """Why the run that a link names cannot be shown, and what makes it; else empty."""
+    found = {run.name.casefold(): run for run in runs}.get(name.casefold())
+    if not name or (found and not found.problem):
+        return ""
+    if found:
+        return f"{name[:80]}: {found.problem}."
+    return (
+        f"There is no card.json of a run {name[:80]!r} in assets/runs or runs; "
+        "`python -m clustcore train` makes runs."
+    )
+
+
+def arrive(page: str) -> None:
+    """Seed the widgets on arrival at a page: from the link, else from what was kept.
+
+    Call it before any widget.
+    """
+    kept = st.session_state.setdefault("scene", {})
+    if st.session_state.get("page") == page:
+        return
+    st.session_state["page"] = page
+    if page == "Home":  # draws no scene: what was kept waits for the next page
+        return
+    query, runs = dict(st.query_params), list_runs()
+    values, problems = resolve(query, runs, kept)
+    for key, value in values.items():
+        st.session_state[key] = value
+    kept.update(values)
+    for problem in problems:
+        st.toast(panels.plain(problem), icon=":material/link_off:")
+    st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
+
+
+def draw(page: str, head: Any) -> Scene | None:
+    """The scene's widgets: in the sidebar and, for what a page is about, in its head row.
+
+    Args:
+        page: "Explore" or "Attack".
+        head: a horizontal container: space, norm and target on Attack, the colouring on Explore.
+
+    Returns:
+        None where there is no run to show.
+    """
+    panels.page_list()
+    offered = usable(list_runs())
+    if not offered:
+        return None
+    side = st.sidebar
+    side.divider()
+    side.subheader("Scene", anchor=False)
+    data = [*dict.fromkeys(dataset_of(run) for run in offered)]
+    dataset = _select(side, "Data set", "dataset", data, on_change=_other_data)
+    named = {run.name: run for run in offered if dataset_of(run) == dataset}
+    run = named[_select(side, "Model", "run", [*named], on_change=_other_run)]
+    attack = _select(side, "Attack", "attack", attacks(st.session_state.get("space", "pixels")))
+    place = head if page == "Attack" else side
+    space = _segments(place, "Space", "space", [*_LABELS["space"]], on_change=_other_dial)
+    norm = _norm(place, space)
+    target = st.session_state["scene"].get("target", UNTARGETED)
+    if page == "Attack":
+        target = _select(
+            head, "Target", "target", targets(run), label_visibility="collapsed", width=140
+        )
+    entry_slot = side.container()
+    colours = [c for c in _LABELS["colour"] if c != "label" or loaders.has_labels(dataset)]
+    if page == "Attack":
+        colour = _select(side, "Colour", "colour", colours)
+    else:
+        colour = _segments(head, "Colour", "colour", colours)
+    with side.popover("More controls", icon=":material/tune:", width="stretch"):
+        device = st.selectbox(
+            "Device",
+            [*_LABELS["device"]],
+            format_func=lambda value: label("device", value),
+            key="device",
+            persist_state="session",
+            help="Where models run. Auto takes a GPU where there is one. Not part of a link.",
+        )
+        seed = st.number_input(
+            "Seed",
+            0,
+            9999,
+            key="seed",
+            persist_state="session",
+            help="Of the attack's random draws. What ships has seed 0.",
+        )
+    buttons = side.container(horizontal=True)
+    link_slot = buttons.container(width="content")
+    buttons.button("Reset", icon=":material/restart_alt:", on_click=_reset, help=_RESET_HELP)
+    kept = {"dataset": dataset, "run": run.name, "attack": attack, "space": space}
+    kept |= {"target": target, "colour": colour}
+    st.session_state["scene"].update(kept | ({} if space == "embedding" else {"norm": norm}))
+    return Scene(
+        page=page,
+        run=run,
+        dataset=dataset,
+        attack=attack,
+        space=space,
+        norm=norm,
+        target=target if page == "Attack" and target != UNTARGETED else None,
+        colour=colour,
+        device=device,
+        seed=int(seed),
+        entry_slot=entry_slot,
+        link_slot=link_slot,
+    )
+
+
+def entries(scene: Scene, n: int) -> tuple[float, int | None]:
+    """The strength and sample entries and the link, drawn by the map's fragment: they follow it.
+
+    Args:
+        n: how many samples the map has.
+
+    Returns:
+        the strength, and the row of the pinned sample.
+    """
+    kept = st.session_state["scene"]
+    strength = float(kept.get("strength", 0.0))
+    with scene.entry_slot:
+        if scene.page == "Attack":
+            end = scene.dial.end
+            strength = st.number_input(
+                "Strength",
+                min_value=0.0,
+                max_value=end,
+                step=scene.dial.step,
+                format="%g",
+                key="strength",
+                bind="query-params",
+                help=f"{scene.unit}: 0 to {end:g}. The dial under the map sets it too.",
+            )
+            strength = min(max(float(strength), 0.0), end) if math.isfinite(strength) else 0.0
+        text = st.text_input(
+            "Sample",
+            key="pin",
+            bind="query-params",
+            max_chars=12,
+            placeholder=f"0 to {n - 1:,}",
+            help="The number of the pinned sample. A click on a dot of the map pins it too.",
+        ).strip()
+        row = int(text) if text.isdecimal() else None
+        if text and (row is None or row >= n):
+            row = st.session_state.get("last_pin")
+            left = "Nothing is pinned." if row is None else f"Sample {row} stays pinned."
+            unknown = f"There is no sample {panels.plain(text)}: 0 to {n - 1:,}. {left}"
+            st.caption(f":material/error: {unknown}")
+            if st.session_state.get("unknown_pin") != text:
+                st.toast(unknown)
+        st.session_state["unknown_pin"] = text
+    st.session_state["last_pin"] = row
+    kept.update(strength=strength, pin="" if row is None else str(row))
+    with scene.link_slot, st.popover("Copy link", icon=":material/link:"):
+        st.caption("Opens this very view, on a fresh server too.")
+        st.code(link(scene, strength, row), language=None, wrap_lines=True)
+    return strength, row
+
+
+def set_strength(value: float) -> None:
+    """The map's dial was released: the entry and the URL follow."""
+    st.session_state["strength"] = round(float(value), 6)
+
+
+def set_pin(row: int | None) -> None:
+    """A dot was pinned, or the pin taken away: the entry and the URL follow."""
+    st.session_state["pin"] = "" if row is None else str(row)
+
+
+def order_map(**order: Any) -> None:
+    """Tell the map, when it is next drawn, to `zoom` somewhere or `select` something, once."""
+    st.session_state["map_order"] = order
+
+
+def take_order() -> dict[str, Any]:
+    """What `order_map` left, once."""
+    return st.session_state.pop("map_order", {})
+
+
+def attempt(what: str, about: Any, work: Callable[[], Any]) -> None:
+    """Work that a model does for what is drawn already. A failure is remembered, not raised."""
+    st.session_state.pop(f"failed_{what}", None)
+    try:
+        work()
+    except Exception as error:
+        st.session_state[f"failed_{what}"] = (about, panels.report(error))
+
+
+def failure(what: str, about: Any) -> str:
+    """Why the last `attempt` at exactly this failed; else empty."""
+    known, reason = st.session_state.get(f"failed_{what}", (None, ""))
+    return reason if known == about else ""
+
+
+def link(scene: Scene, strength: float, row: int | None) -> str:
+    """The address of this view. Defaults are left out, data set and model never are."""
+    values = {
+        "dataset": scene.dataset,
+        "run": scene.run.name,
+        "attack": scene.attack,
+        "space": scene.space,
+        "norm": st.session_state["scene"].get("norm", scene.norm),
+        "strength": strength,
+        "target": st.session_state["scene"].get("target", UNTARGETED),
+        "colour": scene.colour,
+        "pin": "" if row is None else str(row),
+    }
+    kept = {k: v for k, v in values.items() if k not in DEFAULTS or v != DEFAULTS[k]}
+    query = urlencode({k: f"{v:g}" if k == "strength" else label(k, v) for k, v in kept.items()})
+    base = (st.context.url or "").partition("?")[0].partition("#")[0].rstrip("/")
+    if not base.endswith(f"/{quote(scene.page)}"):
+        base = f"{base}/{quote(scene.page)}"
+    return f"{base}?{query}"
+
+
+_RESET_HELP = (
+    "Attack, space, norm, strength, target, colour, pin and view go back to where they began."
+)
+
+
+def _select(
+    place: Any, name: str, key: str, options: list[Any], on_change: Any = "rerun", **more: Any
+) -> Any:
+    _settle(key, options)
+    return place.selectbox(
+        name,
+        options,
+        format_func=lambda value: label(key, value),
+        key=key,
+        bind="query-params",
+        on_change=on_change,
+        **more,
+    )
+
+
+def _segments(place: Any, name: str, key: str, options: list[Any], on_change: Any = "rerun") -> Any:
+    _settle(key, options)
+    in_head = name == "Colour" or st.session_state["page"] == "Attack"
+    return place.segmented_control(
+        name,
+        options,
+        default=options[0],
+        required=True,
+        format_func=lambda value: label(key, value),
+        key=key,
+        bind="query-params",
+        on_change=on_change,
+        label_visibility="collapsed" if in_head else "visible",
+        width="content" if in_head else "stretch",
+    )
+
+
+def _norm(place: Any, space: str) -> str:
+    if space == "pixels":
+        return _segments(place, "Norm", "norm", [*_LABELS["norm"]], on_change=_other_dial)
+    in_head = st.session_state["page"] == "Attack"
+    place.segmented_control(  # the embedding knows one norm: shown, so that nothing jumps
+        "Norm",
+        ["L2"],
+        default="L2",
+        required=True,
+        disabled=True,
+        label_visibility="collapsed" if in_head else "visible",
+        width="content" if in_head else "stretch",
+    )
+    return "l2"
+
+
+def _settle(key: str, options: list[Any]) -> None:
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
+
+
+def _other_dial() -> None:
+    if st.session_state["scene"].get("strength"):
+        st.session_state["strength"] = 0.0
+        st.session_state["scene"]["strength"] = 0.0
+        st.toast("Another space, norm or data set has another dial: the strength is back at 0.")
+
+
+def _other_data() -> None:
+    _other_dial()
+    _other_run()
+    st.session_state["pin"] = ""
+    st.session_state["last_pin"] = None
+    st.session_state["scene"]["pin"] = ""
+
+
+def _other_run() -> None:
+    st.session_state["missing_run"] = ""
+
+
+def _reset() -> None:
+    for key, value in DEFAULTS.items():
+        st.session_state[key] = value
+    st.session_state["scene"].update(DEFAULTS)
+    for key in (*_VIEW, "last_pin", "probe"):
+        st.session_state.pop(key, None)
+    st.session_state["generation"] = st.session_state.get("generation", 0) + 1
+    order_map(zoom="all", select=[])
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
