@@ -20,7 +20,7 @@ COMMANDS = {
     "project": "fit the map of a run",
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run, clean or under an attack",
-    "reproduce": "make what ships again: data, runs",
+    "reproduce": "make what ships again: data, runs, tables",
 }
 
 
@@ -218,8 +218,15 @@ def _evaluate(argv: list[str]) -> int:
 
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
-    if what not in ("data", "runs"):
-        raise ValueError(f"reproduce: expected data or runs, got {what!r}")
+    if what not in ("data", "runs", "tables"):
+        raise ValueError(f"reproduce: expected data, runs or tables, got {what!r}")
+    if what == "tables":
+        from clustcore.runs import PROJECT
+        from clustcore.tables import update
+
+        readme = PROJECT / "README.md"
+        print(f"{readme}: {'updated' if update(readme) else 'up to date'}")
+        return 0
     args = _parse(
         argv[1:],
         f"reproduce {what}",

@@ -63,9 +63,18 @@ RECIPES = {
         departures=_DRC_DEPARTURES,
     ),
     "dec-mnist": Recipe(
-        Plan("dec", {"name": "mnist"}, config={"autoencode": 8, "cluster": 8}),
+        Plan(
+            "dec",
+            {"name": "mnist"},
+            config={"autoencode": 3, "taught": 2, "cluster": 3, "weight_c": 0.3},
+            train={"batch": 256, "lr": 2e-3},
+        ),
         teacher=True,
-        departures=("reconstruction kept on (IDEC)", "pretrained end to end, not layer by layer"),
+        departures=(
+            "first centroids and the first two epochs' targets from a teacher (umap-gmm), not k-means",
+            "reconstruction kept on (IDEC); the clean image is asked of every view",
+            "pretrained end to end, not layer by layer; z normalised over the batch",
+        ),
     ),
 }
 

@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,41 +194,40 @@ def read_map(folder: Path) -> MapArrays | None:
     path = folder / "map.npz"
     if not path.is_file():
         return None
-    with open_npz(path) as npz:
-        n = len(npz["xy"])
-        for name, ndim in (("xy", 2), ("z", 2), ("p", 2), ("labels", 1), ("trust", 1)):
-            array = npz[name]
-            if array.ndim != ndim or len(array) != n or (name == "xy" and array.shape[1] != 2):
-                raise ValueError(
-                    f"{path}: array {name!r}: expected {n} rows, {ndim} axes, "
-                    f"got shape {array.shape}"
-                )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(
-                    f"{path}: array {name!r}: expected finite numbers, got NaN or infinity"
-                )
-        raster = Raster(
-            bounds=tuple(float(v) for v in npz["raster_bounds"]),
-            winner=npz["raster_winner"],
-            p=npz["raster_p"].astype(np.float32) / 255,
-            margin=npz["raster_margin"].astype(np.float32) / 255,
-            trusted=npz["raster_trusted"],
-        )
-        return MapArrays(
-            xy=npz["xy"],
-            z=npz["z"],
-            p=npz["p"],
-            labels=npz["labels"],
-            trust=npz["trust"],
-            trustworthiness=float(npz["trustworthiness"]),
-            held_out=float(npz["held_out"]),
-            error=float(npz["error"]),
-            raster=raster,
-            data=str(npz["data"]),
-            split=str(npz["split"]),
-            seed=int(npz["seed"]),
-            weights=str(npz["weights"]),
-        )
+    npz = load_npz(path)
+    n = len(npz["xy"])
+    for name, ndim in (("xy", 2), ("z", 2), ("p", 2), ("labels", 1), ("trust", 1)):
+        array = npz[name]
+        if array.ndim != ndim or len(array) != n or (name == "xy" and array.shape[1] != 2):
+            raise ValueError(
+                f"{path}: array {name!r}: expected {n} rows, {ndim} axes, got shape {array.shape}"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"{path}: array {name!r}: expected finite numbers, got NaN or infinity"
+            )
+    raster = Raster(
+        bounds=tuple(float(v) for v in npz["raster_bounds"]),
+        winner=npz["raster_winner"],
+        p=npz["raster_p"].astype(np.float32) / 255,
+        margin=npz["raster_margin"].astype(np.float32) / 255,
+        trusted=npz["raster_trusted"],
+    )
+    return MapArrays(
+        xy=npz["xy"],
+        z=npz["z"],
+        p=npz["p"],
+        labels=npz["labels"],
+        trust=npz["trust"],
+        trustworthiness=float(npz["trustworthiness"]),
+        held_out=float(npz["held_out"]),
+        error=float(npz["error"]),
+        raster=raster,
+        data=str(npz["data"]),
+        split=str(npz["split"]),
+        seed=int(npz["seed"]),
+        weights=str(npz["weights"]),
+    )
 
 
 def path_name(attack: str, space: str, norm: str, target: int | None = None) -> str:
@@ -255,32 +255,31 @@ def read_path(file: Path) -> AttackPath | None:
     """
     if not file.is_file():
         return None
-    with open_npz(file) as npz:
-        steps, m = len(npz["strengths"]), len(npz["rows"])
-        for name in ("xy", "p", "labels", "l2", "linf"):
-            if npz[name].shape[:2] != (steps, m):
-                raise ValueError(
-                    f"{file}: array {name!r}: expected shape ({steps}, {m}, ...), "
-                    f"got {npz[name].shape}"
-                )
-        target = int(npz["target"])
-        return AttackPath(
-            strengths=npz["strengths"],
-            rows=npz["rows"],
-            xy=npz["xy"],
-            p=npz["p"].astype(np.float32) / 255,
-            labels=npz["labels"],
-            smallest=npz["smallest"],
-            l2=npz["l2"].astype(np.float32),
-            linf=npz["linf"].astype(np.float32),
-            attack=str(npz["attack"]),
-            space=str(npz["space"]),
-            norm=str(npz["norm"]),
-            target=None if target < 0 else target,
-            seed=int(npz["seed"]),
-            weights=str(npz["weights"]),
-            ahead=bool(npz["ahead"]),
-        )
+    npz = load_npz(file)
+    steps, m = len(npz["strengths"]), len(npz["rows"])
+    for name in ("xy", "p", "labels", "l2", "linf"):
+        if npz[name].shape[:2] != (steps, m):
+            raise ValueError(
+                f"{file}: array {name!r}: expected shape ({steps}, {m}, ...), got {npz[name].shape}"
+            )
+    target = int(npz["target"])
+    return AttackPath(
+        strengths=npz["strengths"],
+        rows=npz["rows"],
+        xy=npz["xy"],
+        p=npz["p"].astype(np.float32) / 255,
+        labels=npz["labels"],
+        smallest=npz["smallest"],
+        l2=npz["l2"].astype(np.float32),
+        linf=npz["linf"].astype(np.float32),
+        attack=str(npz["attack"]),
+        space=str(npz["space"]),
+        norm=str(npz["norm"]),
+        target=None if target < 0 else target,
+        seed=int(npz["seed"]),
+        weights=str(npz["weights"]),
+        ahead=bool(npz["ahead"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -308,10 +307,10 @@ def read_min_flips(folder: Path, space: str, norm: str) -> MinFlips | None:
     path = folder / f"min_flip-{space}-{norm}.npz"
     if not path.is_file():
         return None
-    with open_npz(path) as npz:
-        arrays = {name: npz[name] for name in ("rows", "smallest", "after")}
-        text = {name: str(npz[name]) for name in ("norm", "space", "weights")}
-        return MinFlips(**arrays, **text, seed=int(npz["seed"]))
+    npz = load_npz(path)
+    arrays = {name: npz[name] for name in ("rows", "smallest", "after")}
+    text = {name: str(npz[name]) for name in ("norm", "space", "weights")}
+    return MinFlips(**arrays, **text, seed=int(npz["seed"]))
 
 
 def save_npz(path: Path, values: dict[str, Any]) -> None:
@@ -320,18 +319,29 @@ def save_npz(path: Path, values: dict[str, Any]) -> None:
         np.savez_compressed(file, **values)
 
 
-@contextlib.contextmanager
-def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """Read an npz without pickle.
+class Arrays(dict[str, Any]):
+    """The arrays of an npz; one that should be there and is not is said."""
+
+    def __init__(self, path: Path, arrays: dict[str, Any]) -> None:
+        super().__init__(arrays)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self._path}: expected an array {name!r}, got none of that name")
+
+
+def load_npz(path: Path) -> Arrays:
+    """Read an npz, without pickle.
 
     Raises:
-        ValueError: the file is damaged, or an array that should be there is not.
+        ValueError: the file is damaged, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as npz:
-            yield npz
-    except (OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{path}: expected a readable npz of this format, got {error}") from None
+        # opened here: numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+            return Arrays(path, {name: npz[name] for name in npz.files})
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: expected a readable npz, got {error}") from None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from clustcore.runs import open_npz, save_npz
+from clustcore.runs import load_npz, save_npz
 from clustcore.types import Config, setting
 
 
@@ -110,12 +110,12 @@ def load_teacher(path: Path, n: int, data: str) -> Teacher:
         raise ValueError(
             f"{path}: expected a teacher (`python -m clustcore teach`), got no such file"
         )
-    with open_npz(path) as npz:
-        names = TeachConfig().to_dict()
-        config = TeachConfig(**{name: npz[f"config_{name}"].item() for name in names})
-        teacher = Teacher(
-            npz["clusters"].astype(np.int64), float(npz["log_likelihood"]), config, str(npz["data"])
-        )
+    npz = load_npz(path)
+    names = TeachConfig().to_dict()
+    config = TeachConfig(**{name: npz[f"config_{name}"].item() for name in names})
+    teacher = Teacher(
+        npz["clusters"].astype(np.int64), float(npz["log_likelihood"]), config, str(npz["data"])
+    )
     if len(teacher.clusters) != n or teacher.data != data:
         raise ValueError(
             f"{path}: expected a teacher of {n} samples of {data}, got {len(teacher.clusters)} "

@@ -122,6 +122,7 @@ class Layout:
         np.float32
     ]  # (n,) in [0, 1]: share of a sample's 15 nearest on the map that are near in z too
     error: float  # median round-trip error ||inverse(forward(z)) - z|| / spread of z
+    held_out: float  # trustworthiness on samples that neither UMAP nor the projector was fitted on
 
 
 @dataclass(frozen=True)

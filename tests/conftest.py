@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Where DRIFTMAP_NO_SKIPS is set, a browser test that was skipped has failed."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and "browser" in item.keywords and os.environ.get("DRIFTMAP_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"browser test skipped: {report.longrepr}"
 
 
 def make_blobs(

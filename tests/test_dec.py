@@ -24,7 +24,8 @@ def test_soft_assignment_is_eq_1():
     q = model.soft(z).detach()
     for i in range(5):
         kernel = [
-            1 / (1 + sum(float(z[i, d] - m[d]) ** 2 for d in range(4))) for m in model.centroids.detach()
+            1 / (1 + sum(float(z[i, d] - m[d]) ** 2 for d in range(4)))
+            for m in model.centroids.detach()
         ]
         for j in range(3):
             assert float(q[i, j]) == pytest.approx(kernel[j] / sum(kernel), rel=1e-5)

@@ -213,7 +213,9 @@ def _detail(
     one, i = (path, int(at[0])) if found is None else (found.path, 0)
     smallest = float(one.smallest[i])
     decoded = found is not None and found.frames is not None and now.space == "embedding"
-    notes = [_failed(now, arrays, row)] if np.isnan(smallest) else []
+    notes = []
+    if int(arrays.labels[row]) == now.target:
+        notes.append(f"This sample is in cluster {now.target} already.")
     if found is None:
         notes.append(failed or ("The attacked images follow." if waits else _NO_IMAGES))
     elif found.frames is None:
@@ -232,20 +234,6 @@ def _detail(
         note=" ".join(notes),
         **nearest,
     ), waits
-
-
-def _failed(now: scene.Scene, arrays: MapArrays, row: int) -> str:
-    end = tables.strength_text(now.dial.end)
-    if now.target is None:
-        return f"No strength up to {end} moved this sample."
-    order = np.argsort(-arrays.p[row].astype(np.float32), kind="stable")
-    own = int(arrays.labels[row])
-    if own == now.target:
-        return f"This sample is in cluster {own} already."
-    other = [int(c) for c in order if c not in (own, now.target)]
-    return f"No strength up to {end} pushed this sample into cluster {now.target}." + (
-        f" Try another target: nearest is cluster {other[0]}." if other else ""
-    )
 
 
 def figures(now: scene.Scene, path: AttackPath | None) -> None:

@@ -16,7 +16,7 @@ from clustcore.runs import PROJECT, RunInfo
 
 PAGES = {"Home": "app.py", "Explore": "pages/1_Explore.py", "Attack": "pages/2_Attack.py"}
 _LOG = logging.getLogger("driftmap")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~:$<>])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$<>]|:(?=\S))")
 
 
 def plain(text: str) -> str:

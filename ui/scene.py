@@ -207,11 +207,8 @@ def resolve(
             values["strength"] = strength
     values["pin"] = kept.get("pin", "") if kept.get("dataset") == values["dataset"] else ""
     if "pin" in link:
+        # the box shows what the link says whatever stands here, and `entries` speaks of it
         values["pin"] = link["pin"] if link["pin"].isdecimal() else ""
-        if not values["pin"]:
-            problems.append(
-                f"The link's pin {link['pin'][:20]!r} is no sample number: nothing is pinned."
-            )
     return values, problems
 
 
@@ -453,7 +450,7 @@ def _select(
 def _segments(place: Any, name: str, key: str, options: list[Any], on_change: Any = "rerun") -> Any:
     _settle(key, options)
     in_head = name == "Colour" or st.session_state["page"] == "Attack"
-    return place.segmented_control(
+    value = place.segmented_control(
         name,
         options,
         default=options[0],
@@ -465,6 +462,7 @@ def _segments(place: Any, name: str, key: str, options: list[Any], on_change: An
         label_visibility="collapsed" if in_head else "visible",
         width="content" if in_head else "stretch",
     )
+    return options[0] if value is None else value  # None: `?key=` with nothing after it
 
 
 def _norm(place: Any, space: str) -> str:

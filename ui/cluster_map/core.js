@@ -191,10 +191,12 @@ const core = (() => {
         reach.sort((a, b) => a - b);
         const edge = reach.length ? reach[Math.min(reach.length - 1, Math.floor(reach.length * 0.97))] : 0;
         const distance = edge + 4 + (Math.abs(ux) * w + Math.abs(uy) * h) / 2;
-        const x = mx + ux * distance, y = my + uy * distance;
+        // Where every direction leads out of the panel the label still stays inside.
+        const far = [mx + ux * distance, my + uy * distance];
+        const x = Math.min(width - w / 2, Math.max(w / 2, far[0])), y = Math.min(height - h / 2, Math.max(h / 2, far[1]));
         const crowd = weight * under(x - w / 2, y - h / 2, x + w / 2, y + h / 2);
         let cost = crowd + 0.6 * distance;
-        if (x < w / 2 || y < h / 2 || x > width - w / 2 || y > height - h / 2) cost += 1000;
+        if (x !== far[0] || y !== far[1]) cost += 1000;
         if (taken.some(([x0, y0, x1, y1]) => x + w / 2 > x0 && x - w / 2 < x1 && y + h / 2 > y0 && y - h / 2 < y1)) cost += 1000;
         if (placed.some((p) => Math.abs(p.x - x) < w && Math.abs(p.y - y) < h)) cost += 1000;
         if (!best || cost < best.cost) best = { cluster: c, x, y, cost, full: crowd + Math.min(36, 0.6 * distance) <= 70 };
@@ -255,11 +257,14 @@ const core = (() => {
     return 4;
   }
 
+  // A strength in as few decimals as it needs, at most three.
+  const brief = (value) => value.toFixed(Math.min(3, decimals(value)));
+
   // The dial's grid at rest: 200 steps, the unit of the arrow keys and of the strength entry.
   const snap = (strength, end) => (Math.round((strength / end) * 200) * end) / 200;
 
   return {
     parse, merge, stepOf, threshold, countUpTo, flow, histogram, insidePolygon, buildIndex, nearest, towards,
-    placeLabels, density, group, signed, share, percent, ticks, snap, TOP,
+    placeLabels, density, group, signed, share, percent, brief, ticks, snap, TOP,
   };
 })();

@@ -316,7 +316,7 @@ const inspector = (() => {
         const more = pin.rank === null ? "" : ` It is ${pin.rank >= 50 ? "more" : "less"} fragile than ${pin.rank >= 50 ? pin.rank : 100 - pin.rank} % of the ${core.group(view.paths)} samples.`;
         text(words, `${attack ? (view.target === null ? "moved it." : "pushed it there.") : `${detail?.smallest_note || view.attack} moved it.`}${more}`);
       } else {
-        const end = view.end.toFixed(view.end < 1 ? 2 : 1);
+        const end = core.brief(view.end);
         let sentence = `Median ${view.median === null ? `above ${end}` : view.median.toFixed(3)} over ${core.group(view.paths)} samples.`;
         if (pin && (pin.inPath || detail?.searched)) {
           sentence = view.target === null || !attack ? `No strength up to ${end} moved it.` : `No strength up to ${end} pushed this sample into cluster ${view.target}.`;

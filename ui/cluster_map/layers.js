@@ -9,7 +9,7 @@ const layers = (() => {
       float d = length(gl_PointCoord - .5) * across;
       float a = 1. - smoothstep(radius - .5 * dpr, radius + .5 * dpr, d);
       if (edge > 0.) {
-        float e = smoothstep(radius - 1.5 * dpr, radius - .5 * dpr, d);
+        float e = .75 * smoothstep(radius - 1.3 * dpr, radius - .4 * dpr, d);
         outColour = mix(vec4(colour.rgb, 1.) * colour.a, vec4(ink, 1.), e) * a;
       } else outColour = vec4(colour.rgb, 1.) * (colour.a * a);
     }`;
@@ -23,7 +23,7 @@ const layers = (() => {
       // mark 0: as it is, 1: steps back, 2: selected
       bool away = mark == 1. || (isolate >= 0. && cluster != isolate);
       edge = mark == 2. ? 1. : 0.;
-      radius = (size * .5 + 1.3 * edge) * dpr;
+      radius = (size * .5 + .8 * edge) * dpr;
       across = 2. * radius + 2. * dpr;
       colour = vec4(rgba.rgb, edge > 0. ? 1. : rgba.a * alpha * (away ? faded : 1.));
       gl_Position = vec4(p * camera.zw + camera.xy, 0., 1.);
@@ -51,7 +51,7 @@ const layers = (() => {
         colour = vec4(rgba.rgb, 1.);
         across = 2. * radius + 4. * dpr;
       } else {
-        radius = (size * .5 + 1.3 * edge) * dpr;
+        radius = (size * .5 + .8 * edge) * dpr;
         colour = vec4(rgba.rgb, edge > 0. ? 1. : rgba.a * alpha * shade);
         look = vec4(0.);
         across = 2. * radius + 2. * dpr;
@@ -67,7 +67,7 @@ const layers = (() => {
       float d = length(gl_PointCoord - .5) * across;
       if (ring < .5) {
         float a = 1. - smoothstep(radius - .5 * dpr, radius + .5 * dpr, d);
-        float e = edge * smoothstep(radius - 1.5 * dpr, radius - .5 * dpr, d);
+        float e = .75 * edge * smoothstep(radius - 1.3 * dpr, radius - .4 * dpr, d);
         outColour = mix(vec4(colour.rgb, 1.) * colour.a, vec4(ink, 1.), e) * a;
         return;
       }
@@ -83,6 +83,7 @@ const layers = (() => {
   const TRAIL = [`#version 300 es
     layout(location = 0) in vec2 corner;  layout(location = 1) in vec2 p0;  layout(location = 2) in vec2 p1;
     layout(location = 3) in vec4 rgba;  layout(location = 4) in float flip;  layout(location = 5) in float cluster;
+    layout(location = 6) in float mark;
     uniform vec4 camera;  uniform vec2 view;
     uniform float t, part, total, strength, d, count, dpr, scale, isolate, faded;
     out vec4 colour;  out float side, halfWidth;
@@ -94,7 +95,7 @@ const layers = (() => {
       float along = (part + corner.x * t) / max(total, 1e-6);
       float age = strength - flip, rank = (count - 1. - float(gl_InstanceID)) / ${TRAILS}.;
       float alpha = (.10 * d + .55 * sqrt(d) * exp(-age / .05)) * mix(.22, 1., along) * (1. - smoothstep(.5, 1., rank));
-      if (isolate >= 0. && cluster != isolate) alpha *= faded;
+      if (mark == 1. || (isolate >= 0. && cluster != isolate)) alpha *= faded;
       halfWidth = mix(.6, 1.6, along) * .5 * scale * dpr;
       side = corner.y * (halfWidth + dpr);
       vec2 at = mix(a, b, corner.x) + normal * side / view;
@@ -114,27 +115,35 @@ const layers = (() => {
     precision highp float;
     in vec2 at;
     uniform sampler2D winner, margin, trusted, palette;  uniform float cells, tint, edges, trust, dpr;
-    uniform vec3 ink;  out vec4 outColour;
+    uniform vec3 ink;  uniform vec2 perCell;  out vec4 outColour;
     void main() {
       vec2 place = at * cells - .5, base = floor(place), f = place - base;
-      float names[4], weights[4];  float safe = 0., shade = 0.;
+      float names[4], weights[4], steep[4];  float safe = 0., shade = 0.;
       for (int i = 0; i < 4; i++) {
         vec2 o = vec2(float(i & 1), float(i >> 1)), cell = clamp(base + o, vec2(0.), vec2(cells - 1.));
         float w = mix(1. - f.x, f.x, o.x) * mix(1. - f.y, f.y, o.y);
         vec2 uv = (cell + .5) / cells;
         names[i] = floor(texture(winner, uv).r * 255. + .5);
         float m = texture(margin, uv).r;
-        weights[i] = w * (m + .02);  shade += w * m;  safe += w * texture(trusted, uv).r * 255.;
+        steep[i] = m + .02;  weights[i] = w * steep[i];  shade += w * m;  safe += w * texture(trusted, uv).r * 255.;
       }
-      float best = -1., first = 0., second = 0.;
+      float best = -1., other = -1., first = 0., second = 0.;
       for (int i = 0; i < 4; i++) {
         float sum = 0.;
         for (int j = 0; j < 4; j++) if (names[j] == names[i]) sum += weights[j];
-        if (sum > first) { if (names[i] != best) second = first;  first = sum;  best = names[i]; }
-        else if (names[i] != best && sum > second) second = sum;
+        if (names[i] == best) continue;
+        if (sum > first) { second = first;  other = best;  first = sum;  best = names[i]; }
+        else if (sum > second) { second = sum;  other = names[i]; }
       }
-      float gap = (first - second) / max(first + second, 1e-6);
-      float line = second > 0. ? edges * (1. - smoothstep(.0, 1.6 * dpr, gap / max(fwidth(gap), 1e-4) + .2)) : 0.;
+      // Distance to the border in pixels: the gap over the length of its own gradient, inside this square of cells.
+      vec2 slope = vec2(0.);
+      for (int j = 0; j < 4; j++) {
+        vec2 o = vec2(float(j & 1), float(j >> 1));
+        float sign = names[j] == best ? 1. : names[j] == other ? -1. : 0.;
+        slope += sign * steep[j] * vec2((2. * o.x - 1.) * mix(1. - f.y, f.y, o.y), (2. * o.y - 1.) * mix(1. - f.x, f.x, o.x));
+      }
+      float away = (first - second) / max(length(slope / perCell), 1e-6);
+      float line = other >= 0. ? edges * (1. - smoothstep(.1 * dpr, 1.1 * dpr, away)) : 0.;
       vec3 hue = texture(palette, vec2((mod(best, 10.) + .5) / 10., .5)).rgb;
       vec4 colour = vec4(hue, 1.) * (tint * mix(.05, .26, shade));
       colour = vec4(ink, 1.) * (line * .5) + colour * (1. - line * .5);
@@ -201,7 +210,7 @@ const layers = (() => {
       gl.vertexAttribPointer(at, size, type, normalised, 0, offset);
       gl.vertexAttribDivisor(at, divisor);
     };
-    const only = (gl, used) => { for (let i = used; i < 6; i++) gl.disableVertexAttribArray(i); };
+    const only = (gl, used) => { for (let i = used; i < 7; i++) gl.disableVertexAttribArray(i); };
     const texture = (name, width, height, format, inner, data) => {
       textures[name] ??= a.createTexture();
       a.bindTexture(a.TEXTURE_2D, textures[name]);
@@ -263,7 +272,8 @@ const layers = (() => {
             a.bindTexture(a.TEXTURE_2D, textures[name]);
             a.uniform1i(region.uniforms[name], i);
           });
-          set(a, region, { ...look, ...regions, cells });
+          const perCell = [0, 1].map((i) => ((look.box[i + 2] - look.box[i]) * look.camera[i + 2] * [still.width, still.height][i]) / 2 / cells);
+          set(a, region, { ...look, ...regions, cells, perCell });
           point(a, 0, onA.square, 2, a.FLOAT, false);
           only(a, 1);
           a.drawArrays(a.TRIANGLE_STRIP, 0, 4);
@@ -295,6 +305,7 @@ const layers = (() => {
           point(b, 3, onB.rgba, 4, b.UNSIGNED_BYTE, true, first * 4, 1);
           point(b, 4, onB.smallest, 1, b.UNSIGNED_SHORT, true, first * 2, 1);
           point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false, first, 1);
+          point(b, 6, onB.marks, 1, b.UNSIGNED_BYTE, false, first, 1);
           for (let j = 0; j <= k; j++) {
             if (j === k && t === 0) break;
             point(b, 1, onB.paths, 2, b.UNSIGNED_SHORT, true, (j * m + first) * 4, 1);
@@ -311,6 +322,7 @@ const layers = (() => {
         point(b, 3, onB.smallest, 1, b.UNSIGNED_SHORT, true);
         point(b, 4, onB.marks, 1, b.UNSIGNED_BYTE, false);
         point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false);
+        only(b, 6);
         if (!look.onlyMoved && moved < m) b.drawArrays(b.POINTS, moved, m - moved);
         if (moved) b.drawArrays(b.POINTS, 0, moved);
       },

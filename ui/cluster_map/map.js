@@ -362,7 +362,7 @@ const map = (() => {
       if (options.colour === "confidence" || options.colour === "fragility") {
         const ramp = h("i", { class: "ramp", style: `background: linear-gradient(to right, ${theme.ramp.join(",")})` });
         const fragile = options.colour === "fragility";
-        items.push(item(null, fragile ? "smallest strength 0" : "confidence 0"), item(ramp, fragile ? `${meta.end} or never` : "1"));
+        items.push(item(null, fragile ? "smallest strength 0" : "confidence 0"), item(ramp, fragile ? `${core.brief(meta.end)} or never` : "1"));
         if (fragile) items.push(item(null, `grey: no path; ${core.group(meta.paths)} of ${core.group(meta.total)} have one`));
       }
       const { tint, edges, trust } = options;
@@ -548,7 +548,7 @@ const map = (() => {
       const lines = h("div", {}, h("b", { text: `Sample ${row}` }), h("span", {}, swatch(cluster), `cluster ${cluster}`));
       if (label !== null) lines.append(line(`label ${label}`));
       if (confidence !== null) lines.append(line(`confidence ${(confidence / 254).toFixed(2)}`));
-      if (j >= 0) lines.append(line(g.smallest[j] > core.TOP ? `unmoved up to ${held.meta.end}` : `moves at ${((g.smallest[j] / core.TOP) * held.meta.end).toFixed(3)}`));
+      if (j >= 0) lines.append(line(g.smallest[j] > core.TOP ? `unmoved up to ${core.brief(held.meta.end)}` : `moves at ${((g.smallest[j] / core.TOP) * held.meta.end).toFixed(3)}`));
       ui.card.replaceChildren(...(canvas ? [canvas] : []), lines);
       ui.card.hidden = false;
       ui.card.dataset.row = row;

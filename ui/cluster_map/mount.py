@@ -1,7 +1,7 @@
-"""Mounts the map: registers the component, decides what to send, and turns the browser's gestures into calls.
+"""Mounts the map: registers the component, decides what to send, turns gestures into calls.
 
-What the browser holds is remembered per mount in `st.session_state` (hashes, serial numbers, the last known dial, pin
-and selection), never the arrays themselves.
+What the browser holds is remembered per mount in `st.session_state` (hashes, serial numbers, the
+last known dial, pin and selection), never the arrays themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _read(name: str) -> str:
 
 
 def _script() -> str:
-    """All scripts as one module. It travels with each message, so comment lines and indents stay behind."""
+    """All scripts as one module, without comment lines and indents: it goes with each message."""
     lines = "\n".join(_read(f"{name}.js") for name in _SCRIPTS).splitlines()
     return "\n".join(s for line in lines if (s := line.strip()) and not s.startswith("//"))
 
@@ -62,8 +62,8 @@ def cluster_map(
 ) -> MapState:
     """Mount the map. Call it inside an `@st.fragment`; each gesture then reruns that fragment only.
 
-    `strength` and `pin` are where the page wants them: pass the bound widgets' values on each run. What the browser
-    itself reported is not sent back, so passing them costs nothing.
+    `strength` and `pin` are where the page wants them: pass the bound widgets' values on each run.
+    What the browser itself reported is not sent back, so passing them costs nothing.
 
     Args:
         view: what to draw.
@@ -74,14 +74,15 @@ def cluster_map(
         detail: what is known of it; shown once its row is the pinned one.
         pin_note: shown while the detail is awaited, such as "loading the model".
         probe: the answer to the last probe.
-        select: rows to select from outside; None leaves the selection alone, an empty sequence clears it. Applied
-            when it differs from what was passed before.
+        select: rows to select from outside, applied when they differ from what was passed before;
+            None leaves the selection alone, an empty sequence clears it.
         zoom: cluster number, rows, or "all"; applied when it differs from what was passed before.
-        on_strength_change: gets the strength, on release of the dial, at a key press, where play stops.
+        on_strength_change: gets the strength: dial released, key pressed, play stopped.
         on_pin_change: gets the pinned row, or None when the pin is taken away.
-        on_select_change: gets the selected rows, ascending (lasso, box, cluster label, flow cell; empty: cleared).
-        on_probe: gets the clicked place in map units (only where `view.probe`).
-        on_camera_change: gets the visible box after a zoom or pan; not reported where None.
+        on_select_change: gets the selected rows, ascending, from lasso, box, cluster label or flow
+            cell; none when the selection is cleared.
+        on_probe: gets the clicked place in map units; only where `view.probe`.
+        on_camera_change: gets the visible box after a zoom or pan, None for the whole map.
 
     Raises:
         ValueError: arrays of a view, pin or probe whose shapes do not fit together, or not finite.
@@ -135,7 +136,10 @@ def _steer(
     select: Any,
     zoom: Any,
 ) -> None:
-    """Note what the page sets from outside, each with a serial number; what the browser reported is no news to it."""
+    """Note what the page sets from outside, each with a serial number.
+
+    What the browser itself reported is no news to it and is not noted.
+    """
 
     def say(name: str, value: Any) -> None:
         record["serial"] += 1
@@ -239,7 +243,6 @@ def _heard(
     elif name == "selection" and value:
         record["selection"] = _selected(view, value)
         record["selected_by"] = str(value["by"])
-        record["select"] = None
         if call:
             call(record["selection"])
     elif name == "probe" and value and call:
@@ -260,7 +263,7 @@ def _heard(
 
 
 def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
-    """The selected rows. The browser sends up to 2,000 ids; beyond, the question, answered here from the arrays."""
+    """The selected rows: up to 2,000 come as ids, beyond that the question is answered here."""
     if "rows" in value:
         rows = np.unique(np.asarray(value["rows"], np.int64))
         return rows[(rows >= 0) & (rows < len(view.xy))]

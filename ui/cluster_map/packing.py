@@ -1,11 +1,12 @@
-"""The map's bytes: a JSON header that lists sections, then little-endian sections at offsets divisible by 4.
+"""The map's bytes: a JSON header, then little-endian sections at offsets divisible by 4.
 
     "DMAP" | uint32 length of the header | header, padded with spaces | sections
 
-A message is either *whole* (the geometry, called the base, and everything that changes more often, called the parts) or
-a *patch* (the parts alone; its header names the hash of the base it belongs to). Parts are always complete, so a patch
-that was overtaken by the next one is no loss. Positions are uint16 on one scale for x and y, strengths of a flip uint16
-on the scale of the dial. N points, M paths in ascending order of `smallest`, S strengths, a G x G raster.
+A message is either *whole* (the geometry, called the base, and everything that changes more often,
+called the parts) or a *patch* (the parts alone; its header names the hash of the base it belongs
+to). Parts are always complete, so a patch that was overtaken by the next one is no loss. Positions
+are uint16 on one scale for x and y, strengths of a flip uint16 on the scale of the dial. N points,
+M paths in ascending order of `smallest`, S strengths, a G x G raster.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ Sections = dict[str, NDArray[Any]]
 
 
 def pack(header: dict[str, Any], sections: Sections) -> bytes:
-    """One message. The header gets `format` and the list of sections; offsets count from the end of the header."""
+    """One message; `format` and the list of sections join the header, offsets count from its end.
+
+    An array's dtype is one of uint8, int8, uint16, uint32, float32.
+    """
     listed, blobs, offset = [], [], 0
     for name, array in sections.items():
         blob = np.ascontiguousarray(array, _TYPES[array.dtype.name]).tobytes()
@@ -63,7 +67,7 @@ def quantise_smallest(smallest: NDArray[np.floating], end: float) -> NDArray[np.
 
 
 def stratified(clusters: NDArray[np.integer], n: int, seed: int = 0) -> NDArray[np.int64]:
-    """Rows of about n samples, ascending, each cluster with the share it has of all (and at least one sample)."""
+    """Rows of about n samples, ascending, each cluster with its share of all and at least one."""
     if n >= len(clusters):
         return np.arange(len(clusters))
     rng, kept = np.random.default_rng(seed), []
@@ -74,7 +78,7 @@ def stratified(clusters: NDArray[np.integer], n: int, seed: int = 0) -> NDArray[
 
 
 def sprite_sheet(images: NDArray[Any], columns: int = 40) -> bytes:
-    """A PNG sheet of (m, c, h, w) images in [0, 1] or uint8, row-major, c = 1 or 3: what `Sprites.sheet` returns.
+    """A PNG sheet of (m, c, h, w) images, in [0, 1] or bytes: what `Sprites.sheet` returns.
 
     Raises:
         ValueError: another number of channels.
@@ -118,7 +122,9 @@ _lock = threading.Lock()
 
 
 def base(view: MapView) -> Base:
-    """The packed geometry of a view; the eight last used ones are kept, by `view.key` and the view's plain fields.
+    """The packed geometry of a view.
+
+    The eight last used ones are kept, by `view.key` and the view's plain fields.
 
     Raises:
         ValueError: arrays whose shapes do not fit together, or not finite.
@@ -339,7 +345,8 @@ def _rows(where: str, rows: Any, n: int) -> None:
 def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sections]:
     """What is known of the pinned sample as header entry and sections; None: nothing known.
 
-    The change is sent as signed bytes with one scale per strength, so that a small strength keeps its full contrast.
+    The change is sent as signed bytes with one scale per strength, so that a small strength keeps
+    its full contrast.
 
     Raises:
         ValueError: arrays whose shapes do not fit together, or not finite.
@@ -441,7 +448,7 @@ def probe_part(probe: Probe | None, base: Base) -> tuple[dict[str, Any] | None, 
 def message(
     base: Base, parts: dict[str, Any], sections: Sections, tiles: dict[int, bytes], whole: bool
 ) -> bytes:
-    """The bytes for the browser: the base where `whole`, always all parts, and the sprite sheets asked for."""
+    """The bytes for the browser: all parts, the base where `whole`, sprite sheets asked for."""
     header: dict[str, Any] = {"base": base.hash, "whole": whole, "parts": parts}
     everything = dict(sections)
     if whole:

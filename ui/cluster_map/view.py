@@ -17,10 +17,11 @@ Colour = Literal["cluster", "label", "confidence", "fragility"]
 
 @dataclass(frozen=True)
 class Sprites:
-    """Where the hover card and the thumbnails get their images: PNG sheets, sent when a hover first needs one.
+    """Where the hover card gets its images: PNG sheets, each sent when a hover first needs it.
 
-    Image i is in sheet i // per_sheet, row-major. `sheet(j)` returns the PNG bytes of sheet j, for example
-    `functools.partial(clustcore.datasets.shipped.sheet, "mnist")`; for other data `sprite_sheet` makes one.
+    Image i is in sheet i // per_sheet, row-major. `sheet(j)` returns the PNG bytes of sheet j, for
+    example `functools.partial(clustcore.datasets.shipped.sheet, "mnist")`; for other data
+    `sprite_sheet` makes one.
     """
 
     sheet: Callable[[int], bytes]
@@ -33,7 +34,8 @@ class Sprites:
 class MapView:
     """What the map draws. N samples, k clusters; packed once per `key` and sent once per mount.
 
-    In mode "explore" the whole map stands still and `path` serves fragility and the smallest flip only. In mode
+    In mode "explore" the whole map stands still and `path` serves fragility and the smallest flip
+    only. In mode
     "attack" the samples of `path` move with the dial; without a path the dial is hidden.
     """
 
@@ -59,9 +61,10 @@ class MapView:
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How the map is drawn. Changing one costs a small patch, never the geometry.
+    """How the map is drawn. A change costs a small patch, never the geometry.
 
-    `highlight` marks rows (from a table, the gallery): all others step back. `highlight_cluster` does it for a cluster.
+    `highlight` marks rows (from a table, the gallery): all others step back. `highlight_cluster`
+    does it for a cluster.
     """
 
     colour: Colour = "cluster"
@@ -77,10 +80,10 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class Pin:
-    """What is known of the pinned sample. Fields that do not apply stay None: the component says so or leaves them out.
+    """What is known of the pinned sample; fields that do not apply stay None.
 
-    S strengths (those of the view's path), images are (c, h, w) in [0, 1]. In the embedding `image` and `frames` are
-    decoded images, or `frames` is None where the model has no decoder.
+    S strengths (those of the view's path), images are (c, h, w) in [0, 1]. In the embedding `image`
+    and `frames` are decoded images, or `frames` is None where the model has no decoder.
     """
 
     row: int

@@ -1,0 +1,496 @@
+"""The map: UMAP, fitted once on clean embeddings, and the pair of networks that it teaches.
+
+Every drawn position, the clean ones too, comes from the projector, so that a point stands at the
+same place before and after nothing was done to it. `UMAP.transform` would throw points that
+barely moved far away, and takes seconds.
+
+The forward network (embedding -> map) learns UMAP's positions and, with UMAP's own cross-entropy
+on its fuzzy graph (McInnes et al. 2018, arXiv 1802.03426; for networks Sainburg et al. 2021,
+arXiv 2009.12981), which neighbours belong together. The inverse network (map -> embedding) learns
+the mean of the embeddings around a place on the map.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clustcore.runs import atomic
+from clustcore.types import Config, Layout, setting
+
+OnStep = Callable[[int, int, str], None]
+
+FORMAT = 1
+FEWEST = 20  # samples a map can be made of
+NEIGHBOURS = 15  # of trustworthiness and trust
+NEAR = 10  # x as many count as near in the embedding, for the trust of one sample
+_BATCH = 256  # rows of every batch at inference: one shape, so that a batch's size changes nothing
+_CHUNK = 64  # rows of a distance matrix at a time
+_BEYOND = 0.12  # how far beyond the clean samples a position can go, in half widths of the map
+_UMAP = threading.Lock()  # two UMAP fits at once abort the process (numba's workqueue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionConfig(Config):
+    """How a map is made."""
+
+    neighbours: int = setting(15, "Neighbours that UMAP keeps together", range=(2, 200))
+    min_dist: float = setting(
+        0.4, "How close UMAP packs points", range=(0.0, 1.0), unit="UMAP's units"
+    )
+    held_out: float = setting(
+        0.1,
+        "Share of samples kept from UMAP and the projector, to measure it on",
+        range=(0.01, 0.5),
+    )
+    steps: int = setting(2000, "Training steps of each network", range=(1, 100_000), rare=True)
+    batch: int = setting(512, "Pairs of neighbours in a step", range=(8, 65_536), rare=True)
+    width: int = setting(256, "Units of a hidden layer", range=(8, 4096), rare=True)
+    landmarks: int = setting(
+        256, "Places each network measures its nearness to", range=(2, 4096), rare=True
+    )
+
+
+class _Net(nn.Module):
+    """An MLP that sees, beside its input, how near it is to each of some landmarks.
+
+    A plain MLP of this size learns the coarse map but is slow to learn its fine detail; nearness
+    (a softmax of minus squared distances) hands it the detail. Both vary smoothly.
+    """
+
+    def __init__(self, inputs: int, outputs: int, landmarks: int, width: int) -> None:
+        super().__init__()
+        self.landmarks = nn.Parameter(torch.zeros(landmarks, inputs))
+        self.register_buffer("tau", torch.ones(()))
+        sizes = [inputs + landmarks, width, width]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(sizes):
+            layers += [nn.utils.skip_init(nn.Linear, a, b), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.utils.skip_init(nn.Linear, width, outputs))
+
+    @torch.no_grad()
+    def begin(self, x: Float[Tensor, "n i"], generator: torch.Generator) -> None:
+        """Landmarks at samples drawn at random, and fresh weights; the global seed stays."""
+        count = len(self.landmarks)
+        rows = torch.randperm(len(x), generator=generator)
+        self.landmarks.copy_(x[rows.repeat(-(-count // len(x)))[:count]])
+        near = torch.cdist(x[rows[:2000]], self.landmarks).square().sort(1).values
+        gap = (near[:, min(5, count - 1)] - near[:, 0]).median()
+        self.tau.fill_(max(float(gap) / 4, 1e-6))  # about six landmarks have a say
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
+        closeness = (2 * x @ self.landmarks.T - self.landmarks.square().sum(1)) / self.tau
+        # x 4: the nearest landmark's share is about 1/4, the other inputs are of order 1
+        return self.layers(torch.cat([x, 4 * closeness.softmax(1)], 1))
+
+
+class Projector(nn.Module):
+    """Embedding -> position on the map, and back. Deterministic; milliseconds for 1,000 points.
+
+    Map units: the clean samples' bounding box is centred on 0 and 2 wide; y grows upwards. A
+    position cannot lie further than a small margin outside that box: what moves beyond it is held
+    back smoothly, so that nothing leaves the picture.
+
+    Args:
+        dim: dimensions of the embedding.
+        config: how it is built; the rest of the config tells how it was taught.
+    """
+
+    def __init__(self, dim: int, config: ProjectionConfig) -> None:
+        super().__init__()
+        self.dim, self.config = dim, config
+        self.to_map = _Net(dim, 2, config.landmarks, config.width)
+        self.to_embedding = _Net(2, dim, config.landmarks, config.width)
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("extent", torch.ones(2))
+        self.measures: dict[str, float] = {}  # trustworthiness, held_out, error
+
+    def forward(self, z: Float[Tensor, "n {self.dim}"]) -> Float[Tensor, "n 2"]:
+        """Positions of embeddings, in map units."""
+        xy = self.to_map((z - self.mean) / self.scale)
+        over = (xy.abs() - self.extent).clamp_min(0)
+        held = self.extent + _BEYOND * torch.tanh(over / _BEYOND)
+        return torch.where(over > 0, xy.sign() * held, xy)
+
+    def inverse(self, xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n {self.dim}"]:
+        """Embeddings at places on the map: the mean of the samples around them."""
+        return self.to_embedding(xy) * self.scale + self.mean
+
+    def place(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 2"]:
+        """Positions of embeddings, whatever batch they come in.
+
+        Raises:
+            ValueError: not `dim` columns, or not finite.
+        """
+        return self._batches(self.forward, _checked(z, self.dim, "z"), 2)
+
+    def back(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n d"]:
+        """Embeddings at places on the map, whatever batch they come in.
+
+        Raises:
+            ValueError: not 2 columns, or not finite.
+        """
+        return self._batches(self.inverse, _checked(xy, 2, "xy"), self.dim)
+
+    @torch.inference_mode()
+    def _batches(self, call: Callable, rows: np.ndarray, columns: int) -> np.ndarray:
+        # the last batch is filled up: another shape could sum in another order
+        out = np.empty((len(rows), columns), np.float32)
+        batch = torch.zeros(_BATCH, rows.shape[1])
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            batch[: len(part)] = torch.from_numpy(part)
+            result = call(batch.to(self.mean.device)).cpu().numpy()
+            out[start : start + _BATCH] = result[: len(part)]
+        return out
+
+
+def _checked(rows: np.ndarray, columns: int, name: str) -> np.ndarray:
+    if rows.ndim != 2 or rows.shape[1] != columns:
+        raise ValueError(f"{name}: expected shape (n, {columns}), got {rows.shape}")
+    rows = np.ascontiguousarray(rows, np.float32)
+    bad = np.flatnonzero(~np.isfinite(rows).all(1))
+    if len(bad):
+        raise ValueError(
+            f"{name}: expected finite numbers, got NaN or infinity in {len(bad)} rows, "
+            f"the first of them {bad[0]}"
+        )
+    return rows
+
+
+def fit(
+    z: Float[np.ndarray, "n d"],
+    config: ProjectionConfig | None = None,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Layout:
+    """Make the map of an embedding: fit UMAP once and teach the projector pair, on the CPU.
+
+    Labels play no part. The same seed, machine and thread count give the same map.
+
+    Args:
+        z: clean embeddings, any units.
+        on_step: called with (done, total, sentence) between steps; may raise to cancel.
+
+    Raises:
+        ValueError: fewer than 20 samples or 2 dimensions, NaN or infinity, or all samples equal.
+    """
+    config = config or ProjectionConfig()
+    if z.ndim != 2 or len(z) < FEWEST or z.shape[1] < 2:
+        raise ValueError(
+            f"z: expected at least {FEWEST} samples of at least 2 dimensions, got shape {z.shape}"
+        )
+    z = _checked(z, z.shape[1], "z")
+    projector = Projector(z.shape[1], config)
+    projector.mean.copy_(torch.from_numpy(z.mean(0)))
+    # one scale for all dimensions: UMAP's distances, and a dead dimension is not blown up
+    scale = float(np.sqrt(np.square(z - z.mean(0), dtype=np.float64).mean()))
+    if scale < 1e-12 * max(1.0, float(np.abs(z).max())):
+        raise ValueError(f"z: expected samples that differ, got {len(z)} equal ones")
+    projector.scale.fill_(scale)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(z), generator=generator)
+    count = max(5, round(len(z) * config.held_out))
+    held, seen = order[:count].sort().values, order[count:].sort().values
+
+    report = on_step or (lambda done, total, sentence: None)
+    total = 3 * config.steps
+    report(0, total, f"Fitting UMAP on {len(seen):,} samples")
+    x = (torch.from_numpy(z) - projector.mean) / projector.scale
+    taught = _umap(x[seen], config, seed)
+    _teach_forward(projector, x[seen], taught, generator, report)
+    _lay_out(projector, z)
+    _teach_inverse(projector, x[seen], generator, report)
+    projector.eval().requires_grad_(False)
+    return _measure(projector, z, held.numpy())
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """What UMAP found: positions, the fuzzy graph's edges (each once) and its curve."""
+
+    xy: Float[Tensor, "n 2"]
+    heads: Int[Tensor, " e"]
+    tails: Int[Tensor, " e"]
+    weights: Float[Tensor, " e"]
+    a: float
+    b: float
+
+
+def _umap(x: Float[Tensor, "n d"], config: ProjectionConfig, seed: int) -> _Taught:
+    count = min(config.neighbours, len(x) - 1)
+    rows, distances = _nearest(x, count - 1)
+    rows = torch.cat([torch.arange(len(x))[:, None], rows], 1)  # umap counts the sample itself
+    distances = torch.cat([torch.zeros(len(x), 1), distances], 1)
+    with _UMAP, warnings.catch_warnings():
+        # we need neither umap's keras network nor its transform
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        warnings.filterwarnings("ignore", r"precomputed_knn\[2\] .* not an NNDescent", UserWarning)
+        import umap
+
+        # exact neighbours, found in seconds: umap's approximate search compiles for longer than
+        # that. Starting from the principal plane keeps the map's coarse order that of the embedding
+        fitted = umap.UMAP(
+            n_neighbors=count,
+            min_dist=config.min_dist,
+            init="pca",
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=(rows.numpy(), distances.numpy()),
+            force_approximation_algorithm=True,
+        ).fit(x.numpy())
+    graph = fitted.graph_.tocoo()
+    once = graph.row < graph.col
+    heads, tails, weights = (a[once] for a in (graph.row, graph.col, graph.data))
+    return _Taught(
+        torch.from_numpy(np.asarray(fitted.embedding_, np.float32)),
+        torch.from_numpy(heads.astype(np.int64)),
+        torch.from_numpy(tails.astype(np.int64)),
+        torch.from_numpy(weights.astype(np.float32)),
+        float(fitted._a),
+        float(fitted._b),
+    )
+
+
+def _teach_forward(
+    projector: Projector,
+    x: Float[Tensor, "n d"],
+    taught: _Taught,
+    generator: torch.Generator,
+    report: OnStep,
+) -> None:
+    config, net = projector.config, projector.to_map
+    net.begin(x, generator)
+    unit = taught.xy.std()
+    xy = (taught.xy - taught.xy.mean(0)) / unit
+    chance = taught.weights.double().cumsum(0)
+    batch, few = config.batch, max(1, config.batch // 5)
+
+    def loss() -> Tensor:
+        draw = torch.rand(batch, dtype=torch.float64, generator=generator) * chance[-1]
+        edges = torch.searchsorted(chance, draw).clamp_max(len(chance) - 1)
+        rows = torch.cat([taught.heads[edges], taught.tails[edges]])
+        # slightly off the manifold, a sample keeps its place
+        noise = torch.randn(len(rows), x.shape[1], generator=generator) * x.std(0)
+        near = x[rows] + 0.05 * torch.rand(len(rows), 1, generator=generator) * noise
+        # and on the way from one sample to another it is on the way on the map
+        a, b = torch.randint(len(x), (2, few), generator=generator)
+        way = torch.rand(few, 1, generator=generator)
+        out = net(torch.cat([near, torch.lerp(x[a], x[b], way)]))
+        placed, between = out[: 2 * batch], out[2 * batch :]
+        strangers = torch.randint(2 * batch, (5, batch), generator=generator)
+        pull = _squared(placed[:batch], placed[batch:], unit)
+        push = _squared(placed[strangers], placed[:batch], unit)
+        # -log q and -log(1 - q) of q = 1 / (1 + a d^2b), five strangers for each neighbour
+        entropy = torch.log1p(taught.a * pull**taught.b).mean()
+        entropy = entropy + 5 * torch.log1p(1 / (taught.a * push**taught.b)).mean()
+        return (
+            entropy
+            + 10 * F.smooth_l1_loss(placed, xy[rows], beta=0.3)
+            + 0.3 * F.smooth_l1_loss(between, torch.lerp(xy[a], xy[b], way))
+        )
+
+    _train(net, loss, config, 1, report, "Teaching the map to the projector")
+
+
+def _squared(a: Tensor, b: Tensor, unit: Tensor) -> Tensor:
+    return (a - b).square().sum(-1) * unit**2 + 1e-3  # in UMAP's units; never 0
+
+
+def _teach_inverse(
+    projector: Projector, x: Float[Tensor, "n d"], generator: torch.Generator, report: OnStep
+) -> None:
+    config, net = projector.config, projector.to_embedding
+    with torch.no_grad():
+        xy = projector(x * projector.scale + projector.mean)
+    net.begin(xy, generator)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(x), (2 * config.batch,), generator=generator)
+        # a blur of 1 % of the map's width: a place decodes to the mean of what is around it
+        blur = 0.01 * torch.randn(len(rows), 2, generator=generator)
+        return F.mse_loss(net(xy[rows] + blur), x[rows])
+
+    _train(net, loss, config, 2, report, "Teaching the way back from the map")
+
+
+def _train(
+    net: _Net,
+    loss: Callable[[], Tensor],
+    config: ProjectionConfig,
+    stage: int,
+    report: OnStep,
+    sentence: str,
+) -> None:
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=1e-4)
+    warm = max(1, config.steps // 10)
+    for step in range(config.steps):
+        if step % 20 == 0:
+            report(stage * config.steps + step, 3 * config.steps, sentence)
+        rate = 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / config.steps))
+        optimizer.param_groups[0]["lr"] = 5e-3 * rate * min(1.0, (step + 1) / warm)
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            # what is stored is in half precision: rounded before anything is drawn or measured
+            parameter.copy_(parameter.half())
+
+
+@torch.no_grad()
+def _lay_out(projector: Projector, z: np.ndarray) -> None:
+    """Turn, centre and scale the map, inside the forward network's last layer."""
+    last = projector.to_map.layers[-1]
+    projector.extent.fill_(math.inf)
+    xy = torch.from_numpy(projector.place(z))
+
+    def turned(degrees: int) -> tuple[Tensor, Tensor]:
+        angle = math.radians(degrees)
+        turn = torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
+        return turn, xy @ turn.T
+
+    def shape(degrees: int) -> float:
+        size = np.ptp(turned(degrees)[1].numpy(), axis=0)
+        return float(size[0] / max(size[1], 1e-12))
+
+    turn, xy = turned(max(range(0, 180, 2), key=shape))
+    low, high = xy.min(0).values, xy.max(0).values
+    size = 2 / (high[0] - low[0]).clamp_min(1e-12)
+    last.weight.copy_((size * turn @ last.weight).half())
+    last.bias.copy_((size * (turn @ last.bias - (low + high) / 2)).half())
+    projector.extent.copy_(torch.from_numpy(np.abs(projector.place(z)).max(0)))
+
+
+def _measure(projector: Projector, z: np.ndarray, held: np.ndarray) -> Layout:
+    xy = projector.place(z)
+    trusted, trust = trustworthiness(z, xy)
+    trusted_held, _ = trustworthiness(z[held], xy[held])
+    spread = float(projector.scale) * math.sqrt(z.shape[1])
+    error = float(np.median(np.linalg.norm(projector.back(xy) - z, axis=1))) / spread
+    projector.measures = {"trustworthiness": trusted, "held_out": trusted_held, "error": error}
+    return Layout(xy, projector, trusted, trust, error, trusted_held)
+
+
+def trustworthiness(
+    z: Float[np.ndarray, "n d"], xy: Float[np.ndarray, "n 2"], neighbours: int = NEIGHBOURS
+) -> tuple[float, Float[np.ndarray, " n"]]:
+    """How far neighbours on the map are neighbours in the embedding.
+
+    The first figure is that of Venna and Kaski (2001): 1 is perfect, and a stranger among a
+    sample's neighbours on the map costs the more, the further down it ranks in the embedding. The
+    second is each sample's trust, in [0, 1]: the share of its neighbours on the map that are among
+    its NEAR x as many nearest in the embedding. Fewer than half of the samples can be neighbours;
+    where there are too few, fewer are looked at.
+    """
+    count = min(neighbours, (len(z) - 1) // 2)
+    a, b = torch.from_numpy(z).double(), torch.from_numpy(xy).double()
+    a = a - a.mean(0)
+    on_map, _ = _nearest(b, count)
+    penalty, share = 0.0, torch.empty(len(z))
+    for start in range(0, len(a), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        apart = _apart(a, rows)
+        theirs = apart.gather(1, on_map[rows])
+        rank = torch.stack([(apart < d[:, None]).sum(1) for d in theirs.T], 1) + 1
+        penalty += float((rank - count).clamp_min(0).sum())
+        share[rows] = (rank <= NEAR * count).float().mean(1)
+    n = len(z)
+    return 1 - penalty * 2 / (n * count * (2 * n - 3 * count - 1)), share.numpy()
+
+
+def _nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The rows and distances of each row's nearest others, exactly."""
+    x = x - x.mean(0)
+    found = [
+        _apart(x, slice(start, start + _CHUNK)).topk(count, largest=False)
+        for start in range(0, len(x), _CHUNK)
+    ]
+    rows = torch.cat([f.indices for f in found])
+    return rows, torch.cat([f.values for f in found]).clamp_min(0).sqrt()
+
+
+def _apart(x: Tensor, rows: slice) -> Tensor:
+    """Squared distances of some rows to all; a row is infinitely far from itself."""
+    own = x[rows]
+    apart = own.square().sum(1)[:, None] - 2 * own @ x.T + x.square().sum(1)
+    apart[torch.arange(len(own)), torch.arange(len(own)) + rows.start] = math.inf
+    return apart
+
+
+def save(path: Path, projector: Projector) -> None:
+    """Write a projector pair, whole or not at all: safetensors, the networks in half precision,
+    which is what `fit` rounds them to.
+    """
+    parameters = dict(projector.named_parameters())
+    tensors = {
+        name: (value.half() if name in parameters else value).cpu().contiguous()
+        for name, value in projector.state_dict().items()
+    }
+    about = {
+        "format": FORMAT,
+        "dim": projector.dim,
+        "config": projector.config.to_dict(),
+        "measures": projector.measures,
+    }
+    with atomic(Path(path)) as part:
+        save_file(tensors, part, metadata={k: json.dumps(v) for k, v in about.items()})
+
+
+def load(path: Path) -> Projector:
+    """Read a projector pair; it gives the very positions that were given when it was fitted.
+
+    Raises:
+        ValueError: the file is missing, damaged, no projector, of another format, or its tensors
+            do not fit the config that it names.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise ValueError(f"{path}: expected a projector, got no such file") from None
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: expected a projector in safetensors, got {error}") from None
+    if about.get("format") != json.dumps(FORMAT):
+        raise ValueError(
+            f"{path}: field 'format': expected a projector of format {FORMAT}, "
+            f"got {about.get('format', 'nothing')}"
+        )
+    try:
+        config = ProjectionConfig.from_dict(json.loads(about["config"]))
+        projector = Projector(json.loads(about["dim"]), config)
+        projector.measures = json.loads(about["measures"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected dim, config and measures, got {error}") from None
+    expected = projector.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        want = tuple(expected[name].shape) if name in expected else "no such tensor"
+        got = tuple(tensors[name].shape) if name in tensors else "none"
+        if want != got:
+            raise ValueError(f"{path}: tensor {name!r}: expected {want}, got {got}")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{path}: tensor {name!r}: expected finite numbers")
+    projector.load_state_dict(tensors)
+    return projector.eval().requires_grad_(False)

@@ -1,0 +1,436 @@
+"""Every page on every shipped run, and the states a page can be in: empty, failed, nonsense."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from clustcore import runs
+from clustcore.types import dial
+from tests import demo
+from ui import loaders, panels
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted(path.parent.name for path in (ROOT / "assets" / "runs").glob("*/card.json"))
+PAGES = sorted(f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py"))
+TITLES = {
+    "pages/1_Explore.py": "Explore: what did the model group together?",
+    "pages/2_Attack.py": "Attack: how little does it take?",
+}
+
+
+def open_app(page: str | None = None, **query: str) -> AppTest:
+    """The app on its home page, then on `page` where one is named, as a link would open it."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    if page is None:
+        return app.run()
+    app.run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page(page).run()
+
+
+def header(app: AppTest) -> dict[str, Any]:
+    """The JSON header of the map's message."""
+    (message,) = [c.proto.bytes for c in app.get("bidi_component") if c.proto.bytes]
+    size = int.from_bytes(message[4:8], "little")
+    return json.loads(message[8 : 8 + size])
+
+
+def calm(app: AppTest) -> bool:
+    """No exception, no error and no warning on the screen."""
+    return not (app.exception or app.error or app.warning)
+
+
+def texts(app: AppTest) -> list[str]:
+    """All captions and Markdown of the screen."""
+    return [item.value for item in (*app.caption, *app.markdown)]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the only one in which runs are looked for."""
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "own"
+
+
+# Shipped runs
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_every_shipped_run(name: str, page: str) -> None:
+    app = open_app(page, run=name)
+    assert calm(app)
+    assert [title.value for title in app.title] == [TITLES[page]]
+    assert app.selectbox(key="run").value == name
+    sent = header(app)
+    arrays = runs.read_map(runs.SHIPPED / name)
+    assert sent["whole"]
+    assert sent["meta"]["total"] == len(arrays.xy) == 10_000
+    assert sent["meta"]["k"] == arrays.p.shape[1]
+    assert sent["meta"]["mode"] == ("attack" if "Attack" in page else "explore")
+    if "Attack" in page:
+        data = app.selectbox(key="dataset").value
+        strengths = dial(data, "pixels", "linf").strengths
+        assert sent["meta"]["strengths"] == pytest.approx(strengths.tolist())
+        assert any("margin PGD on 2,000 of 10,000 test images" in text for text in texts(app))
+
+
+@pytest.mark.skipif(not SHIPPED, reason="no run ships yet")
+def test_home_has_a_card_for_every_shipped_run() -> None:
+    app = open_app()
+    assert calm(app)
+    links = {link.label for link in app.get("page_link")}
+    assert {f"Explore {name}" for name in SHIPPED} <= links
+
+
+def test_opening_pages_imports_no_torch(place: Path) -> None:
+    demo.make_run(place)
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=60).run()\n"
+        f"for page in {PAGES!r}:\n"
+        "    app.switch_page(page).run()\n"
+        "    assert not app.exception and app.get('bidi_component')\n"
+        "print(sorted({'torch', 'umap', 'numba', 'sklearn'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "[]"
+
+
+# A run of one's own
+
+
+def test_home_shows_a_run_with_its_figures(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app()
+    assert calm(app)
+    shown = texts(app)
+    assert "MNIST · DRC · undefended" in shown
+    assert "ACC 0.900 · NMI 0.800 · ARI 0.700 on 10,000 images" in shown
+    assert "margin PGD, L∞ 0.3: 95.0% moved" in shown
+    assert ":material/check_circle: ready · your own" in shown
+    labels = [link.label for link in app.get("page_link")]
+    doors = ["Open Explore", "Open Attack", "Open Explore", "Explore demo"]
+    assert sorted(labels) == sorted([*panels.PAGES, *doors])
+
+
+def test_explore_sends_the_map_and_lists_the_clusters(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/1_Explore.py")
+    assert calm(app)
+    assert header(app)["meta"]["total"] == demo.N
+    table = app.dataframe[-1].value
+    assert table["cluster"].tolist() == list(range(demo.K))
+    assert table["size"].tolist() == [demo.N // demo.K] * demo.K
+    assert table["samples attacked"].sum() == demo.M
+    y = loaders.labels("mnist")[0]
+    counts = np.bincount(y[np.arange(demo.N) % demo.K == 3])
+    assert table["purity"][3] == pytest.approx(counts.max() / counts.sum())
+    assert "MNIST · undefended · 10,000 test images · map computed ahead, seed 0" in texts(app)
+    assert any(text.startswith("Nothing selected. Drag a shape on the map") for text in texts(app))
+
+
+def test_attack_says_in_words_what_the_dial_shows(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/2_Attack.py", strength="0.2")
+    assert calm(app)
+    assert app.number_input(key="strength").value == 0.2
+    status = "MNIST · undefended · margin PGD on 60 of 10,000 test images · computed ahead, seed 0"
+    assert status in texts(app)
+    # sample i moves at (i + 1) / 60 of 0.4: 30 of them by 0.2
+    said = [t for t in texts(app) if t.startswith("At strength 0.2, 30 of 60 samples left")]
+    assert len(said) == 1
+    assert header(app)["parts"]["alt"] == said[0]
+    assert header(app)["parts"]["control"]["strength"][1] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "end"), [("norm", "l2", 3.0), ("space", "embedding", 2.0)]
+)
+def test_another_dial_sets_the_strength_back_and_says_so(
+    place: Path, key: str, value: str, end: float
+) -> None:
+    demo.make_run(place)
+    app = open_app("pages/2_Attack.py", strength="0.2")
+    app.get("button_group")
+    group = next(g for g in app.get("segmented_control") if g.key == key)
+    group.set_value(value).run()
+    assert calm(app)
+    assert app.number_input(key="strength").value == 0.0
+    assert app.number_input(key="strength").max == end
+    assert "the strength is back at 0" in app.toast[0].value
+
+
+def test_the_scene_is_kept_from_page_to_page(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/2_Attack.py", strength="0.2", pin="7", colour="Confidence")
+    for key in ("strength", "pin", "colour"):
+        if key in app.query_params:
+            del app.query_params[key]
+    app.switch_page("pages/1_Explore.py").run()
+    assert app.text_input(key="pin").value == "7"
+    app.switch_page("app.py").run()
+    app.switch_page("pages/2_Attack.py").run()
+    assert calm(app)
+    assert app.number_input(key="strength").value == 0.2
+    assert app.text_input(key="pin").value == "7"
+    assert app.selectbox(key="colour").value == "confidence"
+
+
+def test_the_link_holds_the_scene(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/2_Attack.py", strength="0.2", pin="7", norm="L2", target="3")
+    (link,) = [code.value for code in app.code]
+    assert link.endswith(
+        "/Attack?dataset=MNIST&run=demo&norm=L2&strength=0.2&target=Into+cluster+3&pin=7"
+    )
+
+
+def test_reset_takes_the_scene_back(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/2_Attack.py", strength="0.2", pin="7", norm="L2")
+    next(button for button in app.button if button.label == "Reset").click().run()
+    assert calm(app)
+    assert app.number_input(key="strength").value == 0.0
+    assert app.text_input(key="pin").value == ""
+    assert app.session_state["norm"] == "linf"
+
+
+# Nothing there, or not yet
+
+
+@pytest.mark.parametrize("page", [None, *PAGES])
+def test_without_runs_a_page_says_what_to_do(place: Path, page: str | None) -> None:
+    app = open_app(page)
+    assert calm(app)
+    (info,) = app.info
+    assert "python -m clustcore train --help" in info.value
+    assert info.proto.title == "No runs here yet"
+    assert not app.get("bidi_component")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_without_a_map_names_the_command(place: Path, page: str) -> None:
+    (demo.make_run(place) / "map.npz").unlink()
+    app = open_app(page)
+    assert calm(app)
+    (info,) = app.info
+    assert info.proto.title == "No map computed yet"
+    assert "python -m clustcore project" in info.value
+
+
+def test_paths_not_computed_are_offered_with_an_estimate(place: Path) -> None:
+    demo.make_run(place, paths=False)
+    assert ":material/schedule: paths not computed yet · your own" in texts(open_app())
+    app = open_app("pages/2_Attack.py")
+    assert calm(app)
+    (offer,) = [text for text in texts(app) if text.startswith("**Not computed yet:**")]
+    assert "margin PGD and random noise, L∞, seed 0" in offer
+    assert "2,000 samples on 11 strengths take about" in offer
+    assert app.button(key="compute").label == "Compute now"
+    sent = header(app)
+    assert sent["parts"]["options"]["note"] == (
+        "Paths not computed yet: these are the clean samples."
+    )
+    assert not sent["meta"].get("paths")
+
+
+def test_computing_shows_its_steps_and_then_the_path(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo.make_run(place)
+    said = []
+
+    def compute(ask: loaders.Ask, device: str, on_step: loaders.OnStep) -> None:
+        on_step(3, 11, "PGD step 7/40")
+        said.append((ask.attack, ask.norm, ask.target, ask.seed, device))
+        arrays = loaders.map_arrays(ask.run)
+        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
+        path = demo.make_path(arrays, *where[:4])
+        runs.write_path(runs.cached_path_file(ask.run.folder, *where), path)
+
+    monkeypatch.setattr(loaders, "compute_path", compute)
+    app = open_app("pages/2_Attack.py", attack="FGSM", target="3")
+    app.button(key="compute").click().run()
+    assert calm(app)
+    assert said == [("fgsm", "linf", 3, 0, "auto")]
+    assert "compute" not in [button.key for button in app.button]
+    assert any("FGSM on 60 of 10,000 test images" in text for text in texts(app))
+    assert any("none of 60 samples entered cluster 3" in text for text in texts(app))
+
+
+def test_weights_missing_is_said_and_the_map_still_drawn(place: Path) -> None:
+    (demo.make_run(place) / "weights.safetensors").unlink()
+    assert ":material/key_off: weights missing · your own" in texts(open_app())
+    app = open_app("pages/2_Attack.py", attack="FGSM", pin="7")
+    assert calm(app)
+    (info,) = app.info
+    assert info.proto.title == "Weights missing"
+    assert header(app)["meta"]["total"] == demo.N
+
+
+def test_data_without_labels_have_neither_label_colours_nor_purity(place: Path) -> None:
+    demo.make_run(place, data="unheard-of")
+    app = open_app("pages/1_Explore.py", colour="True label")
+    assert calm(app)
+    (colours,) = [g for g in app.get("segmented_control") if g.key == "colour"]
+    assert colours.options == ["Cluster", "Confidence", "Fragility"]
+    assert colours.value == "cluster"
+    assert "purity" not in app.dataframe[-1].value.columns
+
+
+def test_a_sample_that_is_in_the_target_already_is_told_apart_from_a_failure(place: Path) -> None:
+    folder = demo.make_run(place)
+    arrays = runs.read_map(folder)
+    path = demo.make_path(arrays, "noise", "pixels", "linf", 7)
+    runs.write_path(folder / "paths" / runs.path_name("fgsm", "pixels", "linf", 7), path)
+    (folder / "weights.safetensors").unlink()
+    app = open_app("pages/2_Attack.py", attack="FGSM", target="7", pin="0")
+    assert header(app)["parts"]["pin"]["smallest"] is None
+    assert header(app)["parts"]["pin"]["searched"]
+    assert "already" not in header(app)["parts"]["pin"]["note"]
+    app.text_input(key="pin").set_value("7").run()
+    assert calm(app)
+    assert header(app)["parts"]["pin"]["note"].startswith("This sample is in cluster 7 already.")
+
+
+# Failed
+
+
+def test_a_broken_card_says_why_and_is_no_link(place: Path) -> None:
+    demo.make_run(place)
+    (place / "cracked").mkdir()
+    (place / "cracked" / "card.json").write_text('{"format": 3}', encoding="utf-8")
+    app = open_app()
+    assert calm(app)
+    assert "cracked" in [header.value for header in app.subheader]
+    assert any("card.json: field 'model': expected str, got nothing" in t for t in texts(app))
+    assert "Explore cracked" not in [link.label for link in app.get("page_link")]
+    assert "cracked" not in open_app("pages/1_Explore.py").selectbox(key="run").options
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_is_not_there_is_named_and_another_shown(place: Path, page: str) -> None:
+    demo.make_run(place)
+    app = open_app(page, run="gone")
+    assert not app.exception
+    (warning,) = app.warning
+    assert warning.proto.title == "The model of this link was not found"
+    assert "no card.json of a run 'gone'" in warning.value
+    assert "Showing demo instead." in warning.value
+    assert app.selectbox(key="run").value == "demo"
+
+
+@pytest.mark.parametrize("file", ["map.npz", "paths/pgd-pixels-linf.npz"])
+def test_a_damaged_file_is_a_sentence_not_a_traceback(place: Path, file: str) -> None:
+    folder = demo.make_run(place)
+    (folder / file).write_bytes(b"cut short")
+    app = open_app("pages/2_Attack.py")
+    assert not app.exception
+    (error,) = app.error
+    assert "expected a readable npz of this format" in error.value
+    assert "Traceback" not in error.value
+
+
+def test_an_unforeseen_failure_is_a_sentence_and_its_trace_goes_to_the_log(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    demo.make_run(place)
+
+    def fail(run: runs.RunInfo) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(loaders, "map_arrays", fail)
+    app = open_app("pages/1_Explore.py")
+    assert not app.exception
+    assert "Something went wrong here." in app.error[0].value
+    assert "a bug" not in app.error[0].value
+    assert "a bug" in caplog.text
+
+
+NONSENSE = {
+    "dataset": "<script>alert(1)</script>",
+    "run": "../../../etc/passwd",
+    "attack": "pdg",
+    "space": "outer",
+    "norm": "l7",
+    "strength": "1e999",
+    "target": "Into cluster 99",
+    "colour": "mauve",
+    "pin": "inf",
+    "regions": "perhaps",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_of_nothing_but_nonsense_falls_back(place: Path, page: str) -> None:
+    demo.make_run(place)
+    app = open_app(page, **NONSENSE)
+    assert not app.exception
+    assert not app.error
+    said = [toast.value for toast in app.toast]
+    assert len(said) == 9, said  # one for each part of the scene
+    assert any("1e999" in text for text in said)
+    assert any("l7" in text for text in said)
+    assert app.selectbox(key="run").value == "demo"
+    assert app.selectbox(key="attack").value == "pgd"
+    assert header(app)["parts"]["pin"] is None
+    assert header(app)["meta"]["total"] == demo.N
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("value", ["", " ", "nan", "-1", "\u0000", "💥", "a" * 3000, "NaN&x=1"])
+def test_no_value_in_every_place_of_a_link_breaks_a_page(
+    place: Path, page: str, value: str
+) -> None:
+    demo.make_run(place)
+    app = open_app(page, **dict.fromkeys(NONSENSE, value))
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="run").value == "demo"
+    assert header(app)["meta"]["total"] == demo.N
+
+
+def test_a_sample_that_is_not_there_is_said_and_the_pin_kept(place: Path) -> None:
+    demo.make_run(place)
+    app = open_app("pages/1_Explore.py", pin="7")
+    app.text_input(key="pin").set_value("10000").run()
+    assert calm(app)
+    message = "There is no sample 10000: 0 to 9,999. Sample 7 stays pinned."
+    assert f":material/error: {message}" in texts(app)
+    assert message in [toast.value for toast in app.toast]
+    assert header(app)["parts"]["pin"]["row"] == 7
+
+
+def test_a_device_that_is_not_there_means_the_cpu_and_a_word(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo.make_run(place)
+    note = "device 'mps' is not there. The CPU does the work instead."
+    monkeypatch.setattr(loaders, "check_device", lambda device: note if device == "mps" else "")
+    app = open_app("pages/2_Attack.py")
+    app.selectbox(key="device").set_value("mps").run()
+    assert not app.exception
+    assert [warning.value for warning in app.warning] == [note]
+
+
+def test_names_from_a_card_are_text_and_nothing_else(place: Path) -> None:
+    demo.make_run(place, defence={"name": "<img src=x> [link](http://x) **bold** $x$"})
+    shown = [text for text in texts(open_app()) if "img src" in text]
+    escaped = r"\<img src=x\> \[link\](http\://x) \*\*bold\*\* \$x\$"
+    assert shown == [f"MNIST · DRC · {escaped}"]

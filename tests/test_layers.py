@@ -1,0 +1,112 @@
+"""Who may import whom: the arrows of the architecture, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAVES = {
+    "datasets",
+    "runs",
+    "augment",
+    "models",
+    "attacks",
+    "projection",
+    "boundaries",
+    "evaluation",
+    "figures",
+    "teach",
+}
+# what each part of clustcore may import of clustcore; a leaf may import types and itself
+ALLOWED = {name: {"types", name} for name in LEAVES} | {
+    "types": set(),
+    "__init__": set(),
+    # runs: for whole files, and for where the cache is
+    "teach": {"types", "runs"},
+    "projection": {"types", "runs", "projection"},
+    "datasets": {"types", "runs", "datasets"},
+    "checkpoint": {"models", "runs", "types", "train"},  # train for its Progress alone
+    "train": {"models", "augment", "checkpoint", "types"},
+    "pipeline": LEAVES - {"figures"} | {"types", "checkpoint", "train"},
+    "making": LEAVES - {"figures"} | {"types", "checkpoint", "train", "pipeline"},
+    "tables": {"runs"},
+    "reproduce": LEAVES - {"figures"} | {"types", "checkpoint", "pipeline", "making"},
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "clustcore").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports anywhere, also inside functions; registry entries count too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted((ROOT / "clustcore").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows(path):
+    found = imports(path)
+    assert not {name for name in found if name.split(".")[0] in ("streamlit", "ui", "pages")}
+    part = part_of(path)
+    if part == "__main__":
+        return
+    inside = {name.split(".")[1] for name in found if name.startswith("clustcore.")}
+    parts = {p.stem for p in (ROOT / "clustcore").iterdir() if not p.name.startswith("_")}
+    assert inside & parts <= ALLOWED[part], f"{part} imports {inside & parts - ALLOWED[part]}"
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_draws_a_map_imports_no_torch():
+    code = (
+        "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
+        "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
+        "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
+        "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
+def test_training_imports_only_its_own_needs():
+    code = (
+        "import sys, clustcore.__main__, clustcore.making\n"
+        "names = ('streamlit', 'umap', 'numba', 'plotly', 'tyro')\n"
+        "print([m for m in names if m in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
+def test_the_door_opens():
+    code = (
+        "import clustcore\n"
+        "print(all(callable(getattr(clustcore, name)) for name in clustcore.__all__))"
+    )
+    assert run(code) == "True"
+
+
+def test_an_unknown_name_of_the_door_is_an_attribute_error():
+    import clustcore
+
+    with pytest.raises(AttributeError, match="'clustcore' has no attribute 'nothing'"):
+        clustcore.nothing  # noqa: B018

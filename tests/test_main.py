@@ -1,0 +1,77 @@
+"""The command line: each command on something tiny, and each mistake in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clustcore.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Runs and cache of this test's own."""
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+FLAGS = "--model.autoencode 2 --model.cluster 1 --model.width 4 --model.dim 4 --train.lr 0.003"
+
+
+def test_train_project_evaluate_attack(place, capsys):
+    assert main(["train", "dec", "--data", "digits", "--name", "d", *FLAGS.split()]) == 0
+    card = json.loads((place / "runs" / "d" / "card.json").read_text())
+    assert card["config"]["input_shape"] == [1, 8, 8]
+    assert card["config"]["autoencode"] == 2
+    assert card["train"]["lr"] == 0.003
+    assert card["data"]["split"] == "train"
+    assert main(["evaluate", "d"]) == 0
+    scores = json.loads(capsys.readouterr().out.split("trained\n")[1])
+    assert 0 < scores["acc"] <= 1
+    assert main(["attack", "d", "--eps", "0.1", "--attack", "fgsm"]) == 0
+    assert '"strength": 0.1' in capsys.readouterr().out
+
+
+def test_train_from_a_card(place, tmp_path):
+    plan = {
+        "model": "drc",
+        "data": {"name": "digits"},
+        "config": {"alone": 2, "width": 4},
+        "train": {"batch": 64, "device": "cpu"},
+        "scores": {"left": "aside"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(plan))
+    assert main(["train", "--config", str(tmp_path / "run.json")]) == 0
+    assert (place / "runs" / "run" / "card.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["dance"], "unknown command 'dance'; known: train"),
+        (["train"], "expected a model first; known: dec, drc"),
+        (["train", "abc"], "unknown model 'abc'"),
+        (["evaluate", "none"], "unknown run 'none'"),
+        (["reproduce", "all"], "expected data, runs or tables, got 'all'"),
+        (["reproduce", "runs", "--only", "x"], "unknown run 'x'; known: drc-mnist"),
+        (["train", "dec", "--data", "digits", "--device", "cuda:99"], "device 'cuda:99'"),
+        (["train", "dec", "--data", "digits", "--train.lr", "7"], "TrainConfig.lr: expected"),
+        (["train", "dec", "--data", "mnist", "--root", "/nowhere"], "/nowhere"),
+        (["train", "--config", "/nowhere.json"], "/nowhere.json"),
+        (["attack", "d", "--space", "odd"], "unknown space 'odd'"),
+    ],
+)
+def test_mistakes(argv, message, capsys):
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_help_lists_the_commands(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for command in ("train", "teach", "project", "attack", "evaluate", "reproduce"):
+        assert command in out

@@ -1,0 +1,235 @@
+"""Runs are folders: listing, cards, and the arrays of maps and paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from clustcore import runs
+from clustcore.types import AttackPath, Raster
+
+CARD = {
+    "format": 1,
+    "model": "dec",
+    "config": {},
+    "data": {"name": "mnist", "split": "test"},
+    "train": {},
+    "weights_sha256": "0" * 64,
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Two empty folders of runs: shipped and one's own."""
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def write(folder, **fields):
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps(CARD | fields))
+    return folder
+
+
+def some_map(n: int = 6, k: int = 3) -> runs.MapArrays:
+    rng = np.random.default_rng(0)
+    raster = Raster(
+        bounds=(-1.0, -2.0, 3.0, 4.0),
+        winner=rng.integers(0, k, (5, 5), dtype=np.uint8),
+        p=np.full((5, 5, k), 1 / k, np.float32),
+        margin=rng.random((5, 5), dtype=np.float32),
+        trusted=rng.random((5, 5)) < 0.5,
+    )
+    return runs.MapArrays(
+        xy=rng.random((n, 2), dtype=np.float32),
+        z=rng.random((n, 4)).astype(np.float16),
+        p=rng.random((n, k)).astype(np.float16),
+        labels=rng.integers(0, k, n).astype(np.uint8),
+        trust=rng.random(n, dtype=np.float32),
+        trustworthiness=0.9,
+        held_out=0.8,
+        error=0.1,
+        raster=raster,
+        data="mnist",
+        split="test",
+        seed=0,
+        weights="0" * 64,
+    )
+
+
+def some_path(m: int = 4, k: int = 3, weights: str = "0" * 64, seed: int = 0) -> AttackPath:
+    rng = np.random.default_rng(seed)
+    steps = 11
+    return AttackPath(
+        strengths=np.linspace(0, 1, steps, dtype=np.float32),
+        rows=np.array([5, 1, 3, 2]),
+        xy=rng.random((steps, m, 2), dtype=np.float32),
+        p=rng.random((steps, m, k), dtype=np.float32),
+        labels=rng.integers(0, k, (steps, m), dtype=np.uint8),
+        smallest=np.array([0.1, np.nan, 0.3, 0.4], np.float32),
+        l2=rng.random((steps, m), dtype=np.float32),
+        linf=rng.random((steps, m), dtype=np.float32),
+        attack="pgd",
+        space="pixels",
+        norm="linf",
+        target=None,
+        seed=seed,
+        weights=weights,
+        ahead=True,
+    )
+
+
+def assert_equal(a, b, tolerance):
+    for field in dataclasses.fields(a):
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(left, np.ndarray):
+            assert left.dtype == right.dtype, field.name
+            np.testing.assert_allclose(
+                left, right, atol=tolerance.get(field.name, 0), err_msg=field.name
+            )
+        elif isinstance(left, Raster):
+            assert_equal(left, right, {"p": 0.5 / 255, "margin": 0.5 / 255})
+        else:
+            assert left == right, field.name
+
+
+def test_map_round_trip(tmp_path):
+    assert runs.read_map(tmp_path) is None
+    arrays = some_map()
+    runs.write_map(tmp_path, arrays)
+    assert_equal(arrays, runs.read_map(tmp_path), {})
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_path_round_trip(tmp_path, target):
+    file = tmp_path / "a.npz"
+    assert runs.read_path(file) is None
+    path = dataclasses.replace(some_path(), target=target)
+    runs.write_path(file, path)
+    # the strengths of a change are kept in half precision, assignments in 255 steps
+    assert_equal(path, runs.read_path(file), {"p": 0.5 / 255 + 1e-7, "l2": 1e-3, "linf": 1e-3})
+
+
+def test_damaged_arrays_are_said(tmp_path):
+    runs.write_map(tmp_path, some_map())
+    (tmp_path / "map.npz").write_bytes((tmp_path / "map.npz").read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"map.npz: expected a readable npz"):
+        runs.read_map(tmp_path)
+    arrays = some_map()
+    runs.write_map(tmp_path, dataclasses.replace(arrays, labels=arrays.labels[:3]))
+    with pytest.raises(ValueError, match=r"'labels': expected 6 rows, 1 axes, got shape \(3,\)"):
+        runs.read_map(tmp_path)
+    xy = arrays.xy.copy()
+    xy[2, 1] = np.nan
+    runs.write_map(tmp_path, dataclasses.replace(arrays, xy=xy))
+    with pytest.raises(ValueError, match="'xy': expected finite numbers"):
+        runs.read_map(tmp_path)
+    path = some_path()
+    runs.write_path(tmp_path / "p.npz", dataclasses.replace(path, xy=path.xy[:5]))
+    with pytest.raises(ValueError, match=r"'xy': expected shape \(11, 4, ...\), got \(5, 4, 2\)"):
+        runs.read_path(tmp_path / "p.npz")
+    runs.save_npz(tmp_path / "q.npz", {"strengths": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"q.npz: expected an array .rows., got none"):
+        runs.read_path(tmp_path / "q.npz")
+
+
+def test_no_pickle_is_read(tmp_path):
+    np.savez(tmp_path / "map.npz", xy=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        runs.read_map(tmp_path)
+
+
+def test_listing(place):
+    write(place / "shipped" / "b")
+    write(place / "own" / "a")
+    write(place / "own" / "b")  # the shipped one of this name counts
+    write(place / "own" / "broken", format=7)
+    (place / "own" / "teachers").mkdir()  # not a run
+    found = {run.name: run for run in runs.list_runs()}
+    assert list(found) == ["b", "a", "broken"]
+    assert found["b"].shipped
+    assert not found["a"].shipped
+    assert "expected 1, got 7" in found["broken"].problem
+    assert found["broken"].readiness == "broken"
+    assert found["a"].readiness == "weights missing"
+
+
+def test_readiness_names_what_is_there(place):
+    folder = write(place / "own" / "a")
+
+    def readiness():
+        return runs.find_run("a").readiness
+
+    (folder / "resume.safetensors").touch()
+    assert readiness() == "unfinished"
+    (folder / "weights.safetensors").touch()
+    assert readiness() == "map not computed yet"
+    runs.write_map(folder, some_map())
+    assert readiness() == "paths not computed yet"
+    runs.write_path(folder / "paths" / "pgd-pixels-linf.npz", some_path())
+    assert readiness() == "ready"
+
+
+@pytest.mark.parametrize("name", ["none", "../own/a", "/etc", "", "a/../b", "a\x00"])
+def test_a_name_leads_nowhere_else(place, name):
+    write(place / "own" / "a")
+    with pytest.raises(ValueError, match=r"unknown run .*; known: a"):
+        runs.find_run(name)
+
+
+def test_a_card_without_its_data_is_refused(tmp_path):
+    folder = write(tmp_path / "a", data={"name": "mnist"})
+    with pytest.raises(ValueError, match=r"field 'data.split': expected str, got None"):
+        runs.read_card(folder)
+    (folder / "card.json").write_text("[]")
+    with pytest.raises(ValueError, match="expected a JSON object, got list"):
+        runs.read_card(folder)
+
+
+def test_a_stored_path_of_other_weights_is_left_aside(place):
+    folder = write(place / "own" / "a")
+    file = folder / "paths" / runs.path_name("pgd", "pixels", "linf")
+    runs.write_path(file, some_path(weights="1" * 64))
+    assert runs.stored_path(folder, "pgd", "pixels", "linf") is None
+    runs.write_path(file, some_path())
+    assert runs.stored_path(folder, "pgd", "pixels", "linf").ahead
+
+
+def test_the_cache_depends_on_all_that_a_path_depends_on(place):
+    folder = write(place / "own" / "a")
+    names = {
+        runs.cached_path_file(folder, *key).name
+        for key in [
+            ("pgd", "pixels", "linf", None, 0),
+            ("fgsm", "pixels", "linf", None, 0),
+            ("pgd", "embedding", "linf", None, 0),
+            ("pgd", "pixels", "l2", None, 0),
+            ("pgd", "pixels", "linf", 3, 0),
+            ("pgd", "pixels", "linf", None, 1),
+        ]
+    }
+    (folder / "projector.safetensors").write_bytes(b"other")
+    names.add(runs.cached_path_file(folder, "pgd", "pixels", "linf", None, 0).name)
+    (folder / "card.json").write_text(json.dumps(CARD | {"weights_sha256": "2" * 64}))
+    names.add(runs.cached_path_file(folder, "pgd", "pixels", "linf", None, 0).name)
+    assert len(names) == 8
+
+
+def test_min_flips_round_trip(tmp_path):
+    assert runs.read_min_flips(tmp_path, "pixels", "l2") is None
+    table = runs.MinFlips(
+        rows=np.arange(3),
+        smallest=np.array([0.5, np.nan, 2], np.float32),
+        after=np.array([1, 0, 2], np.uint8),
+        norm="l2",
+        space="pixels",
+        seed=4,
+        weights="0" * 64,
+    )
+    runs.write_min_flips(tmp_path, table)
+    assert_equal(table, runs.read_min_flips(tmp_path, "pixels", "l2"), {})
