@@ -239,9 +239,9 @@ def min_flips(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> MinFlips:
-    """The smallest change found that flips each sample; runs on beyond the dial until all flip."""
+    """The smallest change found that flips each sample; runs on until all flip."""
     cls = lookup(ATTACKS, "min_flip", "attack")
-    budget = Budget(eps=dial(samples.name, space, norm).end, norm=norm, space=space, unit=run.unit)
+    budget = Budget(eps=float("inf"), norm=norm, space=space, unit=run.unit)
     smallest, after = [], []
     for part in parts_of(len(rows)):
         if on_step is not None:

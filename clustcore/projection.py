@@ -98,8 +98,10 @@ class _Net(nn.Module):
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
         closeness = (2 * x @ self.landmarks.T - self.landmarks.square().sum(1)) / self.tau
+        # cut off at e^-16: the denormal numbers below make a CPU ten times slower
+        share = (closeness - closeness.max(1, keepdim=True).values).clamp_min(-16).softmax(1)
         # x 4: the nearest landmark's share is about 1/4, the other inputs are of order 1
-        return self.layers(torch.cat([x, 4 * closeness.softmax(1)], 1))
+        return self.layers(torch.cat([x, 4 * share], 1))
 
 
 class Projector(nn.Module):
@@ -185,7 +187,7 @@ def fit(
 ) -> Layout:
     """Make the map of an embedding: fit UMAP once and teach the projector pair, on the CPU.
 
-    Labels play no part. The same seed, machine and thread count give the same map.
+    Labels play no part. The same seed gives the same map on the same machine.
 
     Args:
         z: clean embeddings, any units.
@@ -216,11 +218,19 @@ def fit(
     total = 3 * config.steps
     report(0, total, f"Fitting UMAP on {len(seen):,} samples")
     x = (torch.from_numpy(z) - projector.mean) / projector.scale
-    taught = _umap(x[seen], config, seed)
-    _teach_forward(projector, x[seen], taught, generator, report)
-    _lay_out(projector, z)
-    _teach_inverse(projector, x[seen], generator, report)
+    threads = torch.get_num_threads()
+    try:
+        taught = _umap(x[seen], config, seed)
+        # one thread, so that the map does not depend on their number; and umap's import has
+        # changed it behind torch's back
+        torch.set_num_threads(1)
+        _teach_forward(projector, x[seen], taught, generator, report)
+        _lay_out(projector, z)
+        _teach_inverse(projector, x[seen], generator, report)
+    finally:
+        torch.set_num_threads(threads)
     projector.eval().requires_grad_(False)
+    report(total, total, "Measuring the map")
     return _measure(projector, z, held.numpy())
 
 
@@ -283,14 +293,14 @@ def _teach_forward(
     unit = taught.xy.std()
     xy = (taught.xy - taught.xy.mean(0)) / unit
     chance = taught.weights.double().cumsum(0)
-    batch, few = config.batch, max(1, config.batch // 5)
+    batch, few, spread = config.batch, max(1, config.batch // 5), x.std(0)
 
     def loss() -> Tensor:
         draw = torch.rand(batch, dtype=torch.float64, generator=generator) * chance[-1]
         edges = torch.searchsorted(chance, draw).clamp_max(len(chance) - 1)
         rows = torch.cat([taught.heads[edges], taught.tails[edges]])
         # slightly off the manifold, a sample keeps its place
-        noise = torch.randn(len(rows), x.shape[1], generator=generator) * x.std(0)
+        noise = torch.randn(len(rows), x.shape[1], generator=generator) * spread
         near = x[rows] + 0.05 * torch.rand(len(rows), 1, generator=generator) * noise
         # and on the way from one sample to another it is on the way on the map
         a, b = torch.randint(len(x), (2, few), generator=generator)

@@ -27,7 +27,9 @@ from clustcore.types import dial
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "tests" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-RUN = "drc-mnist"
+RUN = next(
+    (name for name in ("drc-mnist", "dec-mnist") if (runs.SHIPPED / name / "map.npz").is_file()), ""
+)
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader"),
     *("--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -39,18 +41,20 @@ HARMLESS = re.compile(r"404 \(Not Found\)|ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DIS
 pytestmark = pytest.mark.browser
 if CHROMIUM is None:
     pytestmark = [pytestmark, pytest.mark.skip(reason="no Chromium here: apt install chromium")]
+elif not RUN:
+    pytestmark = [pytestmark, pytest.mark.skip(reason="no run on MNIST in assets/runs")]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """A freshly started server; its address."""
+def served(cache: Path) -> Iterator[str]:
+    """A freshly started server that keeps what it computes in `cache`; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DRIFTMAP_CACHE": str(cache)}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
@@ -69,9 +73,9 @@ def served() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One server for the tests that do not need a fresh one."""
-    with served() as address:
+    with served(tmp_path_factory.mktemp("cache")) as address:
         yield address
 
 
@@ -133,7 +137,7 @@ class Screen:
 
     def wait_data(self, name: str, value: str) -> None:
         """Wait until the map says so."""
-        self.page.locator(f"{MAP}[data-{name}='{value}']").wait_for(timeout=60_000)
+        self.page.locator(f"{MAP}[data-{name}='{value}']").wait_for(timeout=180_000)
 
     def part(self, testid: str) -> Any:
         """A part of the map."""
@@ -144,6 +148,12 @@ class Screen:
         return self.page.get_by_role("textbox", name=label).or_(
             self.page.get_by_role("spinbutton", name=label)
         )
+
+    def entry_is(self, label: str, value: float) -> None:
+        """Wait until a field of the sidebar and the address say this."""
+        field = self.entry(label)
+        playwright.expect(field).to_have_value(f"{value:g}", timeout=30_000)
+        self.url_has(f"{'pin' if label == 'Sample' else label.lower()}={value:g}")
 
     def url_has(self, text: str) -> None:
         """Wait until the address holds this."""
@@ -214,14 +224,12 @@ def test_the_dial_is_silent_while_dragged_and_says_one_thing_on_release(screen: 
     frames, before = int(one.data("frames")), one.sent
     assert drag_dial(one, 0.5) == 0
     assert int(one.data("frames")) > frames + 5
-    one.url_has("strength=")
-    one.quiet()
-    assert one.sent - before == 1
     strength = float(one.data("strength"))
     end = dial("mnist", "pixels", "linf").end
     assert strength == pytest.approx(end / 2, abs=end / 50)
-    assert float(one.entry("Strength").input_value()) == pytest.approx(strength, abs=1e-6)
-    assert float(re.search(r"strength=([\d.]+)", one.page.url)[1]) == pytest.approx(strength)
+    one.entry_is("Strength", strength)
+    one.quiet()
+    assert one.sent - before == 1
     path = runs.stored_path(runs.find_run(RUN).folder, "pgd", "pixels", "linf")
     moved = int((path.smallest <= strength).sum())
     assert int(one.data("moved")) == moved
@@ -233,18 +241,18 @@ def test_the_dial_is_silent_while_dragged_and_says_one_thing_on_release(screen: 
 def test_a_typed_strength_moves_the_dial_and_the_dial_follows_on(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}")
     drag_dial(one, 0.5)
-    one.url_has("strength=")
-    first = one.data("strength")
+    first = float(one.data("strength"))
+    one.entry_is("Strength", first)
+    one.quiet()
     entry = one.entry("Strength")
     entry.fill("0.1")
     entry.press("Enter")
-    one.wait_data("strength", "0.1")
-    one.url_has("strength=0.1")
+    one.wait_data("strength", "0.1000")
+    one.entry_is("Strength", 0.1)
     one.quiet()
     drag_dial(one, 0.5)  # where it was before: still news to the server
-    one.quiet()
-    one.url_has(f"strength={float(first):g}")
-    assert float(entry.input_value()) == pytest.approx(float(first), abs=1e-6)
+    assert float(one.data("strength")) == first
+    one.entry_is("Strength", first)
 
 
 def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> None:
@@ -252,10 +260,9 @@ def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> N
     one.part("map-suggest").click()
     one.page.locator(f"{MAP}:not([data-pin=''])").wait_for()
     row = one.data("pin")
-    one.url_has(f"pin={row}")
+    one.entry_is("Sample", int(row))
     one.page.locator(f"{MAP}[data-detail='{row}']").wait_for(timeout=120_000)
     one.quiet()
-    assert one.entry("Sample").input_value() == row
     assert one.part("map-triptych").locator("canvas").count() == 3
     assert f"Sample {row}" in one.part("map-inspector").inner_text()
     one.shot("attack-pinned")
@@ -267,12 +274,12 @@ def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> N
     one.page.get_by_role("heading", name="Models").wait_for()
     one.page.get_by_role("link", name="Attack", exact=True).click()
     one.ready("attack")
-    one.wait_data("strength", "0.1")
+    one.wait_data("strength", "0.1000")
     one.wait_data("pin", row)
     assert float(one.entry("Strength").input_value()) == 0.1
 
 
-def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any) -> None:
+def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any, tmp_path: Path) -> None:
     one = screen().open(f"Attack?run={RUN}&norm=L2&strength=1.2&colour=Confidence")
     one.entry("Sample").fill("7")
     one.entry("Sample").press("Enter")
@@ -282,10 +289,10 @@ def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any) -> None:
     link = one.page.get_by_test_id("stCode").inner_text().strip()
     path = link.removeprefix(f"{one.address}/")
     assert path == (f"Attack?dataset=MNIST&run={RUN}&norm=L2&strength=1.2&colour=Confidence&pin=7")
-    with served() as address:
+    with served(tmp_path) as address:
         other = screen(address=address).open(path)
         other.wait_data("pin", "7")
-        other.wait_data("strength", "1.2")
+        other.wait_data("strength", "1.2000")
         assert other.data("colour") == "confidence"
         assert float(other.entry("Strength").input_value()) == 1.2
         assert "strength, L2" in other.part("map-readout").inner_text()
@@ -319,7 +326,7 @@ def test_a_lasso_fills_the_gallery_which_pins_on_the_map(screen: Any) -> None:
     one.quiet()
     assert thumbs.nth(5).get_attribute("aria-pressed") == "true"
     with one.page.expect_download() as download:
-        one.page.get_by_role("button", name="CSV").click()
+        one.page.get_by_test_id("stDownloadButton").get_by_role("button").click()
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert len(lines) == selected + 1
     assert lines[0].startswith("sample,cluster,label,confidence,margin")
@@ -341,26 +348,24 @@ def test_empty_space_answers_with_its_clusters(screen: Any) -> None:
 
 def test_keyboard_alone_moves_the_dial_and_pins(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}")
-    one.part("map-dial").focus()
-    for key in ("PageUp", "ArrowRight", "ArrowRight", "ArrowLeft"):
+    end, at = dial("mnist", "pixels", "linf").end, 0
+    for key, steps in (("PageUp", 5), ("ArrowRight", 1), ("ArrowRight", 1), ("ArrowLeft", -1)):
+        one.part("map-dial").focus()
         one.page.keyboard.press(key)
-    end = dial("mnist", "pixels", "linf").end
-    one.url_has("strength=")
-    one.quiet()
-    assert float(one.data("strength")) == pytest.approx(6 * end / 200)
+        at += steps
+        one.entry_is("Strength", at * end / 200)
+        one.quiet()
     assert one.part("map-dial").get_attribute("aria-valuetext")
     one.part("map-stage").focus()
     one.page.keyboard.press("ArrowRight")
     one.page.keyboard.press("Enter")
     one.page.locator(f"{MAP}:not([data-pin=''])").wait_for(timeout=20_000)
     one.quiet()
-    row = one.data("pin")
-    assert one.entry("Sample").input_value() == row
+    one.entry_is("Sample", int(one.data("pin")))
     one.part("map-stage").focus()
     one.page.keyboard.press("Escape")
     one.wait_data("pin", "")
-    one.quiet()
-    assert one.entry("Sample").input_value() == ""
+    playwright.expect(one.entry("Sample")).to_have_value("", timeout=30_000)
     one.part("map-stage").focus()
     one.page.keyboard.press("+")
     assert float(one.data("zoom")) > 1
@@ -394,6 +399,28 @@ def test_a_cluster_of_the_table_is_zoomed_to(screen: Any) -> None:
     one.quiet()
     assert float(one.data("zoom")) > 1
     assert one.page.get_by_text("Clusters", exact=True).is_visible()
+
+
+def test_a_path_is_computed_when_asked_for_and_can_be_cancelled(screen: Any) -> None:
+    one = screen().open(f"Attack?run={RUN}&attack=FGSM&target=3")
+    offer = one.page.get_by_text("Not computed yet:")
+    assert "FGSM, into cluster 3, L∞, seed 0. 2,000 samples" in offer.inner_text()
+    assert one.data("paths") == "0"
+    one.page.get_by_role("button", name="Compute now").click()
+    one.page.get_by_role("progressbar").wait_for(timeout=30_000)
+    one.page.get_by_role("button", name="Cancel").click()
+    one.page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=60_000)
+    one.quiet()
+    assert offer.is_visible()
+    assert one.data("paths") == "0"
+    one.page.get_by_role("button", name="Compute now").click()
+    one.wait_data("paths", "2000")
+    one.quiet()
+    assert not offer.is_visible()
+    assert one.page.get_by_text("FGSM on 2,000 of 10,000 test images · computed here").is_visible()
+    other = screen().open(f"Attack?run={RUN}&attack=FGSM&target=3")
+    assert other.data("paths") == "2000"  # cached on disk, for every visitor
+    other.quiet()
 
 
 def test_reduced_motion_needs_no_play(screen: Any) -> None:

@@ -90,7 +90,12 @@ def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
                 # a waiting event of the page ends this run here: that is how cancelling works
                 bar.progress(min(share, 1.0), text=panels.plain(f"{name}: {sentence}") + note)
 
-            loaders.compute_path(ask, now.device, show)
+            try:
+                loaders.compute_path(ask, now.device, show)
+            except Exception as error:
+                box.update(label="Not computed", state="error")
+                st.markdown(panels.report(error))
+                return
         box.update(label="Computed", state="complete", expanded=False)
     st.rerun()
 

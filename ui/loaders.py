@@ -110,12 +110,12 @@ def _images(data: str, split: str) -> NDArray[np.uint8]:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def samples(data: str, split: str = "test") -> Samples:
-    """The samples a map was made of, shared and read-only.
+    """The samples a map was made of, shared: torch reads them in place, nobody writes to them.
 
     Raises:
         ValueError: the data are not there.
     """
-    return _frozen(load_samples(data, split))
+    return load_samples(data, split)
 
 
 def labels(data: str, split: str = "test") -> tuple[NDArray[np.integer] | None, tuple[str, ...]]:

@@ -1,6 +1,8 @@
-"""The attack contract: the base class checks, clips, counts success and leaves the model as found; a subclass only searches.
+"""The attack contract: the base class keeps the promises, a subclass only searches.
 
-An attack knows a `Target`, a `Goal` and a `Budget` (`problem.py`), nothing of model classes.
+The base class checks its input, clips to the budget and to [0, 1], counts success itself and leaves
+the model as found. An attack knows a `Target`, a `Goal` and a `Budget` (`problem.py`), nothing of
+model classes.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -30,8 +32,9 @@ _ROUNDS = 10  # of bisection for `smallest`: 1/1024 of a step of the dial
 class PathResult:
     """One attack on n samples over S strengths. CPU tensors.
 
-    `smallest` is the strength at which a sample first moves on the line between its last unmoved and its first moved point, NaN
-    where it never does; "moved at s" means `smallest <= s`, and a sample that has moved stays so.
+    `smallest` is the strength at which a sample first moves on the line between its last unmoved
+    and its first moved point, NaN where it never does; "moved at s" means `smallest <= s`, and a
+    sample that has moved stays so.
     """
 
     strengths: Float[Tensor, " S"]
@@ -52,8 +55,8 @@ class PathResult:
 class Attack(ABC):
     """A way to look for a small change that moves a sample into another cluster.
 
-    Calling it answers for one strength, `path` for all strengths of a dial. The order of the samples, the batches and the device
-    do not enter: random draws belong to (seed, id).
+    Calling it answers for one strength, `path` for all strengths of a dial. The order of the
+    samples, the batches and the device do not enter: random draws belong to (seed, id).
     """
 
     name: ClassVar[str]
@@ -91,7 +94,8 @@ class Attack(ABC):
             ValueError: input that is not as above, each with what was expected and what came.
         """
         with target.settled():
-            problem = Problem(target, x, goal, budget, ids, seed, self._reporter(on_step, len(x)))
+            report = _reporter(on_step, self.name, len(x))
+            problem = Problem(target, x, goal, budget, ids, seed, report)
             radii = problem.radii(budget.eps)
             self._check(problem, radii)
             points = problem.within(self._search(problem, radii), radii)
@@ -126,7 +130,7 @@ class Attack(ABC):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> PathResult:
-        """Attack each sample at every strength of a dial, each strength starting from what the one before found.
+        """Attack each sample at every strength of a dial, each from what the one before found.
 
         A sample that has moved stays moved, and a search that can goes on raising its margin.
 
@@ -148,15 +152,18 @@ class Attack(ABC):
         strengths = check_strengths(strengths)
         steps = len(strengths)
         with target.settled():
-            problem = Problem(target, x, goal, Budget(strengths[-1], norm, space, unit), ids, seed)
-            self._check(problem, problem.radii(strengths[-1]))
+            report = _reporter(on_step, self.name, len(x))
+            budget = Budget(strengths[-1], norm, space, unit)
+            problem = Problem(target, x, goal, budget, ids, seed, report)
+            end = problem.radii(strengths[-1])
+            self._check(problem, end)
+            plan = self._plan(problem, end)
             here = _Stop(problem.points, problem.z, problem.s)
             stops = [here]
             for k in range(1, steps):
-                sentence = f"{self.name}, strength {strengths[k]:.3g} ({k + 1} of {steps})"
-                problem.report = self._reporter(on_step, len(x), sentence, (k, steps))
-                problem.report(k, steps, int(problem.moved(here.s).sum()))
-                here = self._stop(problem, problem.radii(strengths[k]), here)
+                problem.progress = (k, steps)
+                problem.tick(int(problem.moved(here.s).sum()))
+                here = self._stop(problem, problem.radii(strengths[k]), here, plan)
                 stops.append(here)
             smallest = _first_moved(problem, strengths, stops)
             sizes = [problem.sizes(stop.points) for stop in stops]
@@ -173,7 +180,11 @@ class Attack(ABC):
 
     @abstractmethod
     def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
-        """Points as far into another cluster as this search gets within the radii (absolute lengths)."""
+        """Points within the radii (absolute lengths), as far across as this search gets."""
+
+    def _plan(self, problem: Problem, end: Float[Tensor, " n"]) -> Any:
+        """What a path works out once, given its last radii, for each `_follow`."""
+        return None
 
     def _follow(
         self,
@@ -181,8 +192,9 @@ class Attack(ABC):
         radii: Float[Tensor, " n"],
         points: Float[Tensor, "n ..."],
         s: Float[Tensor, "n k"],
+        plan: Any,
     ) -> Float[Tensor, "n ..."]:
-        """The same at the next strength of a path, given what the one before found and its scores; by default anew."""
+        """Points at the next strength of a path, given those before and their scores."""
         return self._search(problem, radii)
 
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
@@ -192,12 +204,14 @@ class Attack(ABC):
             ValueError: it has none.
         """
         if not radii.isfinite().all():
-            raise ValueError(f"{self.name}: eps: expected a finite strength in the embedding, got inf")
+            raise ValueError(
+                f"{self.name}: eps: expected a finite strength in the embedding, got inf"
+            )
 
     @final
-    def _stop(self, problem: Problem, radii: Tensor, last: _Stop) -> _Stop:
-        """The next point of each path; a sample that would lose its flip stays where it was, which is inside the ball too."""
-        points = problem.within(self._follow(problem, radii, last.points, last.s), radii)
+    def _stop(self, problem: Problem, radii: Tensor, last: _Stop, plan: Any) -> _Stop:
+        """The next point of each path; one that would lose its flip stays, inside the ball too."""
+        points = problem.within(self._follow(problem, radii, last.points, last.s, plan), radii)
         z, s = problem.answer(points)
         lost = problem.moved(last.s) & ~problem.moved(s)
         return _Stop(
@@ -205,15 +219,6 @@ class Attack(ABC):
             torch.where(lost[:, None], last.z, z),
             torch.where(lost[:, None], last.s, s),
         )
-
-    def _reporter(
-        self, on_step: OnStep | None, n: int, sentence: str = "", at: tuple[int, int] | None = None
-    ) -> Report:
-        def report(done: int, total: int, moved: int) -> None:
-            if on_step is not None:
-                on_step(*(at or (done, total)), f"{sentence or self.name}: {moved:,} of {n:,} moved")
-
-        return report
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,12 @@ class _Stop:
     s: Float[Tensor, "n k"]
 
 
+def _reporter(on_step: OnStep | None, name: str, n: int) -> Report | None:
+    if on_step is None:
+        return None
+    return lambda done, total, moved: on_step(done, total, f"{name}: {moved:,} of {n:,} moved")
+
+
 def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, " S"]:
     """At least two finite strengths, the first 0, ascending.
 
@@ -234,12 +245,14 @@ def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, 
     values = torch.as_tensor(np.asarray(strengths), dtype=torch.float32)
     good = values.ndim == 1 and len(values) > 1 and bool(values.isfinite().all())
     if not (good and values[0] == 0 and bool((values.diff() > 0).all())):
-        raise ValueError(f"strengths: expected finite numbers ascending from 0, got {values.tolist()}")
+        raise ValueError(
+            f"strengths: expected finite numbers ascending from 0, got {values.tolist()}"
+        )
     return values
 
 
 def _first_moved(problem: Problem, strengths: Tensor, stops: list[_Stop]) -> Float[Tensor, " n"]:
-    """Bisect, on the line from the last unmoved to the first moved point of each sample, the strength of its flip.
+    """Bisect the strength of each flip, on the line from the last unmoved to the first moved point.
 
     A ball is convex, so that every point of the line is within its own strength.
     """

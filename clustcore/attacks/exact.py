@@ -1,4 +1,4 @@
-"""The smallest change in the embedding that flips a cluster, in closed form, for heads affine in z."""
+"""The smallest flip in the embedding, in closed form, for heads affine in z."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
 class Exact(Attack):
     """Straight to the nearest wall of the own cell: r = min_j (s_c - s_j) / ||w_c - w_j||, in L2.
 
-    For scores W z + b up to a term that all clusters share: linear heads, and centroids, where s_j = -||z - mu_j||^2 is
-    2 mu_j z - ||mu_j||^2 and a shared -||z||^2. No search can do better, so that it tests them; and it is as fast as the head.
-    Untargeted only: into one chosen cluster the nearest point of its cell has no closed form.
+    For scores W z + b up to a term that all clusters share: linear heads, and centroids, where s_j
+    = -||z - mu_j||^2 is 2 mu_j z - ||mu_j||^2 and a shared -||z||^2. No search can do better, so
+    that it tests them; and it is as fast as the head. Untargeted only: into one chosen cluster the
+    nearest point of its cell has no closed form.
     """
 
     name = "exact"
@@ -26,7 +27,8 @@ class Exact(Attack):
     def smallest(
         self, target: Target, x: Tensor, unit: float | int | np.number = 1.0
     ) -> Float[Tensor, " n"]:
-        """rho of each sample's smallest flip (infinite where no other cluster differs), for images or embeddings.
+        """rho of each sample's smallest flip, infinite where there is none.
+        or embeddings.
 
         Raises:
             ValueError: the head is not affine, or input that `Attack` refuses.
@@ -54,7 +56,8 @@ class Exact(Attack):
             )
         if problem.target.head is None:
             raise ValueError(
-                "exact: head: expected scores affine in z up to a common term, got a model without head"
+                "exact: head: expected scores affine in z up to a common term, "
+                "got a model without such a head"
             )
         weight, bias = _head(problem)
         k, d = problem.s.shape[1], problem.points.shape[1]
@@ -63,11 +66,11 @@ class Exact(Attack):
             raise ValueError(f"exact: head: expected shapes ({k}, {d}) and ({k},), got {got}")
         rest = problem.s - (problem.points @ weight.T + bias)
         off = (rest - rest.mean(1, keepdim=True)).abs().max().item()
-        scale = problem.s.std().item() + 1e-12
-        if off > 1e-3 * scale:
+        spread = problem.s.std().item()
+        if off > 1e-3 * spread:
             raise ValueError(
                 "exact: head: expected the scores up to a common term, "
-                f"got {off:.3g} off where scores spread by {scale:.3g}"
+                f"got {off:.3g} off where scores spread by {spread:.3g}"
             )
 
 

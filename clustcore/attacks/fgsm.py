@@ -1,4 +1,4 @@
-"""FGSM: one step of the full length along the gradient (Goodfellow et al., arXiv 1412.6572, section 4)."""
+"""FGSM: one step of the full length (Goodfellow et al., arXiv 1412.6572, section 4)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from clustcore.attacks.problem import wide
 
 @final
 class FGSM(Attack):
-    """One gradient step of length eps, in L-inf along the gradient's sign, in L2 along the gradient.
+    """One gradient step of length eps, in L-inf along the gradient's sign, in L2 along the
+    gradient.
 
-    Departure: an objective that is flat at the clean sample is climbed from a random point half-way out.
+    Departure: an objective that is flat at the clean sample is climbed from a random point half-way
+        out.
     """
 
     name = "fgsm"

@@ -14,11 +14,12 @@ from clustcore.attacks.problem import length, wide
 
 @final
 class Noise(Attack):
-    """A fixed random direction per sample, scaled to the budget and not flattered by the borders of [0, 1].
+    """A random direction per sample, scaled to the budget, not flattered by the borders of [0, 1].
 
-    L-inf: plus or minus eps per pixel, turned inward where it would be cut off. L2: a uniform direction, rescaled until the length
-    that is left after clipping is eps. Embedding: on the sphere. (Uniform noise clipped to [0, 1] would lose more than half of its
-    L2 on images with a black ground.)
+    L-inf: plus or minus eps per pixel, turned inward where it would be cut off. L2: a uniform
+    direction, rescaled until the length that is left after clipping is eps. Embedding: on the
+    sphere. (Uniform noise clipped to [0, 1] would lose more than half of its L2 on images with a
+    black ground.)
     """
 
     name = "noise"
@@ -48,7 +49,7 @@ def _rescaled(clean: Tensor, direction: Tensor, radii: Tensor) -> Tensor:
     def moved(factor: Tensor) -> Tensor:
         return (clean + direction * wide(factor, direction)).clamp(0, 1)
 
-    low, high = radii.clone(), radii.clone()  # clipping only shortens, so that the factor is at least eps
+    low = high = radii  # clipping only shortens, so that the factor is at least eps
     for _ in range(20):
         short = length(moved(high) - clean) < radii
         low, high = torch.where(short, high, low), torch.where(short, 2 * high, high)

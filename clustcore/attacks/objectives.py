@@ -1,9 +1,11 @@
 """What an attack climbs: one value per sample that grows as it leaves its cluster.
 
-`margin` is the default: it is zero exactly where the cluster changes, and reads scores before softmax, which no sharpening of
-the assignment can flatten. `multi_targeted` aims at every other cluster in turn. `dlr` is the margin in units of the scores'
-own spread (Croce and Hein, arXiv 2003.01690, eq. 6). The rest are losses that papers on clustering use; they are weaker, and
-here for comparison and training: `kl`, `l2q` (Chhabra et al., NeurIPS 2022), `overlap` (ALRDC, NeurIPS 2020), `feature`.
+`margin` is the default: it is zero exactly where the cluster changes, and reads scores before
+softmax, which no sharpening of the assignment can flatten. `multi_targeted` aims at every other
+cluster in turn. `dlr` is the margin in units of the scores' own spread (Croce and Hein, arXiv
+2003.01690, eq. 6). The rest are losses that papers on clustering use; they are weaker, and here for
+comparison and training: `kl`, `l2q` (Chhabra et al., NeurIPS 2022), `overlap` (ALRDC, NeurIPS
+2020), `feature`.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from torch import Tensor
 
 OBJECTIVES = ("margin", "multi_targeted", "dlr", "kl", "l2q", "overlap", "feature")
 
+# These rise with the margin.
+MARGINS = frozenset({"margin", "multi_targeted", "dlr"})
 # The gradient of these is zero at the clean sample: a search must start beside it.
 FLAT_AT_CLEAN = frozenset({"kl", "l2q", "feature"})
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a value is measured against, one row per sample: the clean cluster, embedding and soft assignment, and the aim."""
+    """What a value is measured against, one row per sample: how it was clean, and the aim."""
 
     labels: Int[Tensor, " n"]
     z: Float[Tensor, "n d"]
@@ -36,9 +40,10 @@ class Reference:
 def margin(
     s: Float[Tensor, "n k"], labels: Int[Tensor, " n"], aim: Int[Tensor, " n"] | None
 ) -> Float[Tensor, " n"]:
-    """By how much the best other cluster leads the own one, or the aim leads all others; above 0 the sample has moved.
+    """By how much the best other cluster leads the own one, or the aim leads all others.
 
-    The own cluster is masked with -inf, never by multiplication: a masked 0 would lead where all scores are negative.
+    Above 0 the sample has moved. The own cluster is masked with -inf, never by multiplication: a
+    masked 0 would lead where all scores are negative.
     """
     own = (labels if aim is None else aim)[:, None]
     lead = s.scatter(1, own, -torch.inf).amax(1) - s.gather(1, own)[:, 0]
@@ -50,9 +55,10 @@ def soft_margin(
 ) -> Float[Tensor, " n"]:
     """The margin with the best other cluster replaced by the softened maximum over all others.
 
-    Near the clean sample the nearest cluster by score is often not the one that gives way first; the softened maximum climbs
-    towards several at once. `soften` is its temperature in standard deviations of a sample's scores, so that the scale of the
-    scores does not matter; at 0 it is the margin itself.
+    Near the clean sample the nearest cluster by score is often not the one that gives way first;
+    the softened maximum climbs towards several at once. `soften` is its temperature in standard
+    deviations of a sample's scores, so that the scale of the scores does not matter; at 0 it is the
+    margin itself.
     """
     own = labels[:, None]
     others = s.scatter(1, own, -torch.inf)

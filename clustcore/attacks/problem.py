@@ -1,4 +1,4 @@
-"""The question put to an attack (target, goal, budget), checked once, and what a search may ask of it."""
+"""The question put to an attack, checked once, and what a search may ask of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from clustcore.attacks import objectives
 from clustcore.attacks.seeds import draw
 from clustcore.types import NORMS, SPACES
 
-# Samples per pass. On a CPU the activations of more no longer fit the cache; a GPU needs more to be busy.
+# Samples per pass: on a CPU the activations of more no longer fit the cache.
 _BATCH = {"cpu": 128, "other": 1024}
-# Passes are filled up to a multiple of this: matrix products round differently for ragged sizes, and
-# a sign gradient turns a last bit into another path.
+# Passes are filled up to a multiple of this: matrix products round differently for ragged sizes,
+# and a sign gradient turns a last bit into another path.
 _MULTIPLE = 8
 
 # (done, total, samples moved so far)
@@ -30,8 +30,10 @@ Report = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class Target:
-    """What an attack may know of a model: images to embedding, embedding to scores, and what else there is.
+    """What an attack may know of a model.
 
+    `embed` maps images to the embedding, `scores` the embedding to scores before softmax, `soft` to
+    the soft assignment, `decode` back to images.
     `head` is (W, b) where the scores are W z + b up to a term that all clusters share.
     """
 
@@ -44,7 +46,8 @@ class Target:
     @classmethod
     def of(cls, model: Any) -> Target:
         """The target that a model is: anything with `embed` and `scores`."""
-        head = model.head() if hasattr(model, "head") else None
+        head = getattr(model, "head", None)
+        head = head() if callable(head) and not isinstance(head, nn.Module) else None
         decode = getattr(model, "decode", None) if getattr(model, "has_decoder", True) else None
         return cls(model.embed, model.scores, decode, getattr(model, "soft", None), head)
 
@@ -52,14 +55,14 @@ class Target:
         """The torch modules behind `embed` and `scores`, as far as they can be seen."""
         found: dict[int, nn.Module] = {}
         for function in (self.embed, self.scores):
-            owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", 0)
+            owner = getattr(function, "__self__", function)
             if isinstance(owner, nn.Module):
                 found[id(owner)] = owner
         return list(found.values())
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Evaluation mode for the length of the block; each sub-module's own mode comes back after it."""
+        """Evaluation mode inside the block; each sub-module's own mode comes back after it."""
         training = [m for root in self.modules() for m in root.modules() if m.training]
         for module in training:
             module.training = False
@@ -96,14 +99,16 @@ class Budget:
     """How far a sample may be moved: at most `eps` in `norm`, in `space`.
 
     Args:
-        eps: in pixel units of [0, 1]; in the embedding rho, in units of `unit`. One for all, or one per sample. Infinity
-            means the whole of [0, 1] in pixels; in the embedding `min_flip` alone takes it.
+        eps: in pixel units of [0, 1]; in the embedding rho, in units of `unit`. One for all, or one
+            per sample. Infinity means the whole of [0, 1] in pixels; in the embedding `min_flip`
+            alone takes it.
         norm: always "l2" in the embedding.
         space: "pixels" or "embedding".
         unit: R of the card, the L2 distance that rho = 1 stands for; not used in pixels.
 
     Raises:
-        ValueError: a negative or NaN strength, an unknown norm or space, "linf" in the embedding, a unit that is not above 0.
+        ValueError: a negative or NaN strength, an unknown norm or space, "linf" in the embedding, a
+            unit that is not above 0.
     """
 
     eps: float | int | np.number | Tensor
@@ -126,15 +131,17 @@ class Budget:
 
 
 class Problem:
-    """The clean samples on the model's device, and what a search may ask: scores, gradients, projection, draws.
+    """The clean samples, on the model's device, and what a search may ask about them.
 
-    A point is an image in pixels and an embedding in the embedding. Lengths inside are absolute: `radii` has the unit in it.
+    A point is an image in pixels and an embedding in the embedding. Lengths inside are absolute:
+    `radii` has the unit in it.
 
     Attributes:
         points: (n, ...) the clean points.
         before: (n,) their clusters.
+        open: (n,) bool: can move; a sample that starts in the target cluster cannot.
         steps: gradient steps that a sample got at most so far.
-        report: to be called with (done, total, moved) now and then; may raise to cancel.
+        progress: (done, total), as far as the search knows; told by `tick`.
     """
 
     def __init__(
@@ -153,7 +160,8 @@ class Problem:
         self.unit = float(budget.unit) if budget.space == "embedding" else 1.0
         self.ids = check_ids(ids, len(x))
         self.steps = 0
-        self.report = report or (lambda done, total, moved: None)
+        self.progress = (0, 1)
+        self._report = report
         weights = [p for m in target.modules() for p in m.parameters()]
         self.device = weights[0].device if weights else x.device
         self._batch = _BATCH.get(self.device.type, _BATCH["other"])
@@ -163,6 +171,7 @@ class Problem:
         self.z, self.s = self.answer(self.points)
         self._check_answer()
         self.before = self.s.argmax(1)
+        self.open = self.before != (-1 if goal.target is None else goal.target)
         soft = self.s.softmax(1)
         if target.soft is not None:
             soft = self._in_batches(lambda part: (target.soft(part),), self.z)[0]
@@ -176,14 +185,19 @@ class Problem:
         bad = int((~self.s.isfinite()).any(1).sum())
         if bad:
             raise ValueError(
-                f"scores: expected finite numbers, got NaN or infinity for {bad} of {n} clean samples: "
-                "the model has diverged"
+                "scores: expected finite numbers, got NaN or infinity "
+                f"for {bad} of {n} clean samples: the model has diverged"
             )
         k, wanted = self.s.shape[1], self.goal.target
         if k < 2:
             raise ValueError(f"scores: expected at least 2 clusters, got {k}")
         if wanted is not None and wanted >= k:
             raise ValueError(f"goal: target: expected a cluster 0 to {k - 1}, got {wanted}")
+
+    def tick(self, moved: int) -> None:
+        """To be called after each round of work: tells who waits, and who may raise to cancel."""
+        if self._report is not None:
+            self._report(*self.progress, moved)
 
     def radii(self, eps: float | int | np.number | Tensor) -> Float[Tensor, " n"]:
         """Strengths as absolute lengths, one per sample, no longer than the domain.
@@ -215,8 +229,10 @@ class Problem:
         rows: Int[Tensor, " m"],
         aim: Int[Tensor, " n"] | None = None,
         soften: float = 0.0,
+        objective: str | None = None,
     ) -> tuple[Float[Tensor, "m ..."], Float[Tensor, "m k"]]:
-        """The gradient of the objective at points that belong to these rows, and the scores there.
+        """The gradient of an objective (by default the goal's) at points of these rows, and the
+        scores there.
 
         NaN is kept, so that it can be counted; `ascent` reads it as 0.
 
@@ -233,13 +249,14 @@ class Problem:
                         "target: expected scores with a gradient, got none: "
                         "embed or scores detaches or runs under no_grad"
                     )
-                total = self._value(z, s, row, aim, soften).sum()
+                reference = self._refer(row, aim, soften)
+                total = objectives.value(objective or self.goal.objective, z, s, reference).sum()
             return torch.autograd.grad(total, part)[0], s.detach()
 
         return self._in_batches(ask, points, rows)
 
     def aims(self) -> list[Int[Tensor, " n"] | None]:
-        """The clusters to aim at in turn: one entry, but for `multi_targeted` every other cluster, the nearest first."""
+        """The cluster to aim at; for `multi_targeted` all others in turn, the nearest first."""
         if self.goal.target is not None:
             return [torch.full_like(self.before, self.goal.target)]
         if self.goal.objective != "multi_targeted":
@@ -251,7 +268,7 @@ class Problem:
     def margin(
         self, s: Float[Tensor, "m k"], rows: Int[Tensor, " m"] | slice = slice(None)
     ) -> Float[Tensor, " m"]:
-        """How far these rows have come, whatever is climbed: above 0 they have moved. NaN scores count as not at all."""
+        """How far rows have come, whatever is climbed: above 0 they have moved, NaN not at all."""
         aim = None if self.goal.target is None else torch.full_like(self.before, self.goal.target)
         lead = objectives.margin(s, self.before[rows], None if aim is None else aim[rows])
         return lead.nan_to_num(nan=-torch.inf)
@@ -259,7 +276,7 @@ class Problem:
     def moved(
         self, s: Float[Tensor, "m k"], rows: Int[Tensor, " m"] | slice = slice(None)
     ) -> Bool[Tensor, " m"]:
-        """Whether the cluster changed or, with a target, became it; a sample that starts in the target cannot."""
+        """Whether the cluster changed or, with a target, became it (not where it was it before)."""
         before, after = self.before[rows], s.argmax(1)
         changed = (after != before) & s.isfinite().all(1)
         return changed if self.goal.target is None else changed & (after == self.goal.target)
@@ -268,10 +285,10 @@ class Problem:
         self,
         points: Float[Tensor, "m ..."],
         radii: Float[Tensor, " m"],
-        rows: Int[Tensor, " m"] | slice = slice(None),
+        clean: Float[Tensor, "m ..."] | None = None,
     ) -> Float[Tensor, "m ..."]:
-        """The points, brought back into the ball around their clean ones and, in pixels, into [0, 1]."""
-        clean = self.points[rows]
+        """Points brought back into the ball around their clean ones and, in pixels, into [0, 1]."""
+        clean = self.points if clean is None else clean
         delta = points - clean
         if self.norm == "linf":
             limit = wide(radii, delta)
@@ -299,14 +316,14 @@ class Problem:
     def random_points(
         self, radii: Float[Tensor, " m"], rows: Int[Tensor, " m"], stream: int
     ) -> Float[Tensor, "m ..."]:
-        """A uniform draw from the ball (and [0, 1]) for each of these rows; the same for the same sample and stream."""
+        """A uniform draw from each row's ball, clipped; the same for the same sample and stream."""
         clean = self.points[rows]
         noise = self.draw(rows, stream, normal=self.norm == "l2")
         if self.norm == "l2":
             share = self.draw(rows, stream + 1, shape=(1,))[:, 0].abs()
             size = share ** (1 / clean[0].numel()) / length(noise)
             noise = noise * wide(size, noise)
-        return self.within(clean + noise * wide(radii, noise), radii, rows)
+        return self.within(clean + noise * wide(radii, noise), radii, clean)
 
     def draw(
         self,
@@ -316,10 +333,15 @@ class Problem:
         normal: bool = False,
         shape: tuple[int, ...] | None = None,
     ) -> Float[Tensor, "m ..."]:
-        """Random numbers of these samples, by default one per coordinate of a point: see `seeds.draw`."""
+        """Random numbers of rows, by default one per coordinate of a point: see `seeds.draw`."""
         shape = tuple(self.points.shape[1:]) if shape is None else shape
         noise = draw(self.ids[rows.cpu()], shape, self.seed, stream, normal=normal)
         return noise.to(self.device, self.points.dtype)
+
+    def size(self, points: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """(n,) absolute length of the change in the norm."""
+        delta = points - self.points
+        return delta.flatten(1).abs().amax(1) if self.norm == "linf" else length(delta)
 
     def sizes(self, points: Float[Tensor, "n ..."]) -> tuple[Tensor, Tensor]:
         """(n,) realised L2 and (n,) realised L-inf of the change, in pixel units or units of R."""
@@ -330,9 +352,9 @@ class Problem:
         z = points if self.space == "embedding" else self.target.embed(points)
         return z, self.target.scores(z)
 
-    def _value(self, z: Tensor, s: Tensor, rows: Tensor, aim: Tensor | None, soften: float) -> Tensor:
+    def _refer(self, rows: Tensor, aim: Tensor | None, soften: float) -> objectives.Reference:
         whole = self._reference
-        reference = objectives.Reference(
+        return objectives.Reference(
             whole.labels[rows],
             whole.z[rows],
             whole.p[rows],
@@ -340,12 +362,11 @@ class Problem:
             whole.soft,
             soften,
         )
-        return objectives.value(self.goal.objective, z, s, reference)
 
     def _in_batches(
         self, ask: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        """Ask in passes of one batch; a batch too large for the device's memory is halved, and that is said."""
+        """Ask batch by batch; one too large for the device's memory is halved, and that is said."""
         parts, start, n = [], 0, len(inputs[0])
         while start < n:
             size = min(self._batch, n - start)

@@ -15,8 +15,9 @@ def draw(
 ) -> Float[Tensor, "n ..."]:
     """One float32 array of `shape` per sample: uniform in [-1, 1], or standard normal.
 
-    Each sample's numbers come from a CPU generator seeded by (seed, id, stream), so that neither the order of the samples,
-    nor how they are batched, nor the device of the model changes them. Another `stream` gives other numbers.
+    Each sample's numbers come from a CPU generator seeded by (seed, id, stream), so that neither
+    the order of the samples, nor how they are batched, nor the device of the model changes them.
+    Another `stream` gives other numbers.
     """
     out = torch.empty(len(ids), *shape)
     generator = torch.Generator()

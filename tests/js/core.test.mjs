@@ -176,6 +176,8 @@ test("words for numbers", () => {
   assert.equal(core.share(0, 1500), "0 %");
   assert.equal(core.share(1500, 1500), "100 %");
   assert.equal(core.percent(3, 1500), "0.2 %");
+  assert.equal(core.share(1, 5000), "< 0.1 %");
+  assert.equal(core.share(4999, 5000), "> 99.9 %");
   assert.equal(core.signed(-1234), "\u22121,234");
   assert.equal(core.signed(0), "\u00b10");
   assert.equal(core.brief(Math.fround(0.3)), "0.3");

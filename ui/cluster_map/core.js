@@ -224,13 +224,16 @@ const core = (() => {
   function share(count, n) {
     if (!n) return "0 %";
     const p = count / n;
-    if (p < 0.01 || p > 0.99) return `${p === 0 || p === 1 ? p * 100 : (p * 100).toFixed(1)} %`;
+    if (p < 0.01 || p > 0.99) return percent(count, n);
     return `${Math.round(p * 100)} \u00b1 ${Math.ceil(196 * Math.sqrt((p * (1 - p)) / n))} %`;
   }
-  const percent = (count, n) => {
+  // In between "0 %" and "100 %" no rounding to either.
+  function percent(count, n) {
     const p = n ? (100 * count) / n : 0;
+    if (p > 0 && p < 0.05) return "< 0.1 %";
+    if (p < 100 && p >= 99.95) return "> 99.9 %";
     return `${p === 0 || p === 100 ? p : p < 1 || p > 99 ? p.toFixed(1) : Math.round(p)} %`;
-  };
+  }
 
   // Labelled places on [0, end], the end among them: the largest "nice" step that gives at least `least` parts.
   function ticks(end, least) {
@@ -260,11 +263,14 @@ const core = (() => {
   // A strength in as few decimals as it needs, at most three.
   const brief = (value) => value.toFixed(Math.min(3, decimals(value)));
 
+  // A smallest strength: one more decimal where three would leave one digit.
+  const fine = (value) => (value > 0 && value < 5e-5 ? "< 0.0001" : value.toFixed(value < 0.01 ? 4 : 3));
+
   // The dial's grid at rest: 200 steps, the unit of the arrow keys and of the strength entry.
   const snap = (strength, end) => (Math.round((strength / end) * 200) * end) / 200;
 
   return {
     parse, merge, stepOf, threshold, countUpTo, flow, histogram, insidePolygon, buildIndex, nearest, towards,
-    placeLabels, density, group, signed, share, percent, brief, ticks, snap, TOP,
+    placeLabels, density, group, signed, share, percent, brief, fine, ticks, snap, TOP,
   };
 })();

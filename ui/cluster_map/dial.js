@@ -58,15 +58,17 @@ const dial = (() => {
       chart.append(s("path", { class: "line", d: `M${path}` }));
       // A name stands under its line where there is room under the part it covers, else above.
       const under = (sorted, wide) => y(shareAt(sorted, view.end * (1 - wide / (width - LEFT - RIGHT)))) + 14;
-      let noiseY = null;
+      let nameY = under(view.smallest, 90), noiseY = null;
+      if (nameY > BOTTOM - 3) nameY = y(last) - 7;
       if (view.noise) {
         noiseY = under(view.noise, 150);
         if (noiseY > BOTTOM - 3) noiseY = y(shareAt(view.noise, view.end)) - 6;
+        if (Math.abs(nameY - noiseY) < 15) {
+          if (nameY + 15 <= BOTTOM - 3) noiseY = nameY + 15; else nameY = noiseY - 15;
+        }
         const unit = view.unit ? `${view.unit} ` : "";
         chart.append(label(width - RIGHT, noiseY, "end", "name muted", `random noise, same ${unit}size`));
       }
-      let nameY = under(view.smallest, 90);
-      if (nameY > BOTTOM - 3 || (noiseY !== null && Math.abs(nameY - noiseY) < 15)) nameY = Math.max(TOP + 2, y(last) - 7);
       chart.append(label(width - RIGHT, nameY, "end", "name", view.attack));
       parts = {
         hair: s("line", { class: "now", y1: TOP - 6, y2: BOTTOM }),
@@ -209,7 +211,7 @@ const dial = (() => {
         noisePart.hidden = !view.noise;
         if (view.noise) {
           text(noiseNumber, core.percent(now.noise, view.noise.length));
-          text(noiseWords, ` ${view.verb} by random noise of equal size`);
+          text(noiseWords, ` ${view.noiseVerb} by random noise of equal size`);
         }
         attribute(input, "aria-valuetext", `${written}: ${core.group(now.moved)} of ${core.group(n)} ${view.verb}`);
         show();

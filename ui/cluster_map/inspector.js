@@ -210,7 +210,7 @@ const inspector = (() => {
         text(empty, "Click a point to pin it. By keyboard: focus the map, go from point to point with the arrow keys, press Enter.");
         if (view.suggestion) {
           const { row, strength } = view.suggestion;
-          text(suggest, `Pin the most fragile: sample ${row}, ${strength.toFixed(3)}`);
+          text(suggest, `Pin the most fragile: sample ${row}, ${core.fine(strength)}`);
           suggest.onclick = () => on.pin(row);
         }
         return;
@@ -312,12 +312,12 @@ const inspector = (() => {
       const found = pin && pin.flip !== null;
       text(smallestTitle, attack ? (view.target === null ? "Smallest strength found" : `Smallest strength into cluster ${view.target}`) : "Smallest flip");
       if (found) {
-        text(big, pin.flip.toFixed(3));
-        const more = pin.rank === null ? "" : ` It is ${pin.rank >= 50 ? "more" : "less"} fragile than ${pin.rank >= 50 ? pin.rank : 100 - pin.rank} % of the ${core.group(view.paths)} samples.`;
+        text(big, core.fine(pin.flip));
+        const more = pin.rank === null ? "" : ` ${rankWords(pin.rank)}`;
         text(words, `${attack ? (view.target === null ? "moved it." : "pushed it there.") : `${detail?.smallest_note || view.attack} moved it.`}${more}`);
       } else {
         const end = core.brief(view.end);
-        let sentence = `Median ${view.median === null ? `above ${end}` : view.median.toFixed(3)} over ${core.group(view.paths)} samples.`;
+        let sentence = `Median ${view.median === null ? `above ${end}` : core.fine(view.median)} over ${core.group(view.paths)} samples, ${[view.attack, view.unit].filter(Boolean).join(", ")}.`;
         if (pin && (pin.inPath || detail?.searched)) {
           sentence = view.target === null || !attack ? `No strength up to ${end} moved it.` : `No strength up to ${end} pushed this sample into cluster ${view.target}.`;
           if (attack && view.target !== null && detail?.p) {
@@ -329,6 +329,12 @@ const inspector = (() => {
       }
       big.hidden = !found;
       if (view.hasPath) chart.update(attack ? now.strength / view.end : 0, found && pin.flip <= view.end ? pin.flip / view.end : null);
+    }
+    // `rank`: how many of the path's samples need more strength.
+    function rankWords(rank) {
+      const n = view.paths, of = `the ${core.group(n)} samples`, part = Math.min(99, Math.round((100 * rank) / n));
+      if (rank >= n - 1) return `It is the most fragile of ${of}.`;
+      return part >= 50 ? `It is more fragile than ${part} % of ${of}.` : `It is less fragile than ${Math.min(99, 100 - part)} % of ${of}.`;
     }
     function nearestOther(p, own, target) {
       let best = null;

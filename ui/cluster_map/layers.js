@@ -81,19 +81,19 @@ const layers = (() => {
     }`];
 
   const TRAIL = [`#version 300 es
-    layout(location = 0) in vec2 corner;  layout(location = 1) in vec2 p0;  layout(location = 2) in vec2 p1;
-    layout(location = 3) in vec4 rgba;  layout(location = 4) in float flip;  layout(location = 5) in float cluster;
-    layout(location = 6) in float mark;
+    layout(location = 0) in vec2 p0;  layout(location = 1) in vec2 p1;  layout(location = 2) in vec4 rgba;
+    layout(location = 3) in float flip;  layout(location = 4) in float cluster;  layout(location = 5) in float mark;
     uniform vec4 camera;  uniform vec2 view;
-    uniform float t, part, total, strength, d, count, dpr, scale, isolate, faded;
+    uniform float t, part, total, strength, d, moved, dpr, scale, isolate, faded;
     out vec4 colour;  out float side, halfWidth;
     void main() {
+      vec2 corner = vec2(float(gl_VertexID & 1), float(gl_VertexID & 2) - 1.);
       vec2 a = p0 * camera.zw + camera.xy, b = mix(p0, p1, t) * camera.zw + camera.xy;
       vec2 run = (b - a) * view;
       float length_ = max(length(run), 1e-6);
       vec2 normal = vec2(-run.y, run.x) / length_;
       float along = (part + corner.x * t) / max(total, 1e-6);
-      float age = strength - flip, rank = (count - 1. - float(gl_InstanceID)) / ${TRAILS}.;
+      float age = strength - flip, rank = (moved - 1. - float(gl_VertexID >> 2)) / ${TRAILS}.;
       float alpha = (.10 * d + .55 * sqrt(d) * exp(-age / .05)) * mix(.22, 1., along) * (1. - smoothstep(.5, 1., rank));
       if (mark == 1. || (isolate >= 0. && cluster != isolate)) alpha *= faded;
       halfWidth = mix(.6, 1.6, along) * .5 * scale * dpr;
@@ -147,8 +147,8 @@ const layers = (() => {
       vec3 hue = texture(palette, vec2((mod(best, 10.) + .5) / 10., .5)).rgb;
       vec4 colour = vec4(hue, 1.) * (tint * mix(.05, .26, shade));
       colour = vec4(ink, 1.) * (line * .5) + colour * (1. - line * .5);
-      float hatch = abs(fract((gl_FragCoord.x + gl_FragCoord.y) / (7. * dpr)) - .5) * 7. * dpr;
-      float hatched = trust * (1. - smoothstep(.45, .55, safe)) * (1. - smoothstep(.3 * dpr, .9 * dpr, hatch)) * .30;
+      float hatch = abs(fract((gl_FragCoord.x + gl_FragCoord.y) / (8. * dpr)) - .5) * 8. * dpr;
+      float hatched = trust * (1. - smoothstep(.45, .55, safe)) * (1. - smoothstep(.3 * dpr, .9 * dpr, hatch)) * .24;
       outColour = vec4(ink, 1.) * hatched + colour * (1. - hatched);
     }`];
 
@@ -203,14 +203,21 @@ const layers = (() => {
       gl.bufferData(gl.ARRAY_BUFFER, array, usage);
     };
     upload(a, onA, "square", new Float32Array([0, 0, 1, 0, 0, 1, 1, 1]));
-    upload(b, onB, "square", new Float32Array([0, -1, 1, -1, 0, 1, 1, 1]));
-    const point = (gl, at, buffer, size, type, normalised, offset = 0, divisor = 0) => {
+    const point = (gl, at, buffer, size, type, normalised, offset = 0) => {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.enableVertexAttribArray(at);
       gl.vertexAttribPointer(at, size, type, normalised, 0, offset);
-      gl.vertexAttribDivisor(at, divisor);
     };
-    const only = (gl, used) => { for (let i = used; i < 7; i++) gl.disableVertexAttribArray(i); };
+    const only = (gl, used) => { for (let i = used; i < 6; i++) gl.disableVertexAttribArray(i); };
+    // Each value four times over, `size` entries at a time: the corners of a trail's quads. Instances would say the
+    // same in less memory, but software GL draws each of them on its own, five times slower.
+    const corners = (name, array, size) => {
+      const wide = new array.constructor(array.length * 4);
+      for (let i = 0; i < array.length; i += size) {
+        for (let j = 0; j < 4 * size; j++) wide[4 * i + j] = array[i + (j % size)];
+      }
+      upload(b, onB, `${name}4`, wide);
+    };
     const texture = (name, width, height, format, inner, data) => {
       textures[name] ??= a.createTexture();
       a.bindTexture(a.TEXTURE_2D, textures[name]);
@@ -235,6 +242,14 @@ const layers = (() => {
         upload(b, onB, "paths", paths);
         upload(b, onB, "smallest", smallest);
         upload(b, onB, "clusters", clusters.subarray(0, m));
+        corners("paths", paths, 2);
+        corners("smallest", smallest, 1);
+        corners("clusters", clusters.subarray(0, m), 1);
+        const quads = new Uint32Array(6 * m);
+        for (let i = 0; i < m; i++) quads.set([0, 1, 2, 2, 1, 3].map((corner) => 4 * i + corner), 6 * i);
+        onB.quads ??= b.createBuffer();
+        b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
+        b.bufferData(b.ELEMENT_ARRAY_BUFFER, quads, b.STATIC_DRAW);
       },
       // rgba: four bytes a point, alpha is a factor; marks: 0 plain, 1 steps back, 2 selected.
       setBaseLook(rgba, marks) {
@@ -245,6 +260,8 @@ const layers = (() => {
         if (!m) return;
         upload(b, onB, "rgba", rgba);
         upload(b, onB, "marks", marks);
+        corners("rgba", rgba, 4);
+        corners("marks", marks, 1);
       },
       setRaster(raster, palette) {
         cells = raster ? Math.sqrt(raster.winner.length) : 0;
@@ -300,18 +317,18 @@ const layers = (() => {
         const first = Math.max(0, moved - TRAILS), count = moved - first;
         if (count) {
           b.useProgram(trail.made);
-          set(b, trail, { ...common, d, count, total: k + t, view: [live.width / 2, live.height / 2] });
-          point(b, 0, onB.square, 2, b.FLOAT, false);
-          point(b, 3, onB.rgba, 4, b.UNSIGNED_BYTE, true, first * 4, 1);
-          point(b, 4, onB.smallest, 1, b.UNSIGNED_SHORT, true, first * 2, 1);
-          point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false, first, 1);
-          point(b, 6, onB.marks, 1, b.UNSIGNED_BYTE, false, first, 1);
+          set(b, trail, { ...common, d, total: k + t, view: [live.width / 2, live.height / 2] });
+          point(b, 2, onB.rgba4, 4, b.UNSIGNED_BYTE, true);
+          point(b, 3, onB.smallest4, 1, b.UNSIGNED_SHORT, true);
+          point(b, 4, onB.clusters4, 1, b.UNSIGNED_BYTE, false);
+          point(b, 5, onB.marks4, 1, b.UNSIGNED_BYTE, false);
+          b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
           for (let j = 0; j <= k; j++) {
             if (j === k && t === 0) break;
-            point(b, 1, onB.paths, 2, b.UNSIGNED_SHORT, true, (j * m + first) * 4, 1);
-            point(b, 2, onB.paths, 2, b.UNSIGNED_SHORT, true, ((j + 1) * m + first) * 4, 1);
+            point(b, 0, onB.paths4, 2, b.UNSIGNED_SHORT, true, j * m * 16);
+            point(b, 1, onB.paths4, 2, b.UNSIGNED_SHORT, true, (j + 1) * m * 16);
             set(b, trail, { part: j, t: j === k ? t : 1 });
-            b.drawArraysInstanced(b.TRIANGLE_STRIP, 0, 4, count);
+            b.drawElements(b.TRIANGLES, 6 * count, b.UNSIGNED_INT, 24 * first);
           }
         }
         b.useProgram(moving.made);
@@ -322,7 +339,6 @@ const layers = (() => {
         point(b, 3, onB.smallest, 1, b.UNSIGNED_SHORT, true);
         point(b, 4, onB.marks, 1, b.UNSIGNED_BYTE, false);
         point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false);
-        only(b, 6);
         if (!look.onlyMoved && moved < m) b.drawArrays(b.POINTS, moved, m - moved);
         if (moved) b.drawArrays(b.POINTS, 0, moved);
       },

@@ -21,7 +21,10 @@ from ui.cluster_map import packing
 from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("core", "layers", "flat", "dom", "dial", "inspector", "map")
+_SCRIPTS = (
+    *("core", "layers", "flat", "dom", "dial", "inspector"),
+    *("places", "drawing", "gestures", "map"),
+)
 
 
 def _read(name: str) -> str:

@@ -169,7 +169,12 @@ def _build(view: MapView) -> Base:
     everywhere = np.concatenate(positions).astype(np.float64)
     low = everywhere.min(0)
     span = float((everywhere.max(0) - low).max()) or 1.0
-    inner = (np.percentile(everywhere, (0.2, 99.8), axis=0) - low) / span
+    # What the whole map shows: nearly all points, and paths but for their furthest ends.
+    inner = np.percentile(view.xy, (0.2, 99.8), axis=0)
+    if drawn:
+        reach = np.percentile(path.xy.reshape(-1, 2), (2, 98), axis=0)
+        inner = np.stack([np.minimum(inner[0], reach[0]), np.maximum(inner[1], reach[1])])
+    inner = (inner - low) / span
 
     def place(xy: NDArray[Any]) -> NDArray[np.uint16]:
         return np.round((xy - low) / span * 65_535).astype(np.uint16)
@@ -191,7 +196,8 @@ def _build(view: MapView) -> Base:
         "space": "",
         "target": None,
         "paths": 0,
-        "noise": view.noise is not None,
+        "noise_target": None if view.noise is None else view.noise.target,
+        "sizes": np.bincount(view.clusters, minlength=k).tolist(),
         "probe": view.probe,
         "raster": None,
         "sprites": None,

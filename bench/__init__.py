@@ -1,0 +1,66 @@
+"""Side-by-side measurements: `python -m bench [map|attacks|projector|start|all]`.
+
+Each module here has `run() -> dict`: it prints a table and returns its figures. Times compare with
+one another within one run only; they are never asserted in a test.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+BENCHES = {
+    "map": "bench.map",
+    "attacks": "bench.attacks",
+    "projector": "bench.projector",
+    "start": "bench.start",
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on: processor, cores, memory, system, date."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "system": platform.platform(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Python's version and those of the packages; "missing" where one is not installed."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A plain table, the first column left, the others right."""
+    lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    print(f"\n{title}")
+    for number, line in enumerate(lines):
+        cells = [
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(cells))
+        if number == 0:
+            print("  ".join("-" * w for w in widths))

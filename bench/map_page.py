@@ -1,0 +1,81 @@
+"""The page that `bench.map` drives: one map of n points, or the same picture as a Plotly chart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from clustcore.runs import MapArrays, list_runs, path_name, read_map, read_path
+from clustcore.types import AttackPath
+from ui.cluster_map import MapView, cluster_map
+from ui.cluster_map.mount import positions
+
+
+@st.cache_resource(max_entries=4)
+def load(n: int) -> tuple[str, MapArrays, AttackPath, AttackPath]:
+    """The first run with a map and paths, its positions repeated with a seeded jitter up to n."""
+    for run in list_runs():
+        arrays = read_map(run.folder)
+        path = read_path(run.folder / "paths" / path_name("pgd", "pixels", "linf"))
+        noise = read_path(run.folder / "paths" / path_name("noise", "pixels", "linf"))
+        if arrays is None or path is None or noise is None:
+            continue
+        have = len(arrays.xy)
+        rows = np.arange(n) % have
+        jitter = np.random.default_rng(0).normal(0, 0.01, (n, 2)) * (np.arange(n) >= have)[:, None]
+        xy = (arrays.xy[rows] + jitter * np.ptp(arrays.xy)).astype(np.float32)
+        keep = ("z", "p", "labels", "trust")
+        tiled = {name: getattr(arrays, name)[rows] for name in keep}
+        note = "" if n <= have else f" x {-(-n // have)} with jitter of 1 % of the map"
+        return run.name + note, dataclasses.replace(arrays, xy=xy, **tiled), path, noise
+    raise ValueError("no run with map.npz and pgd and noise paths; `python -m clustcore reproduce`")
+
+
+st.set_page_config(layout="wide")
+n = int(st.query_params.get("n", 10_000))
+name, arrays, path, noise = load(n)
+end = float(path.strengths[-1])
+st.caption(f"source: {name}")
+
+
+@st.fragment
+def component() -> None:
+    """The map with the dial inside."""
+    view = MapView(
+        key=f"bench-{n}",
+        mode="attack",
+        xy=arrays.xy,
+        clusters=arrays.labels,
+        k=arrays.p.shape[1],
+        confidence=arrays.p.max(1).astype(np.float32),
+        labels=arrays.labels,
+        raster=arrays.raster,
+        path=path,
+        noise=noise,
+        attack_name="PGD",
+    )
+    st.session_state.setdefault("strength", 0.0)
+    strength = st.session_state["strength"]
+    hear = lambda value: st.session_state.update(strength=value)  # noqa: E731
+    cluster_map(view, key="map", strength=strength, on_strength_change=hear)
+
+
+@st.fragment
+def chart() -> None:
+    """The same points in one `scattergl` trace, drawn anew at each strength."""
+    strength = st.slider("Strength", 0.0, end, 0.0, end / 200, format="%.4f")
+    xy = arrays.xy.copy()
+    xy[path.rows] = positions(path.xy, path.strengths, strength)
+    marker = {"size": 3, "color": arrays.labels}
+    figure = go.Figure(go.Scattergl(x=xy[:, 0], y=xy[:, 1], mode="markers", marker=marker))
+    figure.update_layout(title=f"at {strength:.4f}", height=600)
+    st.plotly_chart(figure, key="chart")
+
+
+if st.query_params.get("view") == "plotly":
+    chart()
+else:
+    component()

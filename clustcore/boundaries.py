@@ -1,0 +1,89 @@
+"""The cluster regions under a map, and where that picture can be believed.
+
+A place on the map is taken back to the embedding by the inverse projector and handed to the
+model's cluster head. What comes out is the model's answer for the mean of the samples around that
+place, not for each of them: the map has two dimensions, the embedding more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from clustcore.types import Raster
+
+ROUND_TRIP = 0.03  # map -> embedding -> map may end this far away, in widths of the map
+REACH = 0.03  # a sample must be this near, in widths of the map
+_MARGIN = 0.06  # around the samples, in widths of the map: as far as a moving point can get
+_CHUNK = 1000  # cells whose distances to all samples are held at once
+
+
+@runtime_checkable
+class Pair(Protocol):
+    """A projector pair, as `clustcore.projection.Projector` is one."""
+
+    def place(self, z: np.ndarray) -> np.ndarray:
+        """Embeddings (n, d) -> positions (n, 2)."""
+
+    def back(self, xy: np.ndarray) -> np.ndarray:
+        """Positions (n, 2) -> embeddings (n, d)."""
+
+
+def raster(
+    projector: Pair,
+    soft: Callable[[Tensor], Tensor],
+    xy: Float[np.ndarray, "n 2"],
+    grid: int = 200,
+) -> Raster:
+    """The cluster regions of a model on a grid of cells over its map.
+
+    A cell is trusted where the round trip map -> embedding -> map ends within ROUND_TRIP of its
+    centre and a sample lies within REACH of it. No label is read.
+
+    Args:
+        soft: soft assignments (m, k) of embeddings (m, d), both float32 tensors on the CPU.
+        xy: positions of the clean samples, in map units.
+        grid: cells along each side.
+
+    Raises:
+        ValueError: no samples, a grid below 2, or `soft` gives another shape, NaN or infinity.
+    """
+    if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or not np.isfinite(xy).all():
+        raise ValueError(f"xy: expected finite positions (n, 2), got shape {xy.shape}")
+    if grid < 2:
+        raise ValueError(f"grid: expected 2 cells or more along each side, got {grid}")
+    low, high = xy.min(0), xy.max(0)
+    width = float(high[0] - low[0])
+    low, high = low - _MARGIN * width, high + _MARGIN * width
+    centres = (np.arange(grid, dtype=np.float32) + 0.5) / grid
+    x, y = np.meshgrid(*(low[i] + centres * (high[i] - low[i]) for i in (0, 1)))
+    cells = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+
+    z = projector.back(cells)
+    with torch.inference_mode():
+        p = soft(torch.from_numpy(z)).numpy()
+    if p.ndim != 2 or len(p) != len(cells) or not np.isfinite(p).all():
+        raise ValueError(f"soft: expected finite numbers ({len(cells)}, k), got shape {p.shape}")
+    ends = np.linalg.norm(projector.place(z) - cells, axis=1)
+    trusted = (ends <= ROUND_TRIP * width) & _near(cells, xy, REACH * width)
+    ordered = np.sort(p, 1)
+    margin = ordered[:, -1] - (ordered[:, -2] if p.shape[1] > 1 else 0)
+    return Raster(
+        bounds=tuple(float(v) for v in (*low, *high)),
+        winner=p.argmax(1).astype(np.uint8).reshape(grid, grid),
+        p=p.reshape(grid, grid, -1),
+        margin=margin.astype(np.float32).reshape(grid, grid),
+        trusted=trusted.reshape(grid, grid),
+    )
+
+
+def _near(
+    cells: Float[np.ndarray, "m 2"], xy: Float[np.ndarray, "n 2"], reach: float
+) -> Bool[np.ndarray, " m"]:
+    a, b = torch.from_numpy(cells), torch.from_numpy(np.ascontiguousarray(xy, np.float32))
+    return torch.cat([torch.cdist(part, b).amin(1) <= reach for part in a.split(_CHUNK)]).numpy()
