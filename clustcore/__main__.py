@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ COMMANDS = {
     "teach": "make a teacher for a data set's training split",
     "project": "fit the map of a run",
     "attack": "attack a run's samples over the dial, or at one strength",
-    "evaluate": "ACC, NMI and ARI of a run, clean or under an attack",
+    "evaluate": "ACC, NMI and ARI of a run on clean samples",
     "reproduce": "make what ships again: data, runs, tables",
 }
 
@@ -61,8 +62,18 @@ def _train(argv: list[str]) -> int:
     from clustcore.teach import load_teacher
 
     if "--config" in argv:
+        taken = ("--config", "--root", "--minutes")
+        values_of = [_value(argv, flag, None) for flag in taken]
+        if rest := [a for a in argv if a not in (*taken, "--download", *filter(None, values_of))]:
+            raise ValueError(
+                f"train --config: expected no flags but {', '.join(taken)} and --download, got "
+                f"{rest[0]!r}; the rest belongs in the file"
+            )
         where = _value(argv, "--config")
-        values = json.loads(Path(where).read_text(encoding="utf-8"))
+        try:
+            values = json.loads(Path(where).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{where}: expected JSON, got {error}") from None
         plan = Plan.from_dict(values, where)
         options = {
             "name": values.get("name", Path(where).stem),
@@ -80,6 +91,7 @@ def _train(argv: list[str]) -> int:
         root=options["root"],
         download=options["download"],
     )
+    _say_skipped(samples)
     teacher = None
     if options["teacher"]:
         teacher = load_teacher(Path(options["teacher"]), len(samples), samples.name)
@@ -124,7 +136,7 @@ def _plan_from_flags(argv: list[str]) -> tuple[Any, dict[str, Any]]:
         dataclasses.asdict(args.augment),
         dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
     )
-    options = {"name": args.name or f"{name}-{args.data}", "teacher": args.teacher}
+    options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
     return plan, options | {"root": args.root, "download": args.download}
 
 
@@ -154,9 +166,12 @@ def _teach(argv: list[str]) -> int:
 def _project(argv: list[str]) -> int:
     from clustcore.making import make_map
     from clustcore.pipeline import load_run
+    from clustcore.runs import SHIPPED
 
     args = _parse(argv, "project", **_RUN, **_DATA)
     run = load_run(args.run, args.device)
+    if run.folder.parent == SHIPPED:
+        raise ValueError(f"run {args.run!r} ships with its map and paths, which belong together")
     with _Bars() as bars:
         arrays = make_map(run, _samples_of(run.card, args), seed=args.seed, on_step=bars.step)
     print(
@@ -192,7 +207,7 @@ def _attack(argv: list[str]) -> int:
         scores = evaluate(
             run.model, samples.take(rows), under=args.attack, seed=args.seed, **budget
         )
-        print(json.dumps(dataclasses.asdict(scores), indent=1))
+        print(_json(scores))
         return 0
     with _Bars() as bars:
         path = compute_path(
@@ -210,9 +225,7 @@ def _evaluate(argv: list[str]) -> int:
 
     args = _parse(argv, "evaluate", **_RUN, **_DATA)
     run = load_run(args.run, args.device)
-    print(
-        json.dumps(dataclasses.asdict(evaluate(run.model, _samples_of(run.card, args))), indent=1)
-    )
+    print(_json(evaluate(run.model, _samples_of(run.card, args))))
     return 0
 
 
@@ -273,7 +286,25 @@ _DATA = {
 def _samples_of(card: dict[str, Any], args: Any) -> Any:
     from clustcore.datasets import load_samples
 
-    return load_samples(args.data or card["data"]["name"], args.split, root=args.root)
+    name = args.data or card["data"]["name"]
+    shape = {}
+    if name == "folder":  # what the model was trained on decides, not the first image found
+        channels, size, _ = card["config"]["input_shape"]
+        shape = {"channels": channels, "size": size}
+    samples = load_samples(name, args.split, root=args.root, **shape)
+    _say_skipped(samples)
+    return samples
+
+
+def _say_skipped(samples: Any) -> None:
+    for file in samples.skipped:
+        print(f"skipped {file}", file=sys.stderr)
+
+
+def _json(scores: Any) -> str:
+    # what needs labels is NaN without them, and JSON has no NaN
+    text = json.dumps(dataclasses.asdict(scores), indent=1)
+    return re.sub(r"\bNaN\b", "null", text)
 
 
 def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any, str]:

@@ -128,6 +128,7 @@ def save_resume(
     stages: list[Stage],
     optimiser: torch.optim.Optimizer,
     progress: Progress,
+    origin: str = "",
 ) -> None:
     """Write `resume.safetensors`: weights, optimiser, stage state and where training stands.
 
@@ -141,13 +142,13 @@ def save_resume(
         tensors |= {f"stage.{stage.name}.{name}": value for name, value in stage.state.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     note = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
-    note |= {"shape": _shape(model), "groups": state["param_groups"]}
+    note |= {"shape": _shape(model), "origin": origin, "groups": state["param_groups"]}
     with atomic(folder / RESUME) as part:
         save_file(tensors, part, {"progress": json.dumps(note)})
 
 
 def load_resume(
-    folder: Path, model: Model, stages: list[Stage]
+    folder: Path, model: Model, stages: list[Stage], origin: str = ""
 ) -> tuple[Progress, dict[str, Any] | None] | None:
     """Fill the model and the stages from `resume.safetensors`; None where there is none.
 
@@ -169,6 +170,11 @@ def load_resume(
         raise ValueError(
             f"{path}: expected the state of {_shape(model)}, got {note['shape']}; "
             "choose another run name, or remove the folder"
+        )
+    if note["origin"] != origin:
+        raise ValueError(
+            f"{path}: expected the state of a training with these settings on these images, got "
+            "another's; choose another run name, or remove the folder"
         )
     _fill(model, _part(tensors, "model."), str(path))
     for stage in stages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,12 +21,21 @@ from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights
 from clustcore.models import MODELS
-from clustcore.models.base import Model, TrainData
-from clustcore.pipeline import OnStep, Run, cluster, load_run, parts_of, path_rows, target_of, walk
+from clustcore.models.base import Model, TrainData, Wrapped
+from clustcore.pipeline import (
+    OnStep,
+    Run,
+    check_images,
+    cluster,
+    parts_of,
+    path_rows,
+    target_of,
+    walk,
+)
 from clustcore.runs import MapArrays, MinFlips
 from clustcore.teach import Teacher
 from clustcore.train import Epoch, TrainConfig, train
-from clustcore.types import AttackPath, Samples, dial, lookup
+from clustcore.types import AttackPath, Samples, dial, digest, lookup
 
 _SOURCES = {
     "drc": "Zhong et al., Deep Robust Clustering by Contrastive Learning, arXiv 2008.03030",
@@ -52,6 +63,8 @@ class Plan:
         Raises:
             ValueError: a field is missing or of the wrong kind.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"{where}: expected a JSON object, got {type(values).__name__}")
         kinds = {"model": str, "data": dict, "config": dict, "augment": dict, "train": dict}
         found: dict[str, Any] = {}
         for name, kind in kinds.items():
@@ -86,6 +99,7 @@ def make_run(
     Returns:
         The run's folder; it holds weights and card once training has finished.
     """
+    folder = _new_folder(name) if folder is None else folder
     settings = TrainConfig.from_dict(plan.train, "train")
     augment = AugmentConfig.from_dict(plan.augment, "augment")
     shape = list(samples.x.shape[1:])
@@ -96,17 +110,26 @@ def make_run(
         raise ValueError(
             f"model input_shape: expected {shape} (the data's), got {list(model.input_shape)}"
         )
+    check_images(samples.x, model)
+    if teacher is not None:
+        _check_teacher(teacher, model.clusters)
     pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
-    folder = folder or runs.folders()[1] / name
+    origin = digest(
+        {k: v for k, v in settings.to_dict().items() if k not in ("minutes", "device")},
+        augment.to_dict(),
+        hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
+        None if given is None else hashlib.sha256(given.numpy().tobytes()).hexdigest(),
+    )
     progress = train(
         model,
         TrainData(pixels, given),
         settings,
         augment,
         folder=folder,
+        origin=origin,
         on_epoch=on_epoch,
         on_step=on_step,
     )
@@ -127,6 +150,7 @@ def make_run(
         "format": runs.FORMAT,
         "model": plan.model,
         "config": model.config.to_dict(),
+        "decoder": model.has_decoder,
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "augment": augment.to_dict(),
@@ -139,7 +163,7 @@ def make_run(
             "threads": torch.get_num_threads(),
         },
         "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
-        "teacher": None if teacher is None else _teacher_note(teacher),
+        "teacher": _teacher_note(teacher) if teacher is not None and "taught" in stages else None,
         "source": _SOURCES[plan.model],
         "half_precision_moved": moved,
         "code": _commit(),
@@ -160,17 +184,16 @@ def add_run(name: str, model: Model, samples: Samples, on_step: OnStep | None = 
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
     """
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    folder = runs.folders()[1] / name
-    if folder.exists():
-        raise ValueError(f"{folder}: expected a new run, got one that is there already")
+    folder = _new_folder(name)
+    if isinstance(model, Wrapped) and not model.config.builder:
+        raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
     kind = next(key for key in MODELS if isinstance(model, lookup(MODELS, key, "model")))
     card = {
         "format": runs.FORMAT,
         "model": kind,
         "config": model.config.to_dict(),
+        "decoder": model.has_decoder,
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "train": {"seed": 0},
@@ -180,9 +203,32 @@ def add_run(name: str, model: Model, samples: Samples, on_step: OnStep | None = 
         "torch": torch.__version__,
         "weights_sha256": save_weights(folder, model, half=False),
     }
-    runs.write_json(folder / "card.json", card)
-    make_map(load_run(name), samples, on_step=on_step)
+    try:
+        runs.write_json(folder / "card.json", card)
+        device = next(model.parameters()).device
+        make_map(Run(name, folder, card, model, device), samples, on_step=on_step)
+    except BaseException:
+        shutil.rmtree(folder)  # half a run would only stand in the way of the next try
+        raise
     return folder
+
+
+def _new_folder(name: str) -> Path:
+    if not runs.is_name(name):
+        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
+    for place in runs.folders():
+        if (place / name / "card.json").exists():
+            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
+    return runs.folders()[1] / name
+
+
+def _check_teacher(teacher: Teacher, clusters: int) -> None:
+    sizes = np.bincount(teacher.clusters, minlength=clusters)
+    if len(sizes) != clusters or (sizes == 0).any():
+        raise ValueError(
+            f"teacher: expected samples in each of {clusters} clusters (the model's), got "
+            f"{int((sizes > 0).sum())} of {len(sizes)}"
+        )
 
 
 def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -224,6 +270,7 @@ def make_map(run: Run, samples: Samples, seed: int = 0, on_step: OnStep | None =
         seed=seed,
         weights=run.card["weights_sha256"],
     )
+    shutil.rmtree(run.folder / "paths", ignore_errors=True)  # they were drawn on the old map
     runs.write_map(run.folder, arrays)
     for name in ("map", "projector"):
         run.__dict__.pop(name, None)  # read afresh
@@ -379,4 +426,11 @@ def _commit() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "clustcore"],
+        cwd=runs.PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    return (found.stdout.strip() or "unknown") + ("-dirty" if changed.stdout else "")

@@ -64,7 +64,9 @@ class Run:
     @cached_property
     def map(self) -> MapArrays | None:
         """The run's map, or None where it has none yet."""
-        return runs.read_map(self.folder)
+        found = runs.read_map(self.folder)
+        stale = found is not None and found.weights != self.card["weights_sha256"]
+        return None if stale else found
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ def cluster(model: Model, x: NDArray[np.float32] | Tensor, batch: int = 1000) ->
     Raises:
         ValueError: images of another shape than the model's, NaN, or outside [0, 1].
     """
-    x = _images(x, model)
+    x = check_images(x, model)
     device = next(model.parameters()).device
     out: list[tuple[Tensor, Tensor, Tensor]] = []
     done = 0
-    with torch.no_grad():
+    with torch.no_grad(), target_of(model).settled():
         while done < len(x):
             try:
                 z = model.embed(x[done : done + batch].to(device))
@@ -156,7 +158,7 @@ def attack(
     Raises:
         ValueError: unknown attack, norm, space or setting, a negative strength, or unfit images.
     """
-    x = _images(x, model)
+    x = check_images(x, model)
     cls = lookup(ATTACKS, name, "attack")
     search = cls(cls.Config.from_dict(settings, f"attack {name!r}"))
     unit = getattr(model, "unit", None) if unit is None else unit
@@ -246,6 +248,7 @@ def compute_path(
     Raises:
         ValueError: unknown attack, space, norm or target, or a run without a map.
     """
+    _check_samples(run, samples)
     found = runs.stored_path(run.folder, attack, space, norm, target, seed)
     if found is not None:
         return found
@@ -302,6 +305,7 @@ def pin_frames(
     Raises:
         ValueError: no such row.
     """
+    _check_samples(run, samples)
     if not 0 <= row < len(samples):
         raise ValueError(f"sample {row}: expected 0 to {len(samples) - 1}")
     rows = np.array([row])
@@ -426,6 +430,20 @@ def _draw(
     )
 
 
+def _check_samples(run: Run, samples: Samples) -> None:
+    if run.map is None:
+        raise ValueError(
+            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
+        )
+    expected = (run.map.data, run.map.split, len(run.map.xy))
+    got = (samples.name, samples.split, len(samples))
+    if got != expected:
+        raise ValueError(
+            f"run {run.name!r}: expected the {expected[2]:,} samples of its map ({expected[0]}, "
+            f"{expected[1]}), got {got[2]:,} of {got[0]}, {got[1]}"
+        )
+
+
 _PER_SAMPLE = {"xy": 1, "p": 1, "labels": 1, "l2": 1, "linf": 1, "rows": 0, "smallest": 0}
 
 
@@ -454,7 +472,12 @@ def _join(results: list[AttackResult]) -> AttackResult:
     return AttackResult(**joined)
 
 
-def _images(x: NDArray[np.float32] | Tensor, model: Model) -> Tensor:
+def check_images(x: NDArray[np.float32] | Tensor, model: Model) -> Tensor:
+    """The images as a float32 tensor.
+
+    Raises:
+        ValueError: another shape than the model's, none at all, NaN, or values outside [0, 1].
+    """
     x = torch.as_tensor(x)
     if x.ndim != 4 or tuple(x.shape[1:]) != model.input_shape:
         raise ValueError(

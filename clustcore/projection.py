@@ -66,17 +66,18 @@ class ProjectionConfig(Config):
 
 
 class _Net(nn.Module):
-    """An MLP that sees, beside its input, how near it is to each of some landmarks.
+    """An MLP on how near its input is to each of some landmarks: a softmax of minus squared
+    distances, so that between landmarks it varies smoothly.
 
-    A plain MLP of this size learns the coarse map but is slow to learn its fine detail; nearness
-    (a softmax of minus squared distances) hands it the detail. Both vary smoothly.
+    A plain MLP of this size on the input itself learns the map's coarse order but not its fine
+    detail, and throws what lies off the samples' manifold far out of the picture.
     """
 
     def __init__(self, inputs: int, outputs: int, landmarks: int, width: int) -> None:
         super().__init__()
         self.landmarks = nn.Parameter(torch.zeros(landmarks, inputs))
         self.register_buffer("tau", torch.ones(()))
-        sizes = [inputs + landmarks, width, width]
+        sizes = [landmarks, width, width]
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(sizes):
             layers += [nn.utils.skip_init(nn.Linear, a, b), nn.ReLU()]
@@ -90,7 +91,7 @@ class _Net(nn.Module):
         self.landmarks.copy_(x[rows.repeat(-(-count // len(x)))[:count]])
         near = torch.cdist(x[rows[:2000]], self.landmarks).square().sort(1).values
         gap = (near[:, min(5, count - 1)] - near[:, 0]).median()
-        self.tau.fill_(max(float(gap) / 4, 1e-6))  # about six landmarks have a say
+        self.tau.fill_(max(float(gap) / 2, 1e-6))  # so wide that about ten landmarks have a say
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
@@ -100,16 +101,22 @@ class _Net(nn.Module):
         closeness = (2 * x @ self.landmarks.T - self.landmarks.square().sum(1)) / self.tau
         # cut off at e^-16: the denormal numbers below make a CPU ten times slower
         share = (closeness - closeness.max(1, keepdim=True).values).clamp_min(-16).softmax(1)
-        # x 4: the nearest landmark's share is about 1/4, the other inputs are of order 1
-        return self.layers(torch.cat([x, 4 * share], 1))
+        return self.layers(8 * share)  # the few that count are then of order 1
+
+
+def _hold(size: Tensor, limit: Tensor, give: Tensor | float) -> Tensor:
+    """A size as it is up to a limit, beyond it smoothly less, and never above limit + give."""
+    over = (size - limit).clamp_min(0)
+    return size - over + give * torch.tanh(over / give)
 
 
 class Projector(nn.Module):
     """Embedding -> position on the map, and back. Deterministic; milliseconds for 1,000 points.
 
-    Map units: the clean samples' bounding box is centred on 0 and 2 wide; y grows upwards. A
-    position cannot lie further than a small margin outside that box: what moves beyond it is held
-    back smoothly, so that nothing leaves the picture.
+    Map units: the clean samples' bounding box is centred on 0 and 2 wide; y grows upwards. An
+    attack can drive an embedding many times as far out as any clean one: its distance from the
+    mean is held near that of the clean samples, so that its direction decides, and its position
+    within a small margin around their box. Up to there both change nothing.
 
     Args:
         dim: dimensions of the embedding.
@@ -123,15 +130,20 @@ class Projector(nn.Module):
         self.to_embedding = _Net(2, dim, config.landmarks, config.width)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("extent", torch.ones(2))
+        self.register_buffer("radius", torch.ones(()))  # of 99 % of the clean samples, / scale
+        self.register_buffer("extent", torch.ones(2))  # half the clean samples' box
         self.measures: dict[str, float] = {}  # trustworthiness, held_out, error
 
     def forward(self, z: Float[Tensor, "n {self.dim}"]) -> Float[Tensor, "n 2"]:
         """Positions of embeddings, in map units."""
-        xy = self.to_map((z - self.mean) / self.scale)
-        over = (xy.abs() - self.extent).clamp_min(0)
-        held = self.extent + _BEYOND * torch.tanh(over / _BEYOND)
-        return torch.where(over > 0, xy.sign() * held, xy)
+        xy = self.raw((z - self.mean) / self.scale)
+        return xy.sign() * _hold(xy.abs(), self.extent, _BEYOND)
+
+    def raw(self, x: Float[Tensor, "n {self.dim}"]) -> Float[Tensor, "n 2"]:
+        """Positions of standardised embeddings, before they are held in the picture."""
+        size = x.norm(dim=1, keepdim=True)
+        held = _hold(size, self.radius, self.radius / 4)
+        return self.to_map(torch.where(size > self.radius, x * (held / size), x))
 
     def inverse(self, xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n {self.dim}"]:
         """Embeddings at places on the map: the mean of the samples around them."""
@@ -209,6 +221,8 @@ def fit(
     if scale < 1e-12 * max(1.0, float(np.abs(z).max())):
         raise ValueError(f"z: expected samples that differ, got {len(z)} equal ones")
     projector.scale.fill_(scale)
+    x = (torch.from_numpy(z) - projector.mean) / projector.scale
+    projector.radius.copy_(x.norm(dim=1).quantile(0.99))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(z), generator=generator)
     count = max(5, round(len(z) * config.held_out))
@@ -217,13 +231,11 @@ def fit(
     report = on_step or (lambda done, total, sentence: None)
     total = 3 * config.steps
     report(0, total, f"Fitting UMAP on {len(seen):,} samples")
-    x = (torch.from_numpy(z) - projector.mean) / projector.scale
     threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(1)  # so that the map does not depend on their number
         taught = _umap(x[seen], config, seed)
-        # one thread, so that the map does not depend on their number; and umap's import has
-        # changed it behind torch's back
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # umap's import changes it behind torch's back
         _teach_forward(projector, x[seen], taught, generator, report)
         _lay_out(projector, z)
         _teach_inverse(projector, x[seen], generator, report)
@@ -251,18 +263,20 @@ def _umap(x: Float[Tensor, "n d"], config: ProjectionConfig, seed: int) -> _Taug
     rows, distances = _nearest(x, count - 1)
     rows = torch.cat([torch.arange(len(x))[:, None], rows], 1)  # umap counts the sample itself
     distances = torch.cat([torch.zeros(len(x), 1), distances], 1)
+    # starting from the principal plane keeps the map's coarse order that of the embedding
+    _, axes = torch.linalg.eigh(torch.cov(x.double().T))
+    plane = x.double() @ axes[:, -2:]
     with _UMAP, warnings.catch_warnings():
         # we need neither umap's keras network nor its transform
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         warnings.filterwarnings("ignore", r"precomputed_knn\[2\] .* not an NNDescent", UserWarning)
         import umap
 
-        # exact neighbours, found in seconds: umap's approximate search compiles for longer than
-        # that. Starting from the principal plane keeps the map's coarse order that of the embedding
+        # exact neighbours take seconds; umap's approximate search compiles for longer than that
         fitted = umap.UMAP(
             n_neighbors=count,
             min_dist=config.min_dist,
-            init="pca",
+            init=plane.float().numpy(),
             random_state=seed,
             n_jobs=1,
             precomputed_knn=(rows.numpy(), distances.numpy()),
@@ -305,7 +319,7 @@ def _teach_forward(
         # and on the way from one sample to another it is on the way on the map
         a, b = torch.randint(len(x), (2, few), generator=generator)
         way = torch.rand(few, 1, generator=generator)
-        out = net(torch.cat([near, torch.lerp(x[a], x[b], way)]))
+        out = projector.raw(torch.cat([near, torch.lerp(x[a], x[b], way)]))
         placed, between = out[: 2 * batch], out[2 * batch :]
         strangers = torch.randint(2 * batch, (5, batch), generator=generator)
         pull = _squared(placed[:batch], placed[batch:], unit)

@@ -26,17 +26,26 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The same plan with another config."""
+
+    label: str
+    config: dict[str, Any]
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A shipped run, and the variants that stand as rows on its card."""
 
     plan: Plan
     teacher: bool
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> changed config
+    variants: dict[str, Variant] = field(default_factory=dict)
     departures: tuple[str, ...] = ()
 
 
-_DRC = {"config": {"taught": 4, "weight_t": 10.0}, "train": {"batch": 256, "lr": 2e-3}}
-_ALONE = {"DRC alone, without a teacher": {"taught": 0, "alone": 8}}
+_DRC = {"config": {"alone": 0, "taught": 4, "weight_t": 10.0}, "train": {"batch": 256, "lr": 2e-3}}
+_ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
 _DRC_DEPARTURES = (
     "small CNN in place of ResNet-34",
     "cosine similarities and the entropy form of L_CR",
@@ -71,7 +80,7 @@ RECIPES = {
         ),
         teacher=True,
         departures=(
-            "first centroids and the first two epochs' targets from a teacher (umap-gmm), not k-means",
+            "first centroids and the first two epochs' targets from a teacher (umap-gmm)",
             "reconstruction kept on (IDEC); the clean image is asked of every view",
             "pretrained end to end, not layer by layer; z normalised over the batch",
         ),
@@ -101,12 +110,12 @@ def reproduce_runs(
         test = load_samples(data, "test")
         main = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in seeds]
         rows = [_row("as shipped, mean of seeds", main, test, device)]
-        for label, change in recipe.variants.items():
-            slug = f"{name}-alone"
+        for key, variant in recipe.variants.items():
             varied = [
-                train_seed(slug, recipe, change, s, train, device, report, on_step) for s in seeds
+                train_seed(f"{name}-{key}", recipe, variant.config, s, train, device, report)
+                for s in variant.seeds
             ]
-            rows.append(_row(label, varied, test, device))
+            rows.append(_row(variant.label, varied, test, device))
         _finish(name, main[0], rows, test, recipe, device, report, on_step)
 
 
@@ -178,6 +187,7 @@ def _finish(
     making.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
     card = run.card | {
+        "decoder": run.model.has_decoder,
         "scores": making.measure(run, test),
         "rows": rows,
         "departures": list(recipe.departures),
@@ -194,5 +204,9 @@ def ship(source: Path, target: Path) -> None:
     shutil.copytree(source, part, ignore=shutil.ignore_patterns("resume.*", "snapshots", ".*"))
     if not (part / WEIGHTS).is_file():
         raise ValueError(f"{source}: expected weights, got none")
-    shutil.rmtree(target, ignore_errors=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)  # aside first: a kill in between loses nothing
     os.replace(part, target)
+    shutil.rmtree(old, ignore_errors=True)

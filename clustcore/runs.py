@@ -27,6 +27,8 @@ from clustcore.types import AttackPath, Raster, digest
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent
 SHIPPED = PROJECT / "assets" / "runs"
+_SIGNS = ("card.json", "weights.safetensors", "resume.safetensors")
+_UNFINISHED = "training was interrupted; the command that began it goes on"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -53,13 +55,9 @@ class RunInfo:
         not computed yet" or "ready".
         """
         if self.problem:
-            return "broken"
+            return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
         if not (self.folder / "weights.safetensors").is_file():
-            return (
-                "unfinished"
-                if (self.folder / "resume.safetensors").is_file()
-                else "weights missing"
-            )
+            return "weights missing"
         if not (self.folder / "map.npz").is_file():
             return "map not computed yet"
         if not any((self.folder / "paths").glob("*.npz")):
@@ -80,11 +78,12 @@ def list_runs() -> list[RunInfo]:
     for place in folders():
         for folder in sorted(place.iterdir()) if place.is_dir() else []:
             if folder.is_dir() and _NAME.fullmatch(folder.name) and folder.name not in found:
-                if (
-                    not (folder / "card.json").is_file()
-                    and not (folder / "weights.safetensors").is_file()
-                ):
+                if not any((folder / name).is_file() for name in _SIGNS):
                     continue  # not a run, or one that has not begun to save
+                if not (folder / "card.json").is_file() and (folder / _SIGNS[2]).is_file():
+                    problem = f"{folder.name}: {_UNFINISHED}"
+                    found[folder.name] = RunInfo(folder.name, folder, {}, problem, place == SHIPPED)
+                    continue
                 try:
                     card, problem = read_card(folder), None
                 except ValueError as error:
@@ -130,6 +129,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: expected a card, got no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: expected a readable card, got {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected JSON, got {error}") from None
     if not isinstance(card, dict):
@@ -138,6 +139,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         if not isinstance(card.get(field), kind):
             got = repr(card[field]) if field in card else "nothing"
             raise ValueError(f"{path}: field {field!r}: expected {kind.__name__}, got {got}")
+    for field in ("embedding", "scores"):
+        if not isinstance(card.get(field, {}), dict):
+            raise ValueError(f"{path}: field {field!r}: expected dict, got {card[field]!r}")
     if card["format"] != FORMAT:
         raise ValueError(f"{path}: field 'format': expected {FORMAT}, got {card['format']}")
     for field in ("name", "split"):
@@ -262,6 +266,11 @@ def read_path(file: Path) -> AttackPath | None:
             raise ValueError(
                 f"{file}: array {name!r}: expected shape ({steps}, {m}, ...), got {npz[name].shape}"
             )
+    if npz["smallest"].shape != (m,) or npz["xy"].shape[2:] != (2,):
+        raise ValueError(
+            f"{file}: arrays 'smallest' and 'xy': expected shapes ({m},) and ({steps}, {m}, 2), "
+            f"got {npz['smallest'].shape} and {npz['xy'].shape}"
+        )
     target = int(npz["target"])
     return AttackPath(
         strengths=npz["strengths"],
@@ -340,7 +349,15 @@ def load_npz(path: Path) -> Arrays:
         # opened here: numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
             return Arrays(path, {name: npz[name] for name in npz.files})
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except (
+        AttributeError,
+        TypeError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path}: expected a readable npz, got {error}") from None
 
 
@@ -407,4 +424,9 @@ def stored_path(
     shipped = read_path(folder / "paths" / path_name(attack, space, norm, target))
     if shipped is not None and shipped.weights == weights and shipped.seed == seed:
         return shipped
-    return read_path(cached_path_file(folder, attack, space, norm, target, seed))
+    cached = cached_path_file(folder, attack, space, norm, target, seed)
+    try:
+        return read_path(cached)
+    except ValueError:
+        cached.unlink(missing_ok=True)  # a cache can be made again
+        return None

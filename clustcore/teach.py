@@ -25,7 +25,7 @@ class TeachConfig(Config):
     No choice in it looks at a label: of the mixtures the likeliest counts.
     """
 
-    clusters: int = setting(10, "clusters", range=(2, 1000))
+    clusters: int = setting(10, "clusters", range=(2, 256))
     pca: int = setting(50, "principal components that UMAP sees", range=(2, 1000))
     dim: int = setting(10, "dimensions of the manifold", range=(2, 100))
     neighbours: int = setting(20, "neighbours in UMAP's graph", range=(2, 200))

@@ -94,6 +94,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError(f"a device of kind {device.type}")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -108,6 +110,7 @@ def train(
     augment: AugmentConfig,
     *,
     folder: Path | None = None,
+    origin: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Progress:
@@ -115,6 +118,7 @@ def train(
     from the last one.
 
     Args:
+        origin: says what is trained on what; a saved state of another origin is refused.
         on_epoch: called after each epoch; may raise to stop (the epoch is saved first).
         on_step: called with (batch, batches) within an epoch.
 
@@ -134,8 +138,13 @@ def train(
     data = TrainData(data.x.to(device), None if data.teacher is None else data.teacher.to(device))
     stages = model.stages()
     total = sum(stage.epochs for stage in stages)
+    if not total:
+        raise ValueError(
+            f"{type(model).__name__}: expected a stage with epochs, got none: the model would stay "
+            "as it was drawn"
+        )
     progress, optimiser_state = Progress(), None
-    if folder is not None and (found := load_resume(folder, model, stages)) is not None:
+    if folder is not None and (found := load_resume(folder, model, stages, origin)) is not None:
         progress, optimiser_state = found
     started = time.monotonic()
     while progress.stage < len(stages):
@@ -161,7 +170,7 @@ def train(
                 progress.stage, progress.epoch = progress.stage + 1, 0
             if folder is not None:
                 write_history(folder, progress.history)
-                save_resume(folder, model, stages, optimiser, progress)
+                save_resume(folder, model, stages, optimiser, progress, origin)
             if on_epoch is not None:
                 on_epoch(epoch)
             if progress.epoch == 0:

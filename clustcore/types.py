@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -189,17 +190,18 @@ class Config:
     """
 
     def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value, meta = getattr(self, field.name), field.metadata
             where = f"{type(self).__name__}.{field.name}"
+            if not _is(value, kinds[field.name]):
+                name = getattr(kinds[field.name], "__name__", kinds[field.name])
+                raise ValueError(f"{where}: expected {name}, got {value!r}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{where}: expected a finite number, got {value!r}")
             bounds = meta.get("range")
-            if bounds is not None and value is not None:
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise ValueError(f"{where}: expected a number, got {value!r}")
-                if not bounds[0] <= value <= bounds[1]:
-                    raise ValueError(f"{where}: expected {bounds[0]} to {bounds[1]}, got {value!r}")
+            if bounds is not None and not bounds[0] <= value <= bounds[1]:
+                raise ValueError(f"{where}: expected {bounds[0]} to {bounds[1]}, got {value!r}")
             choices = meta.get("choices")
             if choices and value not in choices:
                 known = ", ".join(map(str, choices))
@@ -224,6 +226,15 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return dataclasses.asdict(self)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:  # the shapes of images are the only ones
+        whole = isinstance(value, tuple | list) and len(value) == len(typing.get_args(kind))
+        return whole and all(_is(part, int) and part > 0 for part in value)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def digest(*parts: Any) -> str:

@@ -192,6 +192,57 @@ def test_a_wrong_attack_is_said(mapped, samples, change, message):
         clustcore.attack(mapped.model, samples.x[:4], **arguments)
 
 
+def test_samples_of_another_map_are_refused(mapped, samples):
+    other = dataclasses.replace(samples, name="fashion-mnist")
+    for call in (pipeline.compute_path, lambda *rest: pipeline.pin_frames(*rest[:2], 0, *rest[2:])):
+        with pytest.raises(
+            ValueError, match=r"the 120 samples of its map \(mnist, test\), got 120"
+        ):
+            call(mapped, other, "pgd", "pixels", "linf")
+
+
+def test_a_damaged_cache_is_made_again(mapped, samples):
+    path = pipeline.compute_path(mapped, samples, "fgsm", "pixels", "linf")
+    file = runs.cached_path_file(mapped.folder, "fgsm", "pixels", "linf", None, 0)
+    file.write_bytes(file.read_bytes()[:50])
+    again = pipeline.compute_path(mapped, samples, "fgsm", "pixels", "linf")
+    np.testing.assert_array_equal(path.labels, again.labels)
+
+
+def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypatch):
+    from clustcore.making import Plan, make_run
+    from clustcore.teach import TeachConfig, Teacher
+
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
+    config = {"clusters": 3, "width": 4, "alone": 1, "taught": 1}
+    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    for name in ("../outside", "a/b", ""):
+        with pytest.raises(ValueError, match="run name: expected letters"):
+            make_run(name, plan, blobs)
+    with pytest.raises(ValueError, match=r"drc-mnist: expected a new run"):
+        make_run("drc-mnist", plan, blobs)
+    bad = dataclasses.replace(blobs, x=blobs.x * np.float32("nan"))
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got nan"):
+        make_run("a", plan, bad)
+    teacher = Teacher(np.arange(64) % 5, 0.0, TeachConfig(), "blobs")
+    with pytest.raises(ValueError, match=r"teacher: expected samples in each of 3 clusters"):
+        make_run("a", plan, blobs, teacher)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_in_training_mode_is_judged_as_in_evaluation(mapped, samples):
+    expected = pipeline.cluster(mapped.model, samples.x)
+    state = {k: v.clone() for k, v in mapped.model.state_dict().items()}
+    mapped.model.train()
+    try:
+        found = pipeline.cluster(mapped.model, samples.x)
+    finally:
+        mapped.model.eval()
+    np.testing.assert_array_equal(found.z, expected.z)
+    for key, value in mapped.model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
 def test_unfit_images_are_said(mapped):
     good = np.zeros((2, 1, 28, 28), np.float32)
     for x, message in [
@@ -234,12 +285,13 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DRIFTMAP_BUILDERS", "tests.test_models:Net")
+    monkeypatch.delenv("DRIFTMAP_BUILDERS", raising=False)  # who makes the run need not allow it
     torch.manual_seed(0)
     model = clustcore.wrap(
         Net(), clusters=3, input_shape=(1, 28, 28), builder="tests.test_models:Net"
     )
     clustcore.add_run("mine", model, samples)
+    monkeypatch.setenv("DRIFTMAP_BUILDERS", "tests.test_models:Net")
     run = clustcore.load_run("mine", "cpu")
     x = torch.from_numpy(samples.x[:5])
     torch.testing.assert_close(run.model(x), model(x))

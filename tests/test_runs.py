@@ -165,8 +165,6 @@ def test_readiness_names_what_is_there(place):
     def readiness():
         return runs.find_run("a").readiness
 
-    (folder / "resume.safetensors").touch()
-    assert readiness() == "unfinished"
     (folder / "weights.safetensors").touch()
     assert readiness() == "map not computed yet"
     runs.write_map(folder, some_map())

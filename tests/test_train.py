@@ -125,12 +125,26 @@ def test_resume_state_of_another_model_is_refused(tmp_path):
         load_resume(tmp_path, other, other.stages())
 
 
+def test_resume_state_of_other_settings_is_refused(tmp_path):
+    train(make(), data(), CONFIG, AugmentConfig(), folder=tmp_path, origin="a")
+    with pytest.raises(ValueError, match="expected the state of a training with these settings"):
+        train(make(), data(), CONFIG, AugmentConfig(), folder=tmp_path, origin="b")
+
+
+def test_no_epochs_are_no_training():
+    model = make()
+    model.stages = list
+    with pytest.raises(ValueError, match="expected a stage with epochs, got none"):
+        train(model, data(), CONFIG, AugmentConfig())
+
+
 def test_a_device_that_is_not_there_is_said():
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match=r"device 'cuda:99': expected one of this machine"):
         pick_device("cuda:99")
-    with pytest.raises(ValueError, match="device 'gpu'"):
-        pick_device("gpu")
+    for name in ("gpu", "meta"):
+        with pytest.raises(ValueError, match=f"device '{name}'"):
+            pick_device(name)
 
 
 def test_one_image_is_too_few():

@@ -46,6 +46,9 @@ def test_a_value_out_of_range_is_said():
         Some(share=2.0)
     with pytest.raises(ValueError, match=r"Some.share: expected a finite number, got nan"):
         Some(share=float("nan"))
+    for wrong in (True, "half", None):
+        with pytest.raises(ValueError, match=rf"Some.share: expected float, got {wrong!r}"):
+            Some(share=wrong)
     with pytest.raises(ValueError, match=r"Some.kind: expected one of a, b, got 'c'"):
         Some(kind="c")
     with pytest.raises(ValueError, match=r"here: unknown field 'other'; known: kind, share"):

@@ -16,6 +16,7 @@ from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 
 # Seconds for 2,000 samples on 11 strengths, on two CPU cores: an estimate to say beforehand.
 _SECONDS = {"noise": 5, "fgsm": 10, "pgd": 90, "exact": 10}
+_FONT = {"font_family": "Source Sans, sans-serif"}
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
 
@@ -259,38 +260,31 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
     )
     axis = draw.strength_title(now.space, now.norm)
     left, right = box.columns(2)
-    left.plotly_chart(
-        draw.security_curve(
-            curve.strengths,
-            curve.moved,
-            curve.low,
-            curve.high,
-            curve.noise,
-            axis=axis,
-            caption=draw.Caption(about, curve.n, path.seed),
-            theme=theme,
-        ),
-        theme=None,
-        key="security_curve",
+    shown = draw.security_curve(
+        curve.strengths,
+        curve.moved,
+        curve.low,
+        curve.high,
+        curve.noise,
+        axis=axis,
+        caption=draw.Caption(about, curve.n, path.seed),
+        theme=theme,
     )
+    left.plotly_chart(shown.update_layout(_FONT), theme=None, key="security_curve")
     table = loaders.min_flips(now.run, now.space, now.norm)
     if table is None:
         right.caption("No table of smallest flips was computed for this space and norm.")
         return
-    caption = draw.Caption(f"{about.rsplit(',', 1)[0]}, min_flip", len(table.rows), table.seed)
-    right.plotly_chart(
-        draw.survival(
-            {"min_flip": evaluation.survival(table.smallest)},
-            axis=axis,
-            caption=caption,
-            theme=theme,
-        ),
-        theme=None,
-        key="survival",
+    shown = draw.survival(
+        {"min_flip": evaluation.survival(table.smallest)},
+        axis=axis,
+        caption=draw.Caption(f"{data}, min_flip", len(table.rows), table.seed),
+        theme=theme,
     )
+    right.plotly_chart(shown.update_layout(_FONT), theme=None, key="survival")
     right.caption(
         f"Median smallest flip {tables.median_flip(table.smallest)}. The search runs on beyond the "
-        "dial's end, so this median is not the dial's."
+        "dial's end, and is another search than the dial's."
     )
 
 

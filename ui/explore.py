@@ -14,6 +14,7 @@ from clustcore.types import AttackPath
 from ui import loaders, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map, stratified
 
+_NO_IMAGE = "This model has no decoder: there is no image of a place without a sample."
 _SHOWN = {"All": None, "5,000": 5000, "2,000": 2000, "500": 500}
 
 
@@ -216,14 +217,14 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     inside = x0 <= x <= x1 and y0 <= y <= y1
     trusted = bool(inside and raster.trusted[line, column])
     if not loaders.decodes(now.run):
-        note = "This model has no decoder: there is no image of a place without a sample."
-        return Probe(x, y, raster.p[line, column], trusted=trusted, note=note), False
+        return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
     found = loaders.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = scene.failure("probe", place)
         waits = panels.has_weights(now.run) and not failed
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
-    return Probe(x, y, found.p, image=found.image, trusted=found.trusted), False
+    note = _NO_IMAGE if found.image is None else ""
+    return Probe(x, y, found.p, image=found.image, trusted=found.trusted, note=note), False
 
 
 def _cluster_table(

@@ -52,6 +52,12 @@ _LABELS = {
     },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
+_MEANS = {
+    "L∞": "The largest change of a pixel, whose values go from 0 to 1",
+    "L2": "The length of the change, pixel values from 0 to 1",
+    "rho": "The length of the change in the embedding, in units of R: half the mean distance from "
+    "a cluster's mean to the nearest other one",
+}
 _VIEW = ("only_moved", "regions", "trust", "names", "points", "seed")
 
 
@@ -90,7 +96,7 @@ class Scene:
     @property
     def unit(self) -> str:
         """What the strength measures, as written beside it."""
-        return "rho, in units of R" if self.space == "embedding" else label("norm", self.norm)
+        return "rho" if self.space == "embedding" else label("norm", self.norm)
 
 
 def label(key: str, value: Any) -> str:
@@ -343,7 +349,7 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
                 format="%g",
                 key="strength",
                 bind="query-params",
-                help=f"{scene.unit}: 0 to {end:g}. The dial under the map sets it too.",
+                help=f"{_MEANS[scene.unit]}: 0 to {end:g}. The dial under the map sets it too.",
             )
             strength = min(max(float(strength), 0.0), end) if math.isfinite(strength) else 0.0
         text = st.text_input(

@@ -67,7 +67,8 @@ def _bars(name: str, parts: list[tuple[str, int, float]]) -> None:
     st.dataframe(
         frame,
         hide_index=True,
-        height=min(36 * (len(frame) + 1) + 2, 220),
+        row_height=27,
+        height=min(27 * len(frame), 270) + 38,
         alt=f"What the selection is made of, by {name.lower()}",
         column_config={
             "samples": st.column_config.NumberColumn("Samples", format="localized", width="small"),

@@ -25,14 +25,18 @@ def moved_rows(path: AttackPath, strength: float) -> NDArray[np.int64]:
     return np.flatnonzero(path.smallest <= np.float32(strength))
 
 
+def step_of(path: AttackPath, strength: float) -> int:
+    """The path's first stored strength at or above this one: there a moved sample is counted."""
+    step = int(np.searchsorted(path.strengths, np.float32(strength), side="left"))
+    return min(step, len(path.strengths) - 1)
+
+
 def sentence(path: AttackPath | None, strength: float) -> str:
     """The state of the dial in words.
 
     Such as "At strength 0.12, 214 of 2,000 samples left their cluster; 4 → 9 is the largest flow,
     31."
     """
-    from clustcore.evaluation import labels_at
-
     if path is None:
         return "No attack path has been computed yet: the map shows the clean samples."
     moved = moved_rows(path, strength)
@@ -41,7 +45,7 @@ def sentence(path: AttackPath | None, strength: float) -> str:
     if not count:
         return f"At strength {at}, none of {m:,} samples {goal}."
     before = path.labels[0][moved].astype(int)
-    after = labels_at(path, min(strength, float(path.strengths[-1])))[moved].astype(int)
+    after = path.labels[step_of(path, strength)][moved].astype(int)
     k = path.p.shape[2]
     flow = np.bincount(before * k + after, minlength=k * k).reshape(k, k)
     np.fill_diagonal(flow, 0)
@@ -126,22 +130,18 @@ def sample_frame(
 def moved_frame(path: AttackPath, strength: float) -> pd.DataFrame:
     """The samples that have moved at this strength, the most fragile first, for a file.
 
-    `l2_at_step` and `linf_at_step` are sizes of the change at the path's next stored strength.
+    Cluster and size of the change are those at the path's next stored strength, `strength_of_step`.
     """
     import pandas as pd
 
-    from clustcore.evaluation import labels_at
-
     moved = moved_rows(path, strength)
     moved = moved[np.argsort(path.smallest[moved], kind="stable")]
-    step = int(np.searchsorted(path.strengths, np.float32(strength), side="left"))
-    step = min(step, len(path.strengths) - 1)
-    after = labels_at(path, min(strength, float(path.strengths[-1])))
+    step = step_of(path, strength)
     return pd.DataFrame(
         {
             "sample": path.rows[moved],
             "from_cluster": path.labels[0][moved],
-            "to_cluster": after[moved],
+            "to_cluster": path.labels[step][moved],
             "smallest_strength": path.smallest[moved],
             "strength_of_step": np.full(len(moved), path.strengths[step]),
             "l2_at_step": path.l2[step][moved],

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
-from clustcore.types import AttackResult, Config
+from clustcore.types import SPACES, AttackResult, Config
 
 __all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_gradients"]
 
@@ -61,6 +61,8 @@ class Attack(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]] = Config
+    spaces: ClassVar[tuple[str, ...]] = SPACES  # where it has an answer
+    targeted: ClassVar[bool] = True  # whether it has one into a chosen cluster
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = self.Config() if config is None else config
@@ -97,7 +99,7 @@ class Attack(ABC):
             report = _reporter(on_step, self.name, len(x))
             problem = Problem(target, x, goal, budget, ids, seed, report)
             radii = problem.radii(budget.eps)
-            self._check(problem, radii)
+            self._refuse(problem, radii)
             points = problem.within(self._search(problem, radii), radii)
             _, s = problem.answer(points)
             l2, linf = problem.sizes(points)
@@ -156,7 +158,7 @@ class Attack(ABC):
             budget = Budget(strengths[-1], norm, space, unit)
             problem = Problem(target, x, goal, budget, ids, seed, report)
             end = problem.radii(strengths[-1])
-            self._check(problem, end)
+            self._refuse(problem, end)
             plan = self._plan(problem, end)
             here = _Stop(problem.points, problem.z, problem.s)
             stops = [here]
@@ -197,8 +199,21 @@ class Attack(ABC):
         """Points at the next strength of a path, given those before and their scores."""
         return self._search(problem, radii)
 
+    @final
+    def _refuse(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
+        """Refuse what this search has no answer for."""
+        if problem.space not in self.spaces:
+            known = ", ".join(self.spaces)
+            raise ValueError(f"{self.name}: space: expected {known}, got {problem.space!r}")
+        if problem.goal.target is not None and not self.targeted:
+            raise ValueError(
+                f"{self.name}: goal: expected no target cluster, got {problem.goal.target}: "
+                "it looks for the nearest way out; use min_flip"
+            )
+        self._check(problem, radii)
+
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
-        """Refuse what this search has no answer for; by default an unbounded embedding.
+        """Refuse what else this search has no answer for; by default an unbounded embedding.
 
         Raises:
             ValueError: it has none.

@@ -16,44 +16,37 @@ from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
 class Exact(Attack):
     """Straight to the nearest wall of the own cell: r = min_j (s_c - s_j) / ||w_c - w_j||, in L2.
 
-    For scores W z + b up to a term that all clusters share: linear heads, and centroids, where s_j
-    = -||z - mu_j||^2 is 2 mu_j z - ||mu_j||^2 and a shared -||z||^2. No search can do better, so
+    For scores W z + b up to a term that all clusters share: linear heads, and centroids, whose
+    -||z - mu_j||^2 is 2 mu_j z - ||mu_j||^2 and the shared -||z||^2. No search can do better, so
     that it tests them; and it is as fast as the head. Untargeted only: into one chosen cluster the
     nearest point of its cell has no closed form.
     """
 
     name = "exact"
+    spaces = ("embedding",)
+    targeted = False
 
     def smallest(
         self, target: Target, x: Tensor, unit: float | int | np.number = 1.0
     ) -> Float[Tensor, " n"]:
-        """rho of each sample's smallest flip, infinite where there is none.
-        or embeddings.
+        """rho of the smallest flip of images or embeddings, infinite where there is none.
 
         Raises:
             ValueError: the head is not affine, or input that `Attack` refuses.
         """
         with target.settled():
             problem = Problem(target, x, Goal(), Budget(0.0, "l2", "embedding", unit))
-            self._check(problem, problem.radii(0.0))
+            self._refuse(problem, problem.radii(0.0))
             return (_walls(problem)[0] / problem.unit).cpu()
 
     def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
         _, nearest = _walls(problem)
         weight = _head(problem)[0]
-        normal = weight[nearest] - weight[problem.before]
-        size = normal.norm(dim=1, keepdim=True).clamp_min(torch.finfo(normal.dtype).tiny)
-        return problem.points + normal / size * radii[:, None]
+        normal = torch.nn.functional.normalize(weight[nearest] - weight[problem.before])
+        return problem.points + normal * radii[:, None]
 
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
         super()._check(problem, radii)
-        if problem.space != "embedding":
-            raise ValueError(f"exact: space: expected 'embedding', got {problem.space!r}")
-        if problem.goal.target is not None:
-            raise ValueError(
-                f"exact: goal: expected an untargeted goal, got target {problem.goal.target}; "
-                "into one cluster there is no closed form: use min_flip"
-            )
         if problem.target.head is None:
             raise ValueError(
                 "exact: head: expected scores affine in z up to a common term, "
@@ -80,10 +73,15 @@ def _head(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def _walls(problem: Problem) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """The distance to the nearest wall of each sample's cell, and the cluster behind it."""
-    weight, _ = _head(problem)
-    gap = problem.s.gather(1, problem.before[:, None]) - problem.s
-    normal = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")
-    distance = gap / normal[problem.before]  # 0 / 0 for the own cluster, x / 0 for its twins
-    distance = torch.where(normal[problem.before] > 0, distance, torch.inf)
-    return distance.min(1)
+    """The distance to the nearest wall of each sample's cell, and the cluster behind it.
+
+    In float64, and from the head: the common term of the scores would drown small gaps.
+    """
+    weight, bias = (v.cpu().double() for v in _head(problem))
+    own = problem.before.cpu()
+    s = problem.points.cpu().double() @ weight.T + bias
+    gap = (s.gather(1, own[:, None]) - s).clamp_min(0)
+    normal = (weight[:, None] - weight).norm(dim=2)[own]
+    # A cluster with the same weights, the own one among them, has no wall.
+    distance, nearest = torch.where(normal > 0, gap / normal, torch.inf).min(1)
+    return distance.to(problem.points), nearest.to(problem.device)

@@ -135,12 +135,12 @@ class _Table:
 
 
 def _first_guess(problem: Problem) -> Float[Tensor, " n"]:
-    """1.5 times what would do if scores were linear; a small one where the gradient is dead."""
+    """3/4 of what would do if scores were linear; a small one where the gradient is dead."""
     rows = torch.arange(len(problem.points), device=problem.device)
     aim = problem.aims()[0] if problem.goal.target is not None else None
     gradient, s = problem.gradient(problem.points, rows, aim, objective="margin")
     gradient = gradient.flatten(1).nan_to_num(0, 0, 0)
     slope = gradient.abs().sum(1) if problem.norm == "linf" else gradient.norm(dim=1)
     small = min(problem.end, 16 * problem.unit) / 256
-    guess = -1.5 * problem.margin(s) / slope
+    guess = -0.75 * problem.margin(s) / slope
     return torch.where(guess.isfinite() & (guess > 0), guess, small)

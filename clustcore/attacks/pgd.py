@@ -138,8 +138,8 @@ class PGD(Attack):
             length = radii * (self.config.reach * _share(step, steps))
             points = points + problem.ascent(gradient, points) * wide(length, points)
             points = problem.within(points, radii, clean)
+            problem.steps += 1
             problem.tick(best.count())
-        problem.steps += steps
         if len(rows):
             best.offer(rows, points, problem.answer(points)[1])
 
@@ -193,7 +193,7 @@ class Best:
         self.points[rows[better]] = points[better]
         self.margin[rows[better]] = margin[better]
 
-    def unmoved(self, rows: Int[Tensor, " m"] | None = None) -> Int[Tensor, " m"]:
+    def unmoved(self, rows: Int[Tensor, " m"] | None = None) -> Int[Tensor, " left"]:
         """Those of these rows (by default all) that are still to be moved."""
         left = self._problem.open & ~(self.margin > 0)
         return left.nonzero()[:, 0] if rows is None else rows[left[rows]]

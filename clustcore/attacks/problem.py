@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from clustcore.attacks import objectives
@@ -62,12 +62,15 @@ class Target:
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Evaluation mode inside the block; each sub-module's own mode comes back after it."""
+        """Evaluation mode and full float32 inside the block; what was before comes back after."""
         training = [m for root in self.modules() for m in root.modules() if m.training]
         for module in training:
             module.training = False
+        # A GPU's convolutions would round to 10 bits, and take a path of their own.
+        exact = {"enabled": True, "deterministic": True, "allow_tf32": False}
         try:
-            yield
+            with torch.backends.cudnn.flags(**exact):
+                yield
         finally:
             for module in training:
                 module.training = True
@@ -394,7 +397,7 @@ def _fill(part: Tensor) -> Tensor:
     return torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
 
 
-def wide(values: Float[Tensor, " m"], like: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
+def wide(values: Shaped[Tensor, " m"], like: Tensor) -> Shaped[Tensor, "m ..."]:
     """One value per row, shaped to spread over the other axes of `like`."""
     return values.view(-1, *[1] * (like.ndim - 1))
 

@@ -124,7 +124,7 @@ class WrappedConfig(Config):
     """How to find a module of one's own again when its run is opened."""
 
     builder: str = setting("", "where the module is made, as 'package.module:function'")
-    clusters: int = setting(10, "clusters", range=(2, 1000))
+    clusters: int = setting(10, "clusters", range=(2, 256))
     input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
 
 
@@ -198,7 +198,7 @@ def wrap(
         ValueError: a method is missing, or answers with a wrong shape.
     """
     config = WrappedConfig(builder=builder, clusters=clusters, input_shape=input_shape)
-    return Wrapped(config, module)
+    return Wrapped(config, module).eval()
 
 
 def _build(builder: str) -> nn.Module:

@@ -22,7 +22,7 @@ from clustcore.types import Config, setting
 class DECConfig(Config):
     """The autoencoder, and the two stages of DEC."""
 
-    clusters: int = setting(10, "clusters", range=(2, 1000))
+    clusters: int = setting(10, "clusters", range=(2, 256))
     input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
     dim: int = setting(10, "dimensions of z", range=(2, 512))
     width: int = setting(16, "channels of the first layer", range=(2, 256))

@@ -27,7 +27,7 @@ class DRCConfig(Config):
     With `taught` and `relabelled` at 0 epochs it is DRC alone.
     """
 
-    clusters: int = setting(10, "clusters", range=(2, 1000))
+    clusters: int = setting(10, "clusters", range=(2, 256))
     input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
     width: int = setting(
         16, "channels of the first layer; z has four times as many", range=(2, 256)
@@ -43,7 +43,9 @@ class DRCConfig(Config):
     relabelled: int = setting(
         0, "epochs with the model's own clusters beside DRC's losses", range=(0, 1000)
     )
-    alone: int = setting(0, "epochs of DRC's losses alone, before any other stage", range=(0, 2000))
+    alone: int = setting(
+        20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
+    )
     weight_t: float = setting(1.0, "weight of the cross-entropy to given clusters", range=(0, 100))
 
 

@@ -3,13 +3,16 @@
 const layers = (() => {
   const TRAILS = 500; // newest moved samples with a trail
 
+  // A soft edge one pixel wide; linear, since software GL pays for every step of a fragment.
+  const SOFT = `
+    float soft(float inside) { return clamp(inside / dpr + .5, 0., 1.); }`;
   const POINT_OUT = `
     out vec4 outColour;
+    ${SOFT}
     void main() {
-      float d = length(gl_PointCoord - .5) * across;
-      float a = 1. - smoothstep(radius - .5 * dpr, radius + .5 * dpr, d);
+      float d = length(gl_PointCoord - .5) * across, a = soft(radius - d);
       if (edge > 0.) {
-        float e = .75 * smoothstep(radius - 1.3 * dpr, radius - .4 * dpr, d);
+        float e = .75 * soft(d - radius + .9 * dpr);
         outColour = mix(vec4(colour.rgb, 1.) * colour.a, vec4(ink, 1.), e) * a;
       } else outColour = vec4(colour.rgb, 1.) * (colour.a * a);
     }`;
@@ -49,7 +52,7 @@ const layers = (() => {
         radius = (3.5 + 2.6 * exp(-age / .016) + edge) * scale * dpr;
         look = vec4(mix(1.9, 2.5, young) * scale * dpr, mix(.55, .9, young) * shade, old * shade, shade);
         colour = vec4(rgba.rgb, 1.);
-        across = 2. * radius + 4. * dpr;
+        across = 2. * (radius + (1. + .5 * edge) * dpr);
       } else {
         radius = (size * .5 + .8 * edge) * dpr;
         colour = vec4(rgba.rgb, edge > 0. ? 1. : rgba.a * alpha * shade);
@@ -63,18 +66,16 @@ const layers = (() => {
     in vec4 colour, look;  in float radius, across, edge, ring;
     uniform float dpr;  uniform vec3 ink, ground;
     out vec4 outColour;
+    ${SOFT}
     void main() {
       float d = length(gl_PointCoord - .5) * across;
       if (ring < .5) {
-        float a = 1. - smoothstep(radius - .5 * dpr, radius + .5 * dpr, d);
-        float e = .75 * edge * smoothstep(radius - 1.3 * dpr, radius - .4 * dpr, d);
+        float a = soft(radius - d), e = .75 * edge * soft(d - radius + .9 * dpr);
         outColour = mix(vec4(colour.rgb, 1.) * colour.a, vec4(ink, 1.), e) * a;
         return;
       }
-      float fill = (1. - smoothstep(look.x - .5 * dpr, look.x + .5 * dpr, d)) * look.w;
-      float gap = (1. - smoothstep(radius - .5 * dpr, radius + .5 * dpr, d)) * look.y;
-      float width = (.5 + .5 * edge) * dpr;
-      float line = (1. - smoothstep(width - .3 * dpr, width + .6 * dpr, abs(d - radius))) * look.z;
+      float fill = soft(look.x - d) * look.w, gap = soft(radius - d) * look.y;
+      float line = soft((.5 + .5 * edge) * dpr - abs(d - radius)) * look.z;
       vec4 under = vec4(ground, 1.) * gap;
       under = vec4(colour.rgb, 1.) * fill + under * (1. - fill);
       outColour = vec4(ink, 1.) * line + under * (1. - line);
@@ -97,14 +98,16 @@ const layers = (() => {
       float alpha = (.10 * d + .55 * sqrt(d) * exp(-age / .05)) * mix(.22, 1., along) * (1. - smoothstep(.5, 1., rank));
       if (mark == 1. || (isolate >= 0. && cluster != isolate)) alpha *= faded;
       halfWidth = mix(.6, 1.6, along) * .5 * scale * dpr;
-      side = corner.y * (halfWidth + dpr);
+      side = corner.y * (halfWidth + .5 * dpr);
       vec2 at = mix(a, b, corner.x) + normal * side / view;
-      gl_Position = length_ < 1e-4 ? vec4(2., 2., 0., 1.) : vec4(at, 0., 1.);
+      // What nobody would see is not drawn: trails are most of a frame's work.
+      gl_Position = length_ < 1e-4 || alpha < .01 ? vec4(2., 2., 0., 1.) : vec4(at, 0., 1.);
       colour = vec4(rgba.rgb, 1.) * alpha;
     }`, `#version 300 es
     precision highp float;
     in vec4 colour;  in float side, halfWidth;  uniform float dpr;  out vec4 outColour;
-    void main() { outColour = colour * (1. - smoothstep(halfWidth - .4 * dpr, halfWidth + .6 * dpr, abs(side))); }`];
+    ${SOFT}
+    void main() { outColour = colour * soft(halfWidth - abs(side)); }`];
 
   // Regions: in the square between four cell centres, each cluster's weight is the bilinear sum of the margins of
   // the cells it wins. Margins vanish at a border, so the winner's line runs smoothly between cells.

@@ -279,12 +279,18 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
         start, stop = value["flow"]
         gone = (path.smallest <= strength) & (path.labels[0] == start) & (path.labels[step] == stop)
         return np.sort(path.rows[gone])
-    rows, xy = shown, view.xy[shown]
+    # The browser asked about what it drew: positions rounded to the steps of the message.
+    x0, y0, span = packing.base(view).meta["origin"]
+
+    def drawn(xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.round((xy - [x0, y0]) / span * 65_535) / 65_535 * span + [x0, y0]
+
+    rows, xy = shown, drawn(view.xy[shown])
     if view.mode == "attack" and path is not None:
         still = ~np.isin(shown, path.rows)
         if value.get("only_moved"):
             still[:] = False
-        at = positions(path.xy, path.strengths, strength)
+        at = positions(drawn(path.xy), path.strengths, strength)
         going = path.smallest <= strength if value.get("only_moved") else np.ones(len(at), bool)
         rows = np.concatenate([shown[still], path.rows[going]])
         xy = np.concatenate([xy[still], at[going]])

@@ -1,0 +1,99 @@
+"""What ships is whole, small, loads, and is as good as its card says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import clustcore
+from clustcore import making, pipeline, runs
+from clustcore.reproduce import RECIPES, SEEDS
+
+BARS = {"drc-mnist": 0.97, "dec-mnist": 0.90}  # mean ACC of the seeds on the 10,000 test images
+
+
+@pytest.fixture(scope="module", params=sorted(RECIPES))
+def run(request):
+    return clustcore.load_run(request.param, "cpu")
+
+
+def test_a_run_is_whole_and_at_most_6_mb(run):
+    assert runs.find_run(run.name).readiness == "ready"
+    files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+    expected = {"card.json", "history.csv", "map.npz", "projector.safetensors"}
+    expected |= {"weights.safetensors", "min_flip-pixels-linf.npz", "min_flip-pixels-l2.npz"}
+    expected |= {f"paths/{runs.path_name(*key)}" for key in making.PATHS}
+    assert files == expected
+    assert sum((run.folder / name).stat().st_size for name in files) <= 6_000_000
+
+
+def test_its_parts_belong_together(run):
+    weights = run.card["weights_sha256"]
+    assert run.map.weights == weights
+    assert run.map.xy.shape == (10_000, 2)
+    for attack, space, norm in making.PATHS:
+        path = runs.stored_path(run.folder, attack, space, norm)
+        assert path.ahead
+        assert path.weights == weights
+        assert len(np.unique(path.rows)) == 2000
+        np.testing.assert_array_equal(path.xy[0], run.map.xy[path.rows])
+        np.testing.assert_array_equal(path.labels[0], run.map.labels[path.rows])
+    for norm in ("linf", "l2"):
+        table = runs.read_min_flips(run.folder, "pixels", norm)
+        assert table.weights == weights
+        assert len(table.rows) == 1000
+
+
+def test_the_card_says_what_is_measured(run):
+    samples = clustcore.load_samples(run.map.data)
+    found = clustcore.evaluate(run.model, samples)
+    clean = run.card["scores"]["clean"]
+    assert (found.acc, found.nmi, found.ari) == pytest.approx(
+        (clean["acc"], clean["nmi"], clean["ari"]), abs=5e-4
+    )
+    entries = run.card["scores"]["attacked"]
+    assert [(e["attack"], e["space"], e["norm"]) for e in entries] == making.PATHS
+    for entry in entries:
+        path = runs.stored_path(run.folder, entry["attack"], entry["space"], entry["norm"])
+        assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))
+
+
+def test_its_rows_say_seeds_and_spread(run):
+    rows = run.card["rows"]
+    assert rows[0]["seeds"] == list(SEEDS)
+    assert rows[0]["acc"] == pytest.approx(np.mean(rows[0]["acc_each"]))
+    assert rows[0]["acc_each"][0] == run.card["scores"]["clean"]["acc"]
+    if run.card["model"] == "drc":
+        assert [row["name"] for row in rows[1:]] == ["DRC alone, without a teacher"]
+    if run.name in BARS:
+        assert rows[0]["acc"] >= BARS[run.name]
+
+
+def test_half_precision_moved_next_to_nothing(run):
+    assert run.card["half_precision_moved"] <= 2e-4
+
+
+def test_attacked_images_are_recomputed_as_they_were(run):
+    samples = clustcore.load_samples(run.map.data)
+    stored = runs.stored_path(run.folder, "pgd", "pixels", "linf")
+    chosen = np.random.default_rng(1).permutation(2000)[:6]
+    width = float(np.ptp(run.map.xy[:, 0]))
+    distances, same = [], []
+    for at in chosen:
+        path = pipeline.walk(run, samples, stored.rows[at : at + 1], "pgd", "pixels", "linf")
+        distances.append(np.linalg.norm(path.xy[:, 0] - stored.xy[:, at], axis=1).max() / width)
+        same.append((path.labels[:, 0] == stored.labels[:, at]).mean())
+    assert np.median(distances) < 0.01
+    assert np.mean(same) >= 0.97  # of 66 steps; `python -m bench recompute` asks 200 samples
+
+
+def test_the_card_is_json_without_nan(run):
+    text = (run.folder / "card.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in the card"))
+
+
+def test_the_readme_shows_a_picture_that_is_there():
+    picture = runs.PROJECT / "assets" / "screenshot.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
