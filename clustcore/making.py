@@ -175,11 +175,18 @@ def make_run(
     return folder
 
 
-def add_run(name: str, model: Model, samples: Samples, on_step: OnStep | None = None) -> Path:
+def add_run(
+    name: str,
+    model: Model,
+    samples: Samples,
+    on_step: OnStep | None = None,
+    config: projection.ProjectionConfig | None = None,
+) -> Path:
     """Give a model of one's own (see `wrap`) a run, map included, so that the app shows it.
 
     Args:
         samples: the images its map is made of: a shipped test split, or a folder's.
+        config: how the map is made.
 
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
@@ -206,7 +213,8 @@ def add_run(name: str, model: Model, samples: Samples, on_step: OnStep | None = 
     try:
         runs.write_json(folder / "card.json", card)
         device = next(model.parameters()).device
-        make_map(Run(name, folder, card, model, device), samples, on_step=on_step)
+        run = Run(name, folder, card, model, device)
+        make_map(run, samples, on_step=on_step, config=config)
     except BaseException:
         shutil.rmtree(folder)  # half a run would only stand in the way of the next try
         raise
@@ -245,10 +253,16 @@ def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float
     return float(distance.min(1).mean() / 2)
 
 
-def make_map(run: Run, samples: Samples, seed: int = 0, on_step: OnStep | None = None) -> MapArrays:
+def make_map(
+    run: Run,
+    samples: Samples,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    config: projection.ProjectionConfig | None = None,
+) -> MapArrays:
     """Fit the projector, draw map and regions, and write both into the run."""
     clean = cluster(run.model, samples.x)
-    layout = projection.fit(clean.z, projection.ProjectionConfig(), seed=seed, on_step=on_step)
+    layout = projection.fit(clean.z, config, seed=seed, on_step=on_step)
     projection.save(run.folder / "projector.safetensors", layout.projector)
 
     def soft(z: Tensor) -> Tensor:

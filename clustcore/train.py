@@ -269,7 +269,7 @@ def _check_finite(loss: Loss, stage: str, epoch: int) -> None:
     bad = [name for name, part in loss.parts.items() if not torch.isfinite(part)]
     raise TrainingFailed(
         f"stage {stage!r}, epoch {epoch}: loss: expected a finite number, got "
-        f"{float(loss.total)} (part {', '.join(bad) or 'total'}); the last whole epoch is kept; "
+        f"{loss.total.item()} (part {', '.join(bad) or 'total'}); the last whole epoch is kept; "
         "try a lower learning rate"
     )
 

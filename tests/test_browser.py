@@ -374,6 +374,20 @@ def test_keyboard_alone_moves_the_dial_and_pins(screen: Any) -> None:
     one.wait_data("zoom", "1.000")
 
 
+def test_hasty_gestures_end_with_dial_entry_and_address_agreeing(screen: Any) -> None:
+    one = screen().open(f"Attack?run={RUN}")
+    for _ in range(8):
+        one.part("map-dial").focus()
+        one.page.keyboard.press("ArrowRight")
+        one.page.wait_for_timeout(240)  # just too long for the key to count as held
+    one.part("map-suggest").click()
+    one.page.locator(f"{MAP}:not([data-pin=''])").wait_for()
+    one.wait_data("detail", one.data("pin"))
+    strength = 8 * dial("mnist", "pixels", "linf").end / 200
+    assert float(one.data("strength")) == pytest.approx(strength)
+    one.entry_is("Strength", strength)
+
+
 def test_zoom_survives_a_release_and_a_change_of_colour(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}")
     for _ in range(3):

@@ -11,8 +11,12 @@ import torch
 
 import clustcore
 from clustcore import making, pipeline, runs
+from clustcore.projection import ProjectionConfig
 from clustcore.types import dial
 from tests.conftest import make_blobs
+
+# enough for 120 images of 3 kinds
+QUICK = ProjectionConfig(steps=150, batch=64, width=32, landmarks=16)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def mapped(tiny_run, samples, tmp_path_factory):
         patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
         shutil.copytree(tiny_run, place / "runs" / "tiny")
         run = clustcore.load_run("tiny", "cpu")
-        making.make_map(run, samples)
+        making.make_map(run, samples, config=QUICK)
         yield run
 
 
@@ -139,7 +143,7 @@ def test_into_a_cluster(mapped, samples):
 def test_a_probe_on_a_sample_answers_with_its_cluster(mapped):
     hits = 0
     for row in range(0, 120, 10):
-        answer = pipeline.probe(mapped, tuple(mapped.map.xy[row]))
+        answer = pipeline.probe(mapped, tuple(map(float, mapped.map.xy[row])))
         assert answer.p.sum() == pytest.approx(1, abs=1e-5)
         assert answer.image.shape == (1, 28, 28)
         hits += answer.p.argmax() == mapped.map.labels[row]
@@ -254,7 +258,7 @@ def test_unfit_images_are_said(mapped):
         (good[:0], r"expected at least one, got none"),
     ]:
         with pytest.raises(ValueError, match=message):
-            clustcore.evaluate(mapped.model, dataclasses.replace(make_blobs(2), x=x))
+            clustcore.attack(mapped.model, torch.from_numpy(x), eps=0.1)
 
 
 def test_a_smaller_batch_when_memory_runs_out(mapped, samples, monkeypatch):
@@ -290,7 +294,7 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
     model = clustcore.wrap(
         Net(), clusters=3, input_shape=(1, 28, 28), builder="tests.test_models:Net"
     )
-    clustcore.add_run("mine", model, samples)
+    clustcore.add_run("mine", model, samples, config=QUICK)
     monkeypatch.setenv("DRIFTMAP_BUILDERS", "tests.test_models:Net")
     run = clustcore.load_run("mine", "cpu")
     x = torch.from_numpy(samples.x[:5])

@@ -43,6 +43,9 @@ def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
         parts[-1] += f" on {len(path.rows):,} of {len(arrays.xy):,} {arrays.split} images"
         when = "computed ahead" if path.ahead else "computed here"
         parts.append(f"{when}, seed {path.seed}")
+    device = loaders.device_in_use(now.run, now.device)
+    if device:
+        parts.append(device)
     return " · ".join(parts)
 
 
@@ -141,7 +144,7 @@ def _attack_map(
         zoom=order.get("zoom"),
         on_strength_change=scene.set_strength,
         on_pin_change=scene.set_pin,
-        on_select_change=_ignore,
+        on_select_change=scene.hold,
     )
     if waits:
         with st.spinner(panels.model_note(f"computing the images of sample {row}"), show_time=True):
@@ -255,9 +258,8 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
     theme = "dark" if st.context.theme.type == "dark" else "light"
     noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
     curve = evaluation.security_curve(path, noise=noise, seed=now.seed)
-    about = (
-        f"{scene.label('dataset', now.dataset)}, {now.run.name}, {scene.attack_name(now.attack)}"
-    )
+    data = f"{now.data_label}, {now.run.name}"
+    about = f"{data}, {scene.attack_name(now.attack)}"
     axis = draw.strength_title(now.space, now.norm)
     left, right = box.columns(2)
     shown = draw.security_curve(
@@ -286,7 +288,3 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
         f"Median smallest flip {tables.median_flip(table.smallest)}. The search runs on beyond the "
         "dial's end, and is another search than the dial's."
     )
-
-
-def _ignore(rows: np.ndarray) -> None:
-    """A new selection only asks for a rerun: the map's state carries it."""

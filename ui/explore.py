@@ -88,7 +88,9 @@ def status(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> str:
     n = len(arrays.xy)
     count = f"{n:,}" if choice.shown is None else f"{len(choice.shown):,} of {n:,}"
     parts = [panels.data_line(now), f"{count} {arrays.split} images"]
-    return " · ".join([*parts, f"map computed ahead, seed {arrays.seed}"])
+    parts.append(f"map computed ahead, seed {arrays.seed}")
+    device = loaders.device_in_use(now.run, now.device)
+    return " · ".join([*parts, device] if device else parts)
 
 
 @st.fragment
@@ -130,7 +132,7 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_select_change=_ignore,
+        on_select_change=scene.hold,
         on_probe=_set_probe,
     )
     if pin_waits:
@@ -282,7 +284,4 @@ def _set_pin(row: int | None) -> None:
 
 def _set_probe(x: float, y: float) -> None:
     st.session_state["probe"] = (float(x), float(y))
-
-
-def _ignore(rows: NDArray[np.int64]) -> None:
-    """A new selection only asks for a rerun: the map's state carries it."""
+    scene.hold()

@@ -119,7 +119,7 @@ def device_note(note: str) -> None:
 
 
 def data_line(now: Any) -> str:
-    """Data set, model and defence of a scene, in the status line."""
+    """Data set and defence of a scene, in the status line."""
     return plain(f"{now.data_label} · {defence(now.run)}")
 
 

@@ -273,7 +273,13 @@ def draw(page: str, head: Any) -> Scene | None:
     dataset = _select(side, "Data set", "dataset", data, on_change=_other_data)
     named = {run.name: run for run in offered if dataset_of(run) == dataset}
     run = named[_select(side, "Model", "run", [*named], on_change=_other_run)]
-    attack = _select(side, "Attack", "attack", attacks(st.session_state.get("space", "pixels")))
+    attack = _select(
+        side,
+        "Attack",
+        "attack",
+        attacks(st.session_state.get("space", "pixels")),
+        help=None if page == "Attack" else "Its smallest strengths are the fragility shown here.",
+    )
     place = head if page == "Attack" else side
     space = _segments(place, "Space", "space", [*_LABELS["space"]], on_change=_other_dial)
     norm = _norm(place, space)
@@ -379,12 +385,25 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
 
 def set_strength(value: float) -> None:
     """The map's dial was released: the entry and the URL follow."""
-    st.session_state["strength"] = round(float(value), 6)
+    st.session_state["scene"]["strength"] = round(float(value), 6)
+    hold()
 
 
 def set_pin(row: int | None) -> None:
     """A dot was pinned, or the pin taken away: the entry and the URL follow."""
-    st.session_state["pin"] = "" if row is None else str(row)
+    st.session_state["scene"]["pin"] = "" if row is None else str(row)
+    hold()
+
+
+def hold(*_: Any) -> None:
+    """A gesture on the map is no typing: the entries say what is known here.
+
+    The browser's copy of an entry lags behind where gestures follow one another faster than the
+    server answers, and would take the dial or the pin back to where it was.
+    """
+    for key in ("strength", "pin"):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state["scene"].get(key, DEFAULTS[key])
 
 
 def order_map(**order: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from clustcore.runs import MapArrays
@@ -62,6 +61,8 @@ def draw(
 
 
 def _bars(name: str, parts: list[tuple[str, int, float]]) -> None:
+    import pandas as pd  # costs more than all else on the page: not before it is needed
+
     frame = pd.DataFrame(parts, columns=[name, "samples", "share"])
     frame["share"] *= 100
     st.dataframe(

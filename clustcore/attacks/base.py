@@ -159,6 +159,7 @@ class Attack(ABC):
             problem = Problem(target, x, goal, budget, ids, seed, report)
             end = problem.radii(strengths[-1])
             self._refuse(problem, end)
+            problem.progress = (0, steps)
             plan = self._plan(problem, end)
             here = _Stop(problem.points, problem.z, problem.s)
             stops = [here]

@@ -43,25 +43,29 @@ class MinFlip(Attack):
     Config = MinFlipConfig
 
     def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
-        table, rounds = _Table(problem, radii), self.config.growths + self.config.rounds
-        size = _first_guess(problem).minimum(radii)
-        for done in range(self.config.growths):
-            rows = table.open()
-            if not len(rows):
-                break
-            problem.progress = (done, rounds)
-            self._round(problem, table, size, rows)
-            size = (2 * size).minimum(radii)
-        for done in range(self.config.growths, rounds):
-            problem.progress = (done, rounds)
-            self._round(problem, table, table.between(), table.flipped())
+        return self._find(problem, radii, count=True)
+
+    def _find(
+        self, problem: Problem, radii: Float[Tensor, " n"], count: bool
+    ) -> Float[Tensor, "n ..."]:
+        """Rounds of doubling, then of bisection; `count` makes them the problem's progress."""
+        table, growths = _Table(problem, radii), self.config.growths
+        size, rounds = _first_guess(problem).minimum(radii), growths + self.config.rounds
+        for done in range(rounds):
+            if count:
+                problem.progress = (done, rounds)
+            if done < growths:
+                self._round(problem, table, size, table.open())
+                size = (2 * size).minimum(radii)
+            else:
+                self._round(problem, table, table.between(), table.flipped())
         return table.points
 
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
         """Any budget has an answer, an unbounded one too."""
 
     def _plan(self, problem: Problem, end: Float[Tensor, " n"]) -> Float[Tensor, "n ..."]:
-        return self._search(problem, end)
+        return self._find(problem, end, count=False)
 
     def _follow(
         self,
@@ -78,6 +82,8 @@ class MinFlip(Attack):
         self, problem: Problem, table: _Table, size: Float[Tensor, " n"], rows: Int[Tensor, " m"]
     ) -> None:
         """PGD from the best point so far, then from a random one for those not flipped."""
+        if not len(rows):
+            return
         climber = PGD(PGDConfig(after_flip=0))
         best = Best(problem, problem.points, problem.s)
         warm = stretched(problem, table.points, size)[rows]
