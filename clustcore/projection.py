@@ -218,7 +218,7 @@ def fit(
     projector.mean.copy_(torch.from_numpy(z.mean(0)))
     # one scale for all dimensions: UMAP's distances, and a dead dimension is not blown up
     scale = float(np.sqrt(np.square(z - z.mean(0), dtype=np.float64).mean()))
-    if scale < 1e-12 * max(1.0, float(np.abs(z).max())):
+    if scale <= 1e-6 * float(np.abs(z).max()):  # no more than float32's rounding
         raise ValueError(f"z: expected samples that differ, got {len(z)} equal ones")
     projector.scale.fill_(scale)
     x = (torch.from_numpy(z) - projector.mean) / projector.scale

@@ -232,7 +232,7 @@ def test_samples_that_repeat_and_dimensions_that_are_dead_do_no_harm() -> None:
         (blobs(19), r"z: expected at least 20 samples of at least 2 dimensions, got shape \(19, 5"),
         (blobs(30, 3)[:, :1], r"at least 2 dimensions, got shape \(30, 1\)"),
         (np.where(np.arange(30)[:, None] == 4, np.nan, blobs(30)), "NaN or infinity in 1 rows.* 4"),
-        (np.full((30, 5), 2, np.float32), "z: expected samples that differ, got 30 equal ones"),
+        (np.full((30, 5), 0.1), "z: expected samples that differ, got 30 equal ones"),
     ],
     ids=["too few", "one dimension", "nan", "all equal"],
 )

@@ -79,7 +79,8 @@ class PGD(Attack):
         best = Best(problem, points, s)
         config, scaled = self.config, stretched(problem, points, radii)
         moved = (best.margin > 0).nonzero()[:, 0]
-        self.climb(problem, scaled[moved], radii, best, moved, config.after_flip)
+        aim = problem.aims()[0] if problem.goal.target is not None else None
+        self.climb(problem, scaled[moved], radii, best, moved, config.after_flip, aim)
         rows = best.unmoved()
         if problem.size(points).any():
             for aim in problem.aims():
