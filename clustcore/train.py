@@ -4,6 +4,7 @@ collapses or diverges.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,6 @@ def train(
     if len(data) < 2:
         raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
     torch.manual_seed(config.seed)
-    torch.set_flush_denormal(True)  # dying units would slow a CPU tenfold
     model.to(device)
     data = TrainData(data.x.to(device), None if data.teacher is None else data.teacher.to(device))
     stages = model.stages()
@@ -147,37 +147,58 @@ def train(
     if folder is not None and (found := load_resume(folder, model, stages, origin)) is not None:
         progress, optimiser_state = found
     started = time.monotonic()
-    while progress.stage < len(stages):
-        stage = stages[progress.stage]
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
-        )
-        if optimiser_state is not None:
-            optimiser.load_state_dict(optimiser_state)
-            optimiser_state = None
-        while progress.epoch < stage.epochs:
-            if config.minutes and time.monotonic() - started > config.minutes * 60:
-                return progress
-            done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
-            epoch = _epoch(
-                model, stage, data, config, augment, optimiser, progress.epoch, done, total, on_step
+    with _denormals_flushed():
+        while progress.stage < len(stages):
+            stage = stages[progress.stage]
+            optimiser = torch.optim.AdamW(
+                model.parameters(), lr=config.lr, weight_decay=config.weight_decay
             )
-            progress.history.append(epoch.row())
-            progress.epoch += 1
-            if stage.clusters and progress.epoch == stage.epochs:
-                _check_collapse(epoch)
-            if progress.epoch == stage.epochs:
-                progress.stage, progress.epoch = progress.stage + 1, 0
-            if folder is not None:
-                write_history(folder, progress.history)
-                save_resume(folder, model, stages, optimiser, progress, origin)
-            if on_epoch is not None:
-                on_epoch(epoch)
-            if progress.epoch == 0:
-                break
+            if optimiser_state is not None:
+                optimiser.load_state_dict(optimiser_state)
+                optimiser_state = None
+            while progress.epoch < stage.epochs:
+                if config.minutes and time.monotonic() - started > config.minutes * 60:
+                    return progress
+                done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
+                epoch = _epoch(
+                    model,
+                    stage,
+                    data,
+                    config,
+                    augment,
+                    optimiser,
+                    progress.epoch,
+                    done,
+                    total,
+                    on_step,
+                )
+                progress.history.append(epoch.row())
+                progress.epoch += 1
+                if stage.clusters and progress.epoch == stage.epochs:
+                    _check_collapse(epoch)
+                if progress.epoch == stage.epochs:
+                    progress.stage, progress.epoch = progress.stage + 1, 0
+                if folder is not None:
+                    write_history(folder, progress.history)
+                    save_resume(folder, model, stages, optimiser, progress, origin)
+                if on_epoch is not None:
+                    on_epoch(epoch)
+                if progress.epoch == 0:
+                    break
     progress.finished = True
     model.eval()
     return progress
+
+
+@contextlib.contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    # numbers next to 0, as dying units make them, slow a CPU tenfold; the rest of the process may
+    # need them
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _epoch(

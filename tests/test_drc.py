@@ -92,6 +92,6 @@ def test_total_is_the_weighted_sum_of_the_parts_in_every_stage(blobs):
 
 
 def test_a_taught_stage_without_a_teacher_says_so():
-    model = DRC(DRC.Config(clusters=3, width=4, taught=1))
+    model = DRC(DRC.Config(clusters=3, width=4, alone=0, taught=1))
     with pytest.raises(ValueError, match="stage 'taught': expected a teacher, got none"):
         model.stages()[0].begin(TrainData(torch.zeros(4, 1, 28, 28, dtype=torch.uint8)), 0, {})

@@ -16,7 +16,7 @@ from tests.conftest import make_blobs
 
 TRAINED = sorted(set(MODELS) - {"wrapped"})
 SHORT = {
-    "drc": {"alone": 2, "width": 4},
+    "drc": {"alone": 6, "width": 4},
     "dec": {"autoencode": 1, "cluster": 1, "width": 4, "dim": 4},
 }
 
@@ -86,7 +86,7 @@ def test_head_gives_the_scores_up_to_a_common_term(name):
 def test_same_seed_same_weights(name, shape):
     blobs = make_blobs(48, side=shape[1], channels=shape[0])
     x = torch.from_numpy((blobs.x * 255).astype(np.uint8))
-    config = TrainConfig(batch=16, device="cpu", seed=3)
+    config = TrainConfig(batch=16, device="cpu", seed=3, lr=1e-2)
     weights = []
     for _ in range(2):
         model = make(name, shape)
@@ -103,8 +103,8 @@ def test_permuting_labels_changes_no_weight(blobs, tmp_path):
     from clustcore.checkpoint import load_model
     from clustcore.making import Plan, make_run
 
-    config = {"clusters": 3, "width": 4, "alone": 2}
-    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    config = {"clusters": 3, "dim": 4, "width": 4, "autoencode": 4, "cluster": 2}
+    plan = Plan("dec", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
     shuffled = dataclasses.replace(blobs, y=np.random.default_rng(1).permutation(blobs.y))
     first = load_model(make_run("a", plan, blobs, folder=tmp_path / "a")).state_dict()
     second = load_model(make_run("b", plan, shuffled, folder=tmp_path / "b")).state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 import struct
@@ -18,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 from clustcore.types import AttackPath, Raster
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, Sprites, packing, sprite_sheet
-from ui.cluster_map.mount import _parts, _script, _selected, positions
+from ui.cluster_map.mount import _catch_up, _parts, _script, _selected, positions
 from ui.cluster_map.packing import NEVER, quantise_smallest, stratified
 
 HERE = Path(__file__).parent
@@ -539,3 +540,20 @@ def test_the_scripts_arithmetic_under_node() -> None:
     scripts = [str(path) for path in sorted((HERE / "js").glob("*.mjs"))]
     done = subprocess.run([node, "--test", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_a_release_lost_behind_a_later_gesture_is_taken_over() -> None:
+    calls: list[tuple[str, object]] = []
+    page = {
+        part: functools.partial(lambda p, v: calls.append((p, v)), part)
+        for part in ("strength", "pin")
+    }
+    record = {"strength": 0.1, "pin": None, "control": {"pin": [4, -1]}}
+    told = {"strength": 0.2, "pin": 7, "serials": {}}
+    _catch_up(record, "tiles", told, page)
+    assert calls == [("strength", 0.2)]  # the page has taken the pin away, unknown to the browser
+    assert (record["strength"], record["pin"]) == (0.2, None)
+    _catch_up(record, "strength", told | {"serials": {"pin": 4}}, page)
+    assert calls[1:] == [("pin", 7)]
+    _catch_up(record, "tiles", told | {"serials": {"pin": 4}}, page)
+    assert len(calls) == 2  # no news

@@ -14,8 +14,9 @@ from clustcore.types import AttackPath
 from ui import loaders, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 
-# Seconds for 2,000 samples on 11 strengths, on two CPU cores: an estimate to say beforehand.
-_SECONDS = {"noise": 5, "fgsm": 10, "pgd": 90, "exact": 10}
+# What a path costs beforehand: passes through the model a sample, in training steps of one view.
+_PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
+_VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
@@ -65,17 +66,29 @@ def offer(now: scene.Scene, missing: list[loaders.Ask]) -> None:
             icon=":material/key_off:",
         )
         return
-    seconds = sum(_SECONDS.get(ask.attack, 60) for ask in missing)
+    seconds = sum(estimate(ask) for ask in missing)
     goal = "" if now.target is None else f", into cluster {now.target}"
     place = st.container(horizontal=True, vertical_alignment="center")
     place.markdown(
         f"**Not computed yet:** {names}{goal}, {now.unit}, seed {now.seed}. "
-        f"{PATH_SAMPLES:,} samples on 11 strengths take about {_duration(seconds)} "
-        "on two CPU cores.",
+        f"{PATH_SAMPLES:,} samples on 11 strengths: about {_duration(seconds)} on a CPU.",
         width="content",
     )
     if place.button("Compute now", icon=":material/play_arrow:", key="compute"):
         _compute(now, missing)
+
+
+def estimate(ask: loaders.Ask) -> float:
+    """Seconds that a path will take on a CPU, judged by how long the run's training took on one."""
+    if ask.space == "embedding":
+        return 5.0  # the network itself is not asked
+    train, data = ask.run.card["train"], ask.run.card["data"]
+    view = _VIEW_SECONDS
+    numbers = [train.get("minutes"), train.get("epochs"), data.get("n")]
+    if train.get("device") == "cpu" and all(isinstance(x, int | float) and x > 0 for x in numbers):
+        minutes, epochs, n = numbers
+        view = 60 * minutes / (epochs * n * 2)
+    return max(5.0, _PASSES.get(ask.attack, 100) * PATH_SAMPLES * view)
 
 
 def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:

@@ -72,7 +72,6 @@ const core = (() => {
   // `moved` of m paths have moved; `clusters` holds m values per step.
   function flow(clusters, m, k, moved, step) {
     const counts = new Uint32Array(k * k), net = new Int32Array(k);
-    let largest = null;
     for (let i = 0; i < moved; i++) {
       const a = clusters[i], b = clusters[step * m + i];
       if (a === b) continue;
@@ -80,11 +79,10 @@ const core = (() => {
       counts[cell]++;
       net[a]--;
       net[b]++;
-      if (largest === null || counts[cell] > counts[largest]) largest = cell;
     }
-    if (largest !== null) {
-      largest = { from: Math.floor(largest / k), to: largest % k, count: counts[largest] };
-    }
+    // of equal flows the first cell, as the generated sentence has it
+    const top = counts.reduce((best, count, cell) => (count > counts[best] ? cell : best), 0);
+    const largest = counts[top] ? { from: Math.floor(top / k), to: top % k, count: counts[top] } : null;
     return { counts, net, largest };
   }
 

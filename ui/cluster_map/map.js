@@ -63,7 +63,9 @@ const map = (() => {
     function tell(kind, name, value) {
       m.sent++;
       root.dataset.sent = m.sent;
-      send[kind](name, value);
+      // Of two triggers that wait for one run of the page the server keeps the last: each tells where dial and
+      // pin stand, and what the page set of them last.
+      send[kind](name, kind === "trigger" ? { value, strength: st.strength, pin: st.pin, serials: { ...st.serials } } : value);
     }
     function later(name, ms, action) {
       clearTimeout(m.timers[name]);

@@ -109,17 +109,19 @@ def cluster_map(
     data = packing.message(base, parts, sections, tiles, record["whole"])
 
     # Callbacks run before the script body, so they see the record as this run leaves it.
-    heard = functools.partial(_heard, key, record, view)
+    calls = {"strength": on_strength_change, "pin": on_pin_change, "selection": on_select_change}
+    calls |= {"probe": on_probe, "camera": on_camera_change}
+    heard = functools.partial(_heard, key, record, view, calls)
     _component(
         key=key,
         data=data,
-        on_strength_change=lambda: heard("strength", on_strength_change),
-        on_pin_change=lambda: heard("pin", on_pin_change),
-        on_selection_change=lambda: heard("selection", on_select_change),
-        on_probe_change=lambda: heard("probe", on_probe),
-        on_camera_change=lambda: heard("camera", on_camera_change),
-        on_tiles_change=lambda: heard("tiles", None),
-        on_resend_change=lambda: heard("resend", None),
+        on_strength_change=lambda: heard("strength"),
+        on_pin_change=lambda: heard("pin"),
+        on_selection_change=lambda: heard("selection"),
+        on_probe_change=lambda: heard("probe"),
+        on_camera_change=lambda: heard("camera"),
+        on_tiles_change=lambda: heard("tiles"),
+        on_resend_change=lambda: heard("resend"),
     )
     return MapState(
         strength=record["strength"],
@@ -230,11 +232,30 @@ def _decide(record: dict[str, Any], base: packing.Base, digest: str) -> None:
     record["digest"] = digest
 
 
+def _catch_up(
+    record: dict[str, Any], name: str, told: dict[str, Any], calls: dict[str, Any]
+) -> None:
+    """Take over a release or a pin whose own message was lost behind a later one.
+
+    What the page has set since, and the browser did not know of yet, stands.
+    """
+    for part in ("strength", "pin"):
+        known = told["serials"].get(part, 0) >= record["control"].get(part, [0])[0]
+        if part != name and known and told[part] != record[part]:
+            record[part] = told[part]
+            if calls[part]:
+                calls[part](told[part])
+
+
 def _heard(
-    key: str, record: dict[str, Any], view: MapView, name: str, call: Callable[..., Any] | None
+    key: str, record: dict[str, Any], view: MapView, calls: dict[str, Any], name: str
 ) -> None:
     """One gesture: keep the record in step, then call the page with plain values."""
-    value = st.session_state[key].get(name)
+    value, call = st.session_state[key].get(name), calls.get(name)
+    if name not in ("selection", "camera"):  # a trigger; those two are states, which are not lost
+        if name != "resend":
+            _catch_up(record, name, value, calls)
+        value = value["value"]
     if name == "strength":
         record["strength"] = float(value)
         if call:
