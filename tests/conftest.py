@@ -57,6 +57,14 @@ def make_blobs(
     return Samples(x.astype(np.float32), y.astype(np.int64), np.arange(n), "blobs", ("a", "b", "c"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums in one order: what the tests train is the same on any number of cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def blobs() -> Samples:
     """64 grey 28x28 images of 3 kinds."""

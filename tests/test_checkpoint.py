@@ -115,7 +115,7 @@ def test_card_faults(run):
     with pytest.raises(ValueError, match=r"field 'config': unknown field 'odd'; known: autoencode"):
         load_model(run)
     change_card(run, config={"clusters": 1})
-    with pytest.raises(ValueError, match=r"DECConfig.clusters: expected 2 to 1000, got 1"):
+    with pytest.raises(ValueError, match=r"DECConfig.clusters: expected 2 to 256, got 1"):
         load_model(run)
     change_card(run, format=3)
     with pytest.raises(ValueError, match=r"card.json: field 'format': expected 1, got 3"):

@@ -38,27 +38,39 @@ def test_the_sentence_counts_what_moved_and_names_the_largest_flow(path: AttackP
     moved = [i for i in range(demo.M) if np.float32(0.4 * (i + 1) / demo.M) <= np.float32(0.2)]
     flows = [(path.rows[i] % 10, (path.rows[i] + 1) % 10) for i in moved]
     largest = max(sorted(set(flows)), key=flows.count)
-    assert tables.sentence(path, 0.2) == (
+    assert tables.sentence(path, 0.2, 0.4) == (
         f"At strength 0.2, {len(moved)} of 60 samples left their cluster; "
         f"{largest[0]} → {largest[1]} is the largest flow, {flows.count(largest)}."
     )
 
 
 def test_the_sentence_of_nothing_moved_of_a_target_and_of_no_path(path: AttackPath) -> None:
-    assert tables.sentence(path, 0.0) == "At strength 0, none of 60 samples left their cluster."
+    assert (
+        tables.sentence(path, 0.0, 0.4) == "At strength 0, none of 60 samples left their cluster."
+    )
     aimed = dataclasses.replace(path, target=3)
-    assert "of 60 samples entered cluster 3" in tables.sentence(aimed, 0.4)
-    assert tables.sentence(None, 0.1).startswith("No attack path has been computed yet")
+    assert "of 60 samples entered cluster 3" in tables.sentence(aimed, 0.4, 0.4)
+    assert tables.sentence(None, 0.1, 0.4).startswith("No attack path has been computed yet")
 
 
 def test_a_sample_moves_at_its_smallest_strength_and_not_below(path: AttackPath) -> None:
-    s = float(path.smallest[10])
-    assert 10 in tables.moved_rows(path, s)
-    assert 10 not in tables.moved_rows(path, np.nextafter(np.float32(s), np.float32(0)))
+    step = 0.4 / 65_534
+    for i in (0, 10, 59):
+        s = float(path.smallest[i])
+        assert i in tables.moved_rows(path, s, 0.4)
+        assert i not in tables.moved_rows(path, s - 2 * step, 0.4)
+    still = dataclasses.replace(path, smallest=np.full(demo.M, np.nan, np.float32))
+    assert len(tables.moved_rows(still, 0.4, 0.4)) == 0
+
+
+def test_a_strength_that_float32_rounds_down_still_moves_its_samples(path: AttackPath) -> None:
+    at = np.full(demo.M, np.float32(0.0300000068), np.float32)  # one step of float32 above 0.03
+    assert not (at <= np.float32(0.03)).any()
+    assert len(tables.moved_rows(dataclasses.replace(path, smallest=at), 0.03, 0.4)) == demo.M
 
 
 def test_the_file_of_moved_samples_is_sorted_and_says_where_they_went(path: AttackPath) -> None:
-    frame = tables.moved_frame(path, 0.2)
+    frame = tables.moved_frame(path, 0.2, 0.4)
     assert frame["sample"].tolist() == path.rows[:30].tolist()
     assert frame["smallest_strength"].is_monotonic_increasing
     assert ((frame["from_cluster"] + 1) % 10 == frame["to_cluster"]).all()

@@ -142,7 +142,7 @@ def _attack_map(
     failed = scene.failure("pin", what)
     detail, waits = (None, False) if row is None else _detail(now, arrays, path, row, failed)
     state = cluster_map(
-        _view(now, arrays, path, noise, truth),
+        _view(now, arrays, path, noise, truth, strength),
         key="map_attack",
         options=MapOptions(
             colour=colour,
@@ -163,7 +163,7 @@ def _attack_map(
         with st.spinner(panels.model_note(f"computing the images of sample {row}"), show_time=True):
             scene.attempt("pin", what, lambda: loaders.pin_frames(now.ask, row, now.device))
         panels.redraw()
-    st.caption(tables.sentence(path, strength))
+    st.caption(tables.sentence(path, strength, now.dial.end))
     selection.draw(
         state,
         arrays,
@@ -175,7 +175,7 @@ def _attack_map(
     if path is not None:
         st.download_button(
             f"Moved samples at strength {tables.strength_text(strength)} (CSV)",
-            lambda: tables.csv(tables.moved_frame(path, strength)),
+            lambda: tables.csv(tables.moved_frame(path, strength, now.dial.end)),
             file_name=f"moved-{now.run.name}-{now.attack}-{now.space}-{now.norm}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -189,6 +189,7 @@ def _view(
     path: AttackPath | None,
     noise: AttackPath | None,
     truth: loaders.Truth,
+    strength: float,
 ) -> MapView:
     ask = now.ask
     which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, bool(path), bool(noise))
@@ -208,7 +209,7 @@ def _view(
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
         sprites=loaders.sprites(arrays.data, arrays.split),
-        alt=tables.sentence(path, st.session_state["scene"].get("strength", 0.0)),
+        alt=tables.sentence(path, strength, now.dial.end),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath
+from ui.cluster_map.packing import NEVER, quantise_smallest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +21,17 @@ def strength_text(value: float) -> str:
     return f"{value:.4f}".rstrip("0").rstrip(".") or "0"
 
 
-def moved_rows(path: AttackPath, strength: float) -> NDArray[np.int64]:
-    """Positions in the path of the samples that have moved: `smallest <= strength`."""
-    return np.flatnonzero(path.smallest <= np.float32(strength))
+def moved_rows(path: AttackPath, strength: float, end: float) -> NDArray[np.int64]:
+    """Positions in the path of the samples that have moved: `smallest <= strength`.
+
+    To 1/65,534 of the dial, upwards, as the map counts them: a sample moves at its very strength,
+    which float32 alone would miss.
+
+    Args:
+        end: of the dial.
+    """
+    at = math.ceil(strength / end * (NEVER - 1) - 1e-6)
+    return np.flatnonzero(quantise_smallest(path.smallest, end) <= min(at, NEVER - 1))
 
 
 def step_of(path: AttackPath, strength: float) -> int:
@@ -31,7 +40,7 @@ def step_of(path: AttackPath, strength: float) -> int:
     return min(step, len(path.strengths) - 1)
 
 
-def sentence(path: AttackPath | None, strength: float) -> str:
+def sentence(path: AttackPath | None, strength: float, end: float) -> str:
     """The state of the dial in words.
 
     Such as "At strength 0.12, 214 of 2,000 samples left their cluster; 4 → 9 is the largest flow,
@@ -39,7 +48,7 @@ def sentence(path: AttackPath | None, strength: float) -> str:
     """
     if path is None:
         return "No attack path has been computed yet: the map shows the clean samples."
-    moved = moved_rows(path, strength)
+    moved = moved_rows(path, strength, end)
     at, count, m = strength_text(strength), len(moved), len(path.rows)
     goal = "left their cluster" if path.target is None else f"entered cluster {path.target}"
     if not count:
@@ -127,14 +136,14 @@ def sample_frame(
     return pd.DataFrame(columns)
 
 
-def moved_frame(path: AttackPath, strength: float) -> pd.DataFrame:
+def moved_frame(path: AttackPath, strength: float, end: float) -> pd.DataFrame:
     """The samples that have moved at this strength, the most fragile first, for a file.
 
     Cluster and size of the change are those at the path's next stored strength, `strength_of_step`.
     """
     import pandas as pd
 
-    moved = moved_rows(path, strength)
+    moved = moved_rows(path, strength, end)
     moved = moved[np.argsort(path.smallest[moved], kind="stable")]
     step = step_of(path, strength)
     return pd.DataFrame(

@@ -62,7 +62,8 @@ def quantise_smallest(smallest: NDArray[np.floating], end: float) -> NDArray[np.
 
     Rounding up keeps the order of flips and never lets a sample move below its strength.
     """
-    scaled = np.ceil(np.asarray(smallest, np.float64) * (NEVER - 1) / end)
+    # float32 may lie a hundredth of a step above what was meant: such as the end itself
+    scaled = np.ceil(np.asarray(smallest, np.float64) * (NEVER - 1) / end - 0.01)
     return np.where(scaled <= NEVER - 1, scaled, NEVER).astype(np.uint16)
 
 
