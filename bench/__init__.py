@@ -20,6 +20,7 @@ BENCHES = {
     "attacks": "bench.attacks",
     "projector": "bench.projector",
     "start": "bench.start",
+    "recompute": "bench.recompute",
 }
 
 
