@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clustcore.defences.base import Defence
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
 from clustcore.runs import atomic, read_card
@@ -129,28 +130,39 @@ def save_resume(
     optimiser: torch.optim.Optimizer,
     progress: Progress,
     origin: str = "",
+    defence: Defence | None = None,
 ) -> None:
-    """Write `resume.safetensors`: weights, optimiser, stage state and where training stands.
+    """Write `resume.safetensors`: weights, optimiser, stage state and where training stands; of a
+    defence its own networks and the optimiser of the attacker inside too.
 
-    Order and views are hashes of seed and epoch, so there is no random state to keep.
+    Order, views and draws belong to seed and epoch, so there is no random state to keep.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    state = optimiser.state_dict()
-    for index, entry in state["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
+    state, inner = optimiser.state_dict(), None
+    tensors |= _flat("optimiser", state)
+    if defence is not None:
+        tensors |= {f"defence.{name}": value for name, value in defence.state_dict().items()}
+        if defence.inner is not None:
+            inner = defence.inner.state_dict()
+            tensors |= _flat("inner", inner)
     for stage in stages:
         tensors |= {f"stage.{stage.name}.{name}": value for name, value in stage.state.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     note = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
-    note |= {"shape": _shape(model), "origin": origin, "groups": state["param_groups"]}
+    note |= {"shape": _shape(model, defence), "origin": origin, "groups": state["param_groups"]}
+    note["inner"] = None if inner is None else inner["param_groups"]
     with atomic(folder / RESUME) as part:
         save_file(tensors, part, {"progress": json.dumps(note)})
 
 
 def load_resume(
-    folder: Path, model: Model, stages: list[Stage], origin: str = ""
+    folder: Path,
+    model: Model,
+    stages: list[Stage],
+    origin: str = "",
+    defence: Defence | None = None,
 ) -> tuple[Progress, dict[str, Any] | None] | None:
-    """Fill the model and the stages from `resume.safetensors`; None where there is none.
+    """Fill the model, the stages and the defence from `resume.safetensors`; None where there is none.
 
     Raises:
         ValueError: the file is damaged, or belongs to another model or config.
@@ -166,9 +178,9 @@ def load_resume(
         tensors = load_file(path)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: expected resume state, got {error}") from None
-    if note["shape"] != _shape(model):
+    if note["shape"] != _shape(model, defence):
         raise ValueError(
-            f"{path}: expected the state of {_shape(model)}, got {note['shape']}; "
+            f"{path}: expected the state of {_shape(model, defence)}, got {note['shape']}; "
             "choose another run name, or remove the folder"
         )
     if note["origin"] != origin:
@@ -181,13 +193,13 @@ def load_resume(
         stage.state = _part(tensors, f"stage.{stage.name}.")
         device = next(model.parameters()).device
         stage.state = {name: value.to(device) for name, value in stage.state.items()}
-    optimiser: dict[int, dict[str, Tensor]] = {}
-    for name, value in _part(tensors, "optimiser.").items():
-        index, _, key = name.partition(".")
-        optimiser.setdefault(int(index), {})[key] = value
+    if defence is not None:
+        _fill(defence, _part(tensors, "defence."), str(path))
+        if defence.inner is not None:
+            defence.inner.load_state_dict(_nested("inner", tensors, note["inner"]))
     progress = Progress(note["stage"], note["epoch"], note["history"])
     # a stage that has not begun starts with a fresh optimiser
-    kept = {"state": optimiser, "param_groups": note["groups"]} if progress.epoch else None
+    kept = _nested("optimiser", tensors, note["groups"]) if progress.epoch else None
     return progress, kept
 
 
@@ -200,5 +212,27 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
 
-def _shape(model: Model) -> str:
-    return f"{type(model).__name__} {json.dumps(model.config.to_dict(), sort_keys=True)}"
+def _flat(prefix: str, state: dict[str, Any]) -> dict[str, Tensor]:
+    # the tensors of an optimiser's state, by name
+    return {
+        f"{prefix}.{index}.{name}": value
+        for index, entry in state["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def _nested(prefix: str, tensors: dict[str, Tensor], groups: list[Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, f"{prefix}.").items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    return {"state": state, "param_groups": groups}
+
+
+def _shape(model: Model, defence: Defence | None) -> str:
+    # a defence without tensors of its own, too, is another training than none
+    parts = [model] if defence is None else [model, defence]
+    return ", ".join(
+        f"{type(part).__name__} {json.dumps(part.config.to_dict(), sort_keys=True)}"
+        for part in parts
+    )

@@ -114,6 +114,17 @@ class Model(nn.Module, ABC):
         """
         raise ValueError(f"{type(self).__name__} has no training stages: it is trained elsewhere")
 
+    def upkeep(self) -> Stage:
+        """The stage whose loss keeps a trained model what it is; a defence adds its term to it.
+
+        Its `begin` changes no weights, and clusters come from `TrainData.teacher`, which holds the
+        model's own from before the defence.
+
+        Raises:
+            ValueError: this model is not trained here.
+        """
+        return self.stages()[-1]
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Scores of images."""
         return self.scores(self.embed(x))

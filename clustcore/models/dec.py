@@ -111,6 +111,10 @@ class DEC(Model):
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
+    def upkeep(self) -> Stage:
+        """DEC's objective with the centroids it has."""
+        return Stage("upkeep", 1, self._cluster, self._own_targets, lr=0.5)
+
     def _reconstruct(self, views: Views, state: dict[str, Tensor]) -> Loss:
         loss = _pixel_loss(self.decode(self.embed(views.first)), views.clean)
         return Loss(loss, {"reconstruction": loss})
@@ -138,11 +142,16 @@ class DEC(Model):
 
     @torch.no_grad()
     def _aim(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        # targets come from the clean images, the views are pulled towards them (DEC-DA)
-        z = self._embed_all(data)
         if epoch == 0 and self.config.taught == 0:
-            self.centroids.copy_(self._k_means(z))
-        return {"targets": sharpen(self.soft(z))}
+            self.centroids.copy_(self._k_means(self._embed_all(data)))
+        return self._own_targets(data, epoch, state)
+
+    @torch.no_grad()
+    def _own_targets(
+        self, data: TrainData, epoch: int, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        # targets come from the clean images, the views are pulled towards them (DEC-DA)
+        return {"targets": sharpen(self.soft(self._embed_all(data)))}
 
     def _embed_all(self, data: TrainData) -> Tensor:
         training = self.training

@@ -86,6 +86,10 @@ class DRC(Model):
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
+    def upkeep(self) -> Stage:
+        """DRC's losses beside given clusters: alone, they would let the clusters drift."""
+        return Stage("upkeep", 1, self._guided, _ask_teacher, lr=0.5)
+
     def _loss(self, views: Views, state: dict[str, Tensor]) -> Loss:
         first, second = self(views.first), self(views.second)
         return self._drc(first, second)

@@ -1,0 +1,14 @@
+"""Defences: how to train a clustering on so that its samples stay where they are.
+
+`DEFENCES` maps a name to where its class lives, so that listing the names imports nothing heavy;
+`clustcore.types.lookup` imports one.
+"""
+
+from __future__ import annotations
+
+DEFENCES = {
+    "control": "clustcore.defences.base:Control",
+    "alrdc": "clustcore.defences.alrdc:ALRDCDefence",
+    "alternating": "clustcore.defences.alternating:Alternating",
+    "pgd_at": "clustcore.defences.pgd_at:PGDTraining",
+}
