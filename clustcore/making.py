@@ -38,6 +38,8 @@ from clustcore.train import Epoch, TrainConfig, train
 from clustcore.types import AttackPath, Samples, dial, digest, lookup
 
 _SOURCES = {
+    "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
+    "github.com/xdxuyang/ALRDC",
     "drc": "Zhong et al., Deep Robust Clustering by Contrastive Learning, arXiv 2008.03030",
     "dec": "Xie et al., Unsupervised Deep Embedding for Clustering Analysis, ICML 2016; "
     "Guo et al., IDEC, IJCAI 2017; Guo et al., DEC-DA, ACML 2018",

@@ -216,6 +216,8 @@ def _epoch(
     began = time.monotonic()
     if stage.begin is not None:
         stage.state = stage.begin(data, stage_epoch, stage.state)
+    # what a loss draws belongs to the epoch, so that a resumed run draws the same
+    torch.manual_seed(config.seed * 1_000_003 + done)
     model.train()
     device = data.x.device
     batches = max(1, len(data) // config.batch)

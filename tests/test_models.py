@@ -16,6 +16,14 @@ from tests.conftest import make_blobs
 
 TRAINED = sorted(set(MODELS) - {"wrapped"})
 SHORT = {
+    "alrdc": {
+        "autoencode": 6,
+        "cluster": 12,
+        "width": 4,
+        "dim": 4,
+        "p_hidden": 64,
+        "weight_t": 100,
+    },
     "drc": {"alone": 6, "width": 4},
     "dec": {"autoencode": 1, "cluster": 1, "width": 4, "dim": 4},
 }

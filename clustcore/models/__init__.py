@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MODELS = {
+    "alrdc": "clustcore.models.alrdc:ALRDC",
     "drc": "clustcore.models.drc:DRC",
     "dec": "clustcore.models.dec:DEC",
     "wrapped": "clustcore.models.base:Wrapped",
