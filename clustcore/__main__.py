@@ -1,4 +1,4 @@
-"""The command line: `python -m clustcore train | teach | project | attack | evaluate | reproduce`.
+"""The command line: `python -m clustcore train | defend | teach | project | attack | ...`.
 
 Flags are drawn from the config dataclasses. `train --config run.json` reads a plan before tyro is
 imported, so that it runs where only the training's own needs are installed.
@@ -17,6 +17,7 @@ from clustcore.types import Config
 
 COMMANDS = {
     "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
+    "defend": "train a run on under a defence: RUN --defence NAME [flags]",
     "teach": "make a teacher for a data set's training split",
     "project": "fit the map of a run",
     "attack": "attack a run's samples over the dial, or at one strength",
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return {
             "train": _train,
+            "defend": _defend,
             "teach": _teach,
             "project": _project,
             "attack": _attack,
@@ -138,6 +140,51 @@ def _plan_from_flags(argv: list[str]) -> tuple[Any, dict[str, Any]]:
     )
     options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
     return plan, options | {"root": args.root, "download": args.download}
+
+
+def _defend(argv: list[str]) -> int:
+    from clustcore.augment import AugmentConfig
+    from clustcore.defences import DEFENCES
+    from clustcore.train import TrainConfig
+    from clustcore.types import lookup
+
+    known = ", ".join(sorted(DEFENCES))
+    if "--defence" not in argv:
+        raise ValueError(f"defend: expected --defence NAME; known: {known}")
+    name = _value(argv, "--defence")
+    at = argv.index("--defence")
+    defence = lookup(DEFENCES, name, "defence")
+    args = _parse(
+        argv[:at] + argv[at + 2 :],
+        "defend",
+        **_RUN,
+        name=(str | None, None, "name of the new run; run and defence by default"),
+        data=(str | None, None, "data set; the run's own by default"),
+        root=(str | None, None, "folder that holds the data"),
+        split=(str, "train", "train or test"),
+        defence=flags(defence.Config),
+        train=flags(TrainConfig, without=("seed", "device")),
+        augment=flags(AugmentConfig),
+    )
+    from clustcore.making import defend
+    from clustcore.pipeline import load_run
+
+    run = load_run(args.run, args.device)
+    with _Bars() as bars:
+        folder = defend(
+            args.name or f"{run.name}-{name.replace('_', '-')}",
+            run,
+            name,
+            dataclasses.asdict(args.defence),
+            _samples_of(run.card, args),
+            dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
+            dataclasses.asdict(args.augment),
+            on_epoch=bars.epoch,
+            on_step=bars.batch,
+        )
+    finished = (folder / "card.json").is_file()
+    print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
+    return 0
 
 
 def _teach(argv: list[str]) -> int:

@@ -162,7 +162,7 @@ def load_resume(
     origin: str = "",
     defence: Defence | None = None,
 ) -> tuple[Progress, dict[str, Any] | None] | None:
-    """Fill the model, the stages and the defence from `resume.safetensors`; None where there is none.
+    """Fill model, stages and defence from `resume.safetensors`; None where there is none.
 
     Raises:
         ValueError: the file is damaged, or belongs to another model or config.

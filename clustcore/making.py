@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ from clustcore import boundaries, evaluation, projection, runs
 from clustcore.attacks import ATTACKS
 from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import build, drop_resume, save_weights
+from clustcore.checkpoint import build, drop_resume, save_weights, sha256
+from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.pipeline import (
@@ -34,7 +36,7 @@ from clustcore.pipeline import (
 )
 from clustcore.runs import MapArrays, MinFlips
 from clustcore.teach import Teacher
-from clustcore.train import Epoch, TrainConfig, train
+from clustcore.train import Epoch, Progress, TrainConfig, train
 from clustcore.types import AttackPath, Samples, dial, digest, lookup
 
 _SOURCES = {
@@ -119,12 +121,7 @@ def make_run(
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
-    origin = digest(
-        {k: v for k, v in settings.to_dict().items() if k not in ("minutes", "device")},
-        augment.to_dict(),
-        hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
-        None if given is None else hashlib.sha256(given.numpy().tobytes()).hexdigest(),
-    )
+    origin = _origin(settings, augment, pixels, given)
     progress = train(
         model,
         TrainData(pixels, given),
@@ -137,6 +134,117 @@ def make_run(
     )
     if not progress.finished:
         return folder
+    stages = {stage.name: stage.epochs for stage in model.stages()}
+    card = {
+        "model": plan.model,
+        "defence": None,
+        "augment": augment.to_dict(),
+        "train": settings.to_dict() | {"stages": stages},
+        "teacher": _teacher_note(teacher) if teacher is not None and "taught" in stages else None,
+    }
+    return _finish(folder, card, model, samples, progress)
+
+
+def defend(
+    name: str,
+    source: Run,
+    defence: str,
+    settings: dict[str, Any],
+    samples: Samples,
+    train_settings: dict[str, Any],
+    augment_settings: dict[str, Any],
+    *,
+    folder: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train a run's model on under a defence and write it as a run of its own; one that was
+    interrupted goes on where it stood.
+
+    Training starts from the source's weights and is told the source's own clusters of the images.
+    The source is left as it is.
+
+    Args:
+        defence: an entry of DEFENCES; `settings` are the fields of its config.
+        samples: the images to train on: the training split.
+
+    Returns:
+        The new run's folder; it holds weights and card once training has finished.
+
+    Raises:
+        ValueError: unknown defence or setting, images that do not fit, or a defence against a
+            fitted attacker where the source has none that was fitted on its weights.
+    """
+    folder = _new_folder(name) if folder is None else folder
+    cls = lookup(DEFENCES, defence, "defence")
+    config = cls.Config.from_dict(settings, f"defence {defence!r}")
+    loop = TrainConfig.from_dict(train_settings, "train")
+    augment = AugmentConfig.from_dict(augment_settings, "augment")
+    check_images(samples.x, source.model)
+    given = torch.from_numpy(cluster(source.model, samples.x).labels)
+    attacker, attacker_sha = None, None
+    if cls.needs_attacker:
+        attacker, attacker_sha = _fitted_attacker(source)
+    model = copy.deepcopy(source.model).requires_grad_(True)
+    guard = cls(config, model, attacker, loop.seed)
+    pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
+    weights = source.card["weights_sha256"]
+    progress = train(
+        model,
+        TrainData(pixels, given),
+        loop,
+        augment,
+        defence=guard,
+        folder=folder,
+        origin=digest(_origin(loop, augment, pixels, given), weights, attacker_sha),
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+    if not progress.finished:
+        return folder
+    card = {
+        "model": source.card["model"],
+        "defence": {
+            "name": defence,
+            "config": config.to_dict(),
+            "from": source.name,
+            "from_weights": weights,
+            "attacker_sha256": attacker_sha,
+            "epochs": config.epochs,
+            "projector": None,  # named when the map is made
+        },
+        "augment": augment.to_dict(),
+        "train": loop.to_dict() | {"stages": {defence: config.epochs}},
+        "teacher": source.card.get("teacher"),
+    }
+    return _finish(folder, card, model, samples, progress)
+
+
+def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
+    file = source.folder / runs.ATTACKERS / "alrdc.safetensors"
+    attack = lookup(ATTACKS, "alrdc", "attack").load(file)
+    if attack.fitted_on != source.card["weights_sha256"]:
+        raise ValueError(
+            f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
+            "fitted on others; fit it anew"
+        )
+    return attack.perturb, sha256(file)
+
+
+def _origin(settings: TrainConfig, augment: AugmentConfig, pixels: Tensor, given: Any) -> str:
+    # what is trained on what; where and for how long do not enter
+    return digest(
+        {k: v for k, v in settings.to_dict().items() if k not in ("minutes", "device")},
+        augment.to_dict(),
+        hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
+        None if given is None else hashlib.sha256(given.numpy().tobytes()).hexdigest(),
+    )
+
+
+def _finish(
+    folder: Path, card: dict[str, Any], model: Model, samples: Samples, progress: Progress
+) -> Path:
+    # weights in half precision, and the card: what is known beforehand, and what came of it
     exact = cluster(model, samples.x)
     half = save_weights(folder, model)
     model.load_state_dict(
@@ -147,32 +255,25 @@ def make_run(
     )
     clean = cluster(model, samples.x)
     moved = float((exact.labels != clean.labels).mean())
-    stages = {stage.name: stage.epochs for stage in model.stages()}
-    card = {
+    known = {
         "format": runs.FORMAT,
-        "model": plan.model,
         "config": model.config.to_dict(),
         "decoder": model.has_decoder,
-        "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
-        "augment": augment.to_dict(),
-        "train": settings.to_dict()
-        | {
-            "stages": stages,
-            "epochs": sum(stages.values()),
-            "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
-            "device": str(next(model.parameters()).device),
-            "threads": torch.get_num_threads(),
-        },
         "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
-        "teacher": _teacher_note(teacher) if teacher is not None and "taught" in stages else None,
-        "source": _SOURCES[plan.model],
+        "source": _SOURCES[card["model"]],
         "half_precision_moved": moved,
         "code": _commit(),
         "torch": torch.__version__,
         "weights_sha256": half,
     }
-    runs.write_json(folder / "card.json", card)
+    card["train"] |= {
+        "epochs": sum(card["train"]["stages"].values()),
+        "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
+        "device": str(next(model.parameters()).device),
+        "threads": torch.get_num_threads(),
+    }
+    runs.write_json(folder / "card.json", known | card)
     drop_resume(folder)
     return folder
 

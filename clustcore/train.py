@@ -1,5 +1,5 @@
-"""One training loop for every model: label-free, seeded, resumable, stopping with a reason when it
-collapses or diverges.
+"""One training loop for every model and defence: label-free, seeded, resumable, stopping with a
+reason when it collapses or diverges.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clustcore.augment import AugmentConfig, view
 from clustcore.checkpoint import load_resume, save_resume, write_history
+from clustcore.defences.base import Defence
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
 from clustcore.types import Config, setting
 
@@ -110,15 +111,18 @@ def train(
     config: TrainConfig,
     augment: AugmentConfig,
     *,
+    defence: Defence | None = None,
     folder: Path | None = None,
     origin: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Progress:
-    """Run the model's stages. With a folder, every epoch is saved there and a later call goes on
-    from the last one.
+    """Run the model's stages, or a defence's on a trained model. With a folder, every epoch is
+    saved there and a later call goes on from the last one.
 
     Args:
+        defence: what a trained model is to be defended with; `data.teacher` then holds the model's
+            own clusters.
         origin: says what is trained on what; a saved state of another origin is refused.
         on_epoch: called after each epoch; may raise to stop (the epoch is saved first).
         on_step: called with (batch, batches) within an epoch.
@@ -136,7 +140,10 @@ def train(
     torch.manual_seed(config.seed)
     model.to(device)
     data = TrainData(data.x.to(device), None if data.teacher is None else data.teacher.to(device))
-    stages = model.stages()
+    modules: list[torch.nn.Module] = [model]
+    if defence is not None:
+        modules.append(defence.to(device))
+    stages = model.stages() if defence is None else defence.stages(model)
     total = sum(stage.epochs for stage in stages)
     if not total:
         raise ValueError(
@@ -144,14 +151,17 @@ def train(
             "as it was drawn"
         )
     progress, optimiser_state = Progress(), None
-    if folder is not None and (found := load_resume(folder, model, stages, origin)) is not None:
-        progress, optimiser_state = found
+    if folder is not None:
+        found = load_resume(folder, model, stages, origin, defence)
+        progress, optimiser_state = found or (progress, optimiser_state)
     started = time.monotonic()
     with _denormals_flushed():
         while progress.stage < len(stages):
             stage = stages[progress.stage]
             optimiser = torch.optim.AdamW(
-                model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+                [p for module in modules for p in module.parameters() if p.requires_grad],
+                lr=config.lr,
+                weight_decay=config.weight_decay,
             )
             if optimiser_state is not None:
                 optimiser.load_state_dict(optimiser_state)
@@ -174,13 +184,15 @@ def train(
                 )
                 progress.history.append(epoch.row())
                 progress.epoch += 1
-                if stage.clusters and progress.epoch == stage.epochs:
-                    _check_collapse(epoch)
+                # what a defence starts from is clustered already
+                if stage.clusters and (defence is not None or progress.epoch == stage.epochs):
+                    advice = "a larger weight_r" if defence is None else "a weaker defence"
+                    _check_collapse(epoch, advice)
                 if progress.epoch == stage.epochs:
                     progress.stage, progress.epoch = progress.stage + 1, 0
                 if folder is not None:
                     write_history(folder, progress.history)
-                    save_resume(folder, model, stages, optimiser, progress, origin)
+                    save_resume(folder, model, stages, optimiser, progress, origin, defence)
                 if on_epoch is not None:
                     on_epoch(epoch)
                 if progress.epoch == 0:
@@ -249,6 +261,11 @@ def _epoch(
     with torch.no_grad():
         sample = data.x[:: max(1, len(data) // 2000)]
         p = torch.cat([model.soft(model.embed(x.float() / 255)) for x in sample.split(1000)])
+        if not torch.isfinite(p).all():
+            raise TrainingFailed(
+                f"stage {stage.name!r}, epoch {done}: weights: expected finite assignments, got "
+                "NaN; the last whole epoch is kept; try a lower learning rate"
+            )
         mean = p.mean(0)
         entropy = float(-(p * p.clamp_min(1e-12).log()).sum(1).mean())
         confidence = float(p.max(1).values.mean())
@@ -297,10 +314,10 @@ def _check_finite(loss: Loss, stage: str, epoch: int) -> None:
     )
 
 
-def _check_collapse(epoch: Epoch) -> None:
+def _check_collapse(epoch: Epoch, advice: str) -> None:
     share = max(epoch.sizes) / max(1, sum(epoch.sizes))
     if share > 0.95:
         raise TrainingFailed(
             f"stage {epoch.stage!r}, epoch {epoch.epoch}: clusters: expected samples in more than "
-            f"one, got {share:.0%} in one: the clustering has collapsed; try a larger weight_r"
+            f"one, got {share:.0%} in one: the clustering has collapsed; try {advice}"
         )

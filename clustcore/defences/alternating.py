@@ -5,10 +5,11 @@ and projected gradient steps look for worse points in the embedding, in pixels, 
 model is asked to answer them all as it answers the clean sample.
 
 In the embedding a model cannot win by inflating it: the budget is rho x R, and R, half the distance
-between neighbouring cluster means, is measured anew at each epoch. What is left is to smooth the
-scores between the clusters and to draw each cluster together relative to its distance from the
-others. `likeness` keeps the second from ending in points: within a cluster, distances between
-samples shall keep the proportions that they had.
+between neighbouring cluster means, is that of the batch and is followed back. (Measured once an
+epoch it lags behind, and training chases it.) What is left is to smooth the scores between the
+clusters and to draw each cluster together relative to its distance from the others. `likeness`
+keeps the second from ending in points: within a cluster, distances between samples shall keep the
+proportions that they had.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from clustcore.attacks.alrdc import Perturb, attack_loss
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, embed_all, pgd, radius, shorten
+from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.types import NORMS, setting
 
@@ -59,6 +60,13 @@ class AlternatingConfig(DefenceConfig):
         1.0, "weight of keeping the proportions within a cluster", range=(0, 1e4)
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.rho or self.eps):
+            raise ValueError(
+                "AlternatingConfig: expected rho or eps above 0, got 0 for both: nothing attacks"
+            )
+
 
 @final
 class Alternating(Defence):
@@ -84,15 +92,11 @@ class Alternating(Defence):
     def prepare(
         self, model: Model, data: TrainData, epoch: int, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """R now, the part of the budgets that this epoch uses, and the starting embedding."""
+        """The part of the budgets that this epoch uses, and the starting embedding."""
         self._step = 0
-        z = embed_all(model, data)
+        z = state["z"] if "z" in state else embed_all(model, data)
         share = min(1.0, (epoch + 1) / self.config.warm)
-        return {
-            "radius": radius(z, data.teacher, model.clusters),
-            "share": torch.tensor(share, device=z.device),
-            "z": state.get("z", z),
-        }
+        return {"share": torch.tensor(share, device=z.device), "z": z}
 
     def step_attacker(self, model: Model, views: Views, state: dict[str, Tensor]) -> None:
         """One step of A on ALRDC's L_att, every few steps of the model."""
@@ -111,9 +115,9 @@ class Alternating(Defence):
             delta = self.attacker(x)
             decoded_adv = model.decode(z + delta + noise) if model.has_decoder else None
             y_adv = model.soft(z + delta)
-            loss = attack_loss(decoded, decoded_adv, y, y_adv, delta, self.config.overlap)
+            loss, _ = attack_loss(decoded, decoded_adv, y, y_adv, delta, self.config.overlap)
             self.inner.zero_grad(set_to_none=True)
-            loss.total.backward()
+            loss.backward()
             self.inner.step()
             self.attacker.requires_grad_(False)
 
@@ -152,15 +156,19 @@ class Alternating(Defence):
     def _attacked_embeddings(
         self, model: Model, x: Tensor, z: Tensor, labels: Tensor, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        # the changes are constants: the encoder is asked to move z, not to steer the attackers
-        config = self.config
+        config, z = self.config, z.float()
         if not config.rho:
             return {}
-        here, length = z.detach().float(), config.rho * state["share"] * state["radius"]
+        if len(labels.unique()) < 2:  # a batch of one cluster has no R
+            return {"embedding": z, "learned": z}
+        unit = radius(z, labels, model.clusters)
+        here, length = z.detach(), config.rho * state["share"] * unit.detach()
         with as_tested(model, frozen=True):
             worst = pgd(model.scores, here, labels, length, "l2", config.steps, bounded=False)
-            learned = shorten(self.attacker(x).float(), length, "l2")
-        return {"embedding": z + (worst - here), "learned": z + learned}
+            learned = lengthen(self.attacker(x).float(), length)
+        # the directions are constants: the encoder is not asked to steer the attackers
+        growth = unit / unit.detach()
+        return {"embedding": z + growth * (worst - here), "learned": z + growth * learned}
 
 
 def consistency(y: Float[Tensor, "n k"], y_adv: Float[Tensor, "n k"]) -> Float[Tensor, ""]:

@@ -90,6 +90,11 @@ def shorten(
     return delta * (eps / _length(delta)).clamp_max(1)
 
 
+def lengthen(delta: Float[Tensor, "n d"], eps: float | Float[Tensor, ""]) -> Float[Tensor, "n d"]:
+    """The changes, each brought to the length eps, as a learned attack's are on the dial."""
+    return delta * (eps / _length(delta))
+
+
 def radius(
     z: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], clusters: int
 ) -> Float[Tensor, ""]:
@@ -103,8 +108,8 @@ def radius(
     if len(used) < 2:
         raise ValueError(f"radius: expected samples in 2 clusters or more, got {len(used)}")
     means = torch.stack([z[labels == k].mean(0) for k in used])
-    distance = torch.cdist(means, means).fill_diagonal_(torch.inf)
-    return distance.amin(1).mean() / 2
+    same = torch.eye(len(used), dtype=torch.bool, device=z.device)
+    return torch.cdist(means, means).masked_fill(same, torch.inf).amin(1).mean() / 2
 
 
 @torch.no_grad()

@@ -111,6 +111,10 @@ class ALRDC(Model):
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
+    def upkeep(self) -> Stage:
+        """L_clu beside given clusters, with the means it has."""
+        return Stage("upkeep", 1, self._guided, _given, lr=0.5)
+
     def _features(self, x: Tensor) -> Tensor:
         x = self.normalise(x).contiguous(memory_format=torch.channels_last)
         return self.encoder(x).flatten(1)
@@ -178,6 +182,10 @@ class ALRDC(Model):
             )
         found = KMeans(self.clusters, n_init=20, random_state=self.config.seed).fit(points)
         return torch.from_numpy(found.labels_).long().to(z.device)
+
+
+def _given(data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {"clusters": data.teacher}
 
 
 def elbo(
