@@ -93,6 +93,10 @@ class ALRDC(Model):
         """log s^2, the logarithm of the code's variance."""
         return self.log_variances(self._features(x))
 
+    def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """s, the standard deviation of the code."""
+        return (self.log_variance(x) / 2).exp()
+
     def scores(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Logits of the clustering network p."""
         return self.assign(z)

@@ -102,6 +102,12 @@ class Model(nn.Module, ABC):
         """
         raise ValueError(f"{type(self).__name__} has no decoder")
 
+    def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"] | None:
+        """The standard deviation that training gives the embedding of images; None where it is not
+        noisy.
+        """
+        return None
+
     def head(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]] | None:
         """(W, b) where scores are W z + b up to a term common to all clusters, else None."""
         return None
