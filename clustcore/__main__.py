@@ -230,8 +230,9 @@ def _project(argv: list[str]) -> int:
 
 def _attack(argv: list[str]) -> int:
     from clustcore import evaluation
-    from clustcore.pipeline import compute_path, evaluate, load_run
-    from clustcore.types import NORMS, SPACES, dial
+    from clustcore.attacks import ATTACKS
+    from clustcore.pipeline import attack_of, compute_path, evaluate, load_run
+    from clustcore.types import NORMS, SPACES, dial, lookup
 
     args = _parse(
         argv,
@@ -239,32 +240,52 @@ def _attack(argv: list[str]) -> int:
         **_RUN,
         **_DATA,
         attack=(str, "pgd", "attack"),
-        space=(str, "pixels", f"one of {', '.join(SPACES)}"),
+        space=(str | None, None, f"one of {', '.join(SPACES)}; the attack's first by default"),
         norm=(str | None, None, f"one of {', '.join(NORMS)}"),
         eps=(float | None, None, "one strength; the whole dial by default"),
         target=(int | None, None, "cluster to push into"),
+        fit=(bool, False, "first fit a learned attack, on the training split"),
     )
-    norm = args.norm or ("linf" if args.space == "pixels" else "l2")
-    dial(args.data or "mnist", args.space, norm)  # a wrong space or norm is said before torch loads
+    attack = lookup(ATTACKS, args.attack, "attack")
+    space = args.space or attack.spaces[0]
+    norm = args.norm or ("linf" if space == "pixels" else "l2")
+    dial(args.data or "mnist", space, norm)  # a wrong space or norm is said before the run opens
+    if args.fit and not attack.learned:
+        raise ValueError(f"attack --fit: expected a learned attack, got {args.attack!r}")
     run = load_run(args.run, args.device)
     samples = _samples_of(run.card, args)
+    if args.fit:
+        _fit(run, attack.kind, args)
     if args.eps is not None:
         rows = evaluation.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
-        budget = {"eps": args.eps, "norm": norm, "space": args.space, "target": args.target}
-        scores = evaluate(
-            run.model, samples.take(rows), under=args.attack, seed=args.seed, **budget
-        )
+        budget = {"eps": args.eps, "norm": norm, "space": space, "target": args.target}
+        under = attack_of(run, args.attack)
+        scores = evaluate(run.model, samples.take(rows), under=under, seed=args.seed, **budget)
         print(_json(scores))
         return 0
     with _Bars() as bars:
         path = compute_path(
-            run, samples, args.attack, args.space, norm, args.target, args.seed, bars.step
+            run, samples, args.attack, space, norm, args.target, args.seed, bars.step
         )
-    print(f"{args.attack}, {args.space}, {norm}, n = {len(path.rows)}, seed {path.seed}")
+    print(f"{args.attack}, {space}, {norm}, n = {len(path.rows)}, seed {path.seed}")
     for strength in path.strengths:
         share = float((path.smallest <= strength).mean())
         print(f"  strength {strength:.4f}   moved {share:.1%}")
     return 0
+
+
+def _fit(run: Any, kind: str, args: Any) -> None:
+    from clustcore.making import fit_attacker
+
+    train = _samples_of(run.card, dataclasses.replace(args, split="train"))
+    with _Bars() as bars:
+
+        def tell(done: int, total: int, parts: dict[str, float]) -> None:
+            values = ", ".join(f"{name} {value:.4f}" for name, value in parts.items())
+            bars.step(done, total, "fitting the attacker")
+            bars.say(f"epoch {done} of {total}: {values}")
+
+        print(fit_attacker(run, train, kind, seed=args.seed, on_epoch=tell))
 
 
 def _evaluate(argv: list[str]) -> int:

@@ -221,7 +221,7 @@ def defend(
 
 
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
-    file = source.folder / runs.ATTACKERS / "alrdc.safetensors"
+    file = runs.attacker_file(source.folder, "alrdc")
     attack = lookup(ATTACKS, "alrdc", "attack").load(file)
     if attack.fitted_on != source.card["weights_sha256"]:
         raise ValueError(
@@ -425,6 +425,40 @@ def min_flips(
         seed=seed,
         weights=run.card["weights_sha256"],
     )
+
+
+def fit_attacker(
+    run: Run,
+    samples: Samples,
+    kind: str = "affine",
+    *,
+    seed: int = 0,
+    on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Path:
+    """Fit ALRDC's attacker to a run and write it into the run.
+
+    Args:
+        samples: what it learns from: the training split, so that what it is judged on is new to it.
+        kind: "affine", as in the paper, or "relu".
+        on_epoch: see `fit`.
+
+    Returns:
+        The attacker's file.
+
+    Raises:
+        ValueError: unknown kind, or images that are not the model's.
+    """
+    names = {lookup(ATTACKS, name, "attack").kind: name for name in ("alrdc", "alrdc-relu")}
+    if kind not in names:
+        raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
+    name = names[kind]
+    attacker = lookup(ATTACKS, name, "attack")()
+    attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
+    file = runs.attacker_file(run.folder, name)
+    for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
+        path.unlink()  # walked by the attacker before
+    attacker.save(file, run.card["weights_sha256"])
+    return file
 
 
 # the paths a shipped run carries: attack, space, norm

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clustcore import evaluation, projection, runs
 from clustcore.attacks import ATTACKS
-from clustcore.attacks.base import Budget, Goal, PathResult, Target
+from clustcore.attacks.base import Attack, Budget, Goal, PathResult, Target
 from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
 from clustcore.runs import MapArrays
@@ -60,6 +60,19 @@ class Run:
         """The projector pair, or None where the run has no map yet."""
         file = self.folder / "projector.safetensors"
         return projection.load(file) if file.is_file() else None
+
+    @property
+    def attackers(self) -> dict[str, bool]:
+        """The learned attackers fitted for this run: name -> stale, that is, fitted on other
+        weights. Read afresh on each call.
+
+        Raises:
+            ValueError: a file is damaged, or another attack's.
+        """
+        files = sorted((self.folder / runs.ATTACKERS).glob("*.safetensors"))
+        found = {file.stem: lookup(ATTACKS, file.stem, "attack").load(file) for file in files}
+        weights = self.card["weights_sha256"]
+        return {name: attacker.fitted_on != weights for name, attacker in found.items()}
 
     @cached_property
     def map(self) -> MapArrays | None:
@@ -134,7 +147,7 @@ def cluster(model: Model, x: NDArray[np.float32] | Tensor, batch: int = 1000) ->
 def attack(
     model: Model,
     x: NDArray[np.float32] | Tensor,
-    name: str = "pgd",
+    name: str | Attack = "pgd",
     *,
     eps: float,
     norm: str = "linf",
@@ -148,19 +161,20 @@ def attack(
     """Attack images of a model at one strength.
 
     Args:
+        name: An attack's name, or one that is ready, as `attack_of` gives it; a learned one has to
+            be.
         eps: Budget, in pixel units of [0, 1]; in the embedding rho, in units of R.
         norm: "linf" or "l2"; the embedding takes "l2" alone.
         target: The cluster to push into; None leaves the choice to the attack.
         ids: What random draws are seeded with beside `seed`; row numbers by default.
         unit: R where the model does not carry it (a run's model does).
-        settings: Fields of the attack's config.
+        settings: Fields of the attack's config, where a name is given.
 
     Raises:
         ValueError: unknown attack, norm, space or setting, a negative strength, or unfit images.
     """
     x = check_images(x, model)
-    cls = lookup(ATTACKS, name, "attack")
-    search = cls(cls.Config.from_dict(settings, f"attack {name!r}"))
+    search = _named(name, settings)
     unit = getattr(model, "unit", None) if unit is None else unit
     if space == "embedding" and unit is None:
         raise ValueError(
@@ -187,15 +201,15 @@ def evaluate(
     model: Model,
     samples: Samples,
     *,
-    under: str | None = None,
+    under: str | Attack | None = None,
     seed: int = 0,
     **budget: Any,
 ) -> Scores:
     """ACC, NMI and ARI of a model on samples, clean or under an attack.
 
     Args:
-        under: An attack's name; `budget` then holds `eps`, `norm`, `space` and the attack's
-            settings.
+        under: An attack's name, or one that is ready; `budget` then holds `eps`, `norm`, `space`
+            and, beside a name, the attack's settings.
     """
     clean = cluster(model, samples.x)
     if under is None:
@@ -221,7 +235,26 @@ def project(model: Model, samples: Samples, seed: int = 0, on_step: OnStep | Non
 def target_of(model: Model) -> Target:
     """What an attack may ask of a model, and no more."""
     decode = model.decode if model.has_decoder else None
-    return Target(model.embed, model.scores, decode=decode, soft=model.soft, head=model.head())
+    return Target(
+        model.embed,
+        model.scores,
+        decode=decode,
+        soft=model.soft,
+        head=model.head(),
+        noise_scale=model.noise_scale,
+    )
+
+
+def attack_of(run: Run, name: str) -> Attack:
+    """The attack of this name, ready for the run: a learned one is the run's own.
+
+    One that is stale (see `Run.attackers`) is given all the same.
+
+    Raises:
+        ValueError: unknown attack, or a learned one without a fitted attacker.
+    """
+    cls = lookup(ATTACKS, name, "attack")
+    return cls.load(runs.attacker_file(run.folder, name)) if cls.learned else cls()
 
 
 def path_rows(samples: Samples) -> NDArray[np.int64]:
@@ -369,13 +402,13 @@ def _walk(
     total: int,
     before: int,
 ) -> PathResult:
-    cls = lookup(ATTACKS, attack, "attack")
+    search = attack_of(run, attack)
 
     def say(done: int, steps: int, sentence: str) -> None:
         if on_step is not None:
             on_step(before * steps + done * len(rows), total * steps, sentence)
 
-    return cls(cls.Config()).path(
+    return search.path(
         target_of(run.model),
         torch.from_numpy(samples.x[rows]).to(run.device),
         Goal(target),
@@ -428,6 +461,18 @@ def _draw(
         weights=run.card["weights_sha256"],
         ahead=ahead,
     )
+
+
+def _named(attack: str | Attack, settings: dict[str, Any]) -> Attack:
+    if isinstance(attack, str):
+        cls = lookup(ATTACKS, attack, "attack")
+        return cls(cls.Config.from_dict(settings, f"attack {attack!r}"))
+    if settings:
+        raise ValueError(
+            f"attack {attack.name!r}: expected no settings beside one that is ready, got "
+            f"{', '.join(sorted(settings))}"
+        )
+    return attack
 
 
 def _check_samples(run: Run, samples: Samples) -> None:

@@ -389,6 +389,7 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+ATTACKERS = "attackers"
 PATH_SAMPLES = 2000
 FLIP_SAMPLES = 1000
 _PATH_CODE = 1  # raised whenever a path would come out differently
@@ -399,6 +400,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
 
 
+def attacker_file(folder: Path, attack: str) -> Path:
+    """Where a run keeps a learned attack that was fitted to it."""
+    return folder / ATTACKERS / f"{attack}.safetensors"
+
+
 def cached_path_file(
     folder: Path, attack: str, space: str, norm: str, target: int | None, seed: int
 ) -> Path:
@@ -407,6 +413,9 @@ def cached_path_file(
     projector = folder / "projector.safetensors"
     drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
     parts = (_PATH_CODE, card["weights_sha256"], drawn, card["data"], attack, space, norm)
+    attacker = attacker_file(folder, attack)
+    if attacker.is_file():  # a learned attack changes whenever it is fitted
+        parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
     return cache_folder() / "paths" / f"{digest(*parts, target, seed, PATH_SAMPLES)}.npz"
 
 

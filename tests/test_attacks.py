@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from clustcore.attacks import ATTACKS, objectives
+from clustcore.attacks.alrdc import Perturb
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target, dead_gradients
 from clustcore.attacks.exact import Exact
 from clustcore.attacks.fgsm import FGSM
@@ -113,7 +114,11 @@ def images(n: int, side: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 def short(attack: type[Attack]) -> Attack:
-    return attack(attack.Config(**SHORT.get(attack.name, {})))
+    if not attack.learned:
+        return attack(attack.Config(**SHORT.get(attack.name, {})))
+    with torch.random.fork_rng():  # the contract holds for any map, learned or drawn
+        torch.manual_seed(0)
+        return attack(perturb=Perturb((1, 8, 8), 128, attack.kind))
 
 
 def points_of(result) -> torch.Tensor:
@@ -151,7 +156,7 @@ def test_inside_the_ball_and_the_box_and_counted_by_the_base(attack, key, target
     assert torch.equal(result.moved, result.after != result.before)
     torch.testing.assert_close(result.eps, eps)
     assert (result.norm, result.space) == (norm, space)
-    assert (result.steps == 0) == (attack in (Noise, Exact))
+    assert (result.steps == 0) == (attack.learned or attack in (Noise, Exact))
 
 
 @pytest.mark.parametrize(("attack", "key"), CASES)
@@ -220,7 +225,7 @@ def test_a_path_is_monotone_inside_its_strengths_and_agrees_with_smallest(
     assert (moved[1:] >= moved[:-1]).all()
     assert torch.equal(moved, path.smallest <= path.strengths[:, None])
     assert torch.equal(path.smallest.isnan(), ~moved[-1])
-    assert moved[-1].any() or attack is Noise
+    assert moved[-1].any() or attack is Noise or attack.learned
     # The point that `smallest` names on the line between two steps has moved.
     for row in moved[-1].nonzero()[:, 0].tolist():
         k = int(moved[:, row].int().argmax())
@@ -627,7 +632,7 @@ def test_a_gpu_gives_the_same_flips(net, held_out):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown attack 'pdg'; known: exact, fgsm, min_flip"):
+    with pytest.raises(ValueError, match="unknown attack 'pdg'; known: alrdc, alrdc-relu, exact"):
         lookup(ATTACKS, "pdg", "attack")
 
 

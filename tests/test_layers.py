@@ -27,6 +27,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "types": set(),
     "__init__": set(),
     # runs: for whole files, and for where the cache is
+    "attacks": {"types", "runs", "attacks"},
     "teach": {"types", "runs"},
     "projection": {"types", "runs", "projection"},
     "datasets": {"types", "runs", "datasets"},

@@ -22,7 +22,7 @@ SHORT = {
         "width": 4,
         "dim": 4,
         "p_hidden": 64,
-        "weight_t": 100,
+        "weight_t": 100.0,
     },
     "drc": {"alone": 6, "width": 4},
     "dec": {"autoencode": 1, "cluster": 1, "width": 4, "dim": 4},

@@ -56,7 +56,7 @@ def test_a_value_out_of_range_is_said():
 
 
 def test_lookup_names_what_is_known():
-    with pytest.raises(ValueError, match="unknown attack 'pdg'; known: exact, fgsm, min_flip"):
+    with pytest.raises(ValueError, match="unknown attack 'pdg'; known: alrdc, alrdc-relu, exact"):
         lookup(ATTACKS, "pdg", "attack")
 
 

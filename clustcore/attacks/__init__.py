@@ -12,4 +12,6 @@ ATTACKS = {
     "pgd": "clustcore.attacks.pgd:PGD",
     "min_flip": "clustcore.attacks.min_flip:MinFlip",
     "exact": "clustcore.attacks.exact:Exact",
+    "alrdc": "clustcore.attacks.alrdc:ALRDCAttack",
+    "alrdc-relu": "clustcore.attacks.alrdc:ALRDCReLU",
 }

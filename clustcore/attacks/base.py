@@ -63,6 +63,7 @@ class Attack(ABC):
     Config: ClassVar[type[Config]] = Config
     spaces: ClassVar[tuple[str, ...]] = SPACES  # where it has an answer
     targeted: ClassVar[bool] = True  # whether it has one into a chosen cluster
+    learned: ClassVar[bool] = False  # whether it must be fitted to a model first
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = self.Config() if config is None else config

@@ -33,7 +33,8 @@ class Target:
     """What an attack may know of a model.
 
     `embed` maps images to the embedding, `scores` the embedding to scores before softmax, `soft` to
-    the soft assignment, `decode` back to images.
+    the soft assignment, `decode` back to images, `noise_scale` images to the spread that training
+    gives their embedding, or to None.
     `head` is (W, b) where the scores are W z + b up to a term that all clusters share.
     """
 
@@ -42,6 +43,7 @@ class Target:
     decode: Callable[[Tensor], Tensor] | None = None
     soft: Callable[[Tensor], Tensor] | None = None
     head: tuple[Tensor, Tensor] | None = None
+    noise_scale: Callable[[Tensor], Tensor | None] | None = None
 
     @classmethod
     def of(cls, model: Any) -> Target:
@@ -49,7 +51,8 @@ class Target:
         head = getattr(model, "head", None)
         head = head() if callable(head) and not isinstance(head, nn.Module) else None
         decode = getattr(model, "decode", None) if getattr(model, "has_decoder", True) else None
-        return cls(model.embed, model.scores, decode, getattr(model, "soft", None), head)
+        soft, noise_scale = getattr(model, "soft", None), getattr(model, "noise_scale", None)
+        return cls(model.embed, model.scores, decode, soft, head, noise_scale)
 
     def modules(self) -> list[nn.Module]:
         """The torch modules behind `embed` and `scores`, as far as they can be seen."""
@@ -141,6 +144,7 @@ class Problem:
 
     Attributes:
         points: (n, ...) the clean points.
+        images: (n, c, h, w), or None where embeddings were given.
         before: (n,) their clusters.
         open: (n,) bool: can move; a sample that starts in the target cluster cannot.
         steps: gradient steps that a sample got at most so far.
@@ -169,6 +173,7 @@ class Problem:
         self.device = weights[0].device if weights else x.device
         self._batch = _BATCH.get(self.device.type, _BATCH["other"])
         x = x.detach().to(self.device, torch.promote_types(x.dtype, torch.float32))
+        self.images = x if x.ndim == 4 else None
         embeds = self.space == "embedding" and x.ndim == 4
         self.points = self._in_batches(lambda part: (target.embed(part),), x)[0] if embeds else x
         self.z, self.s = self.answer(self.points)

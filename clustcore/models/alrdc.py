@@ -83,6 +83,7 @@ class ALRDC(Model):
             nn.Linear(h // 2, config.clusters),
         )
         self.means = nn.Parameter(torch.zeros(config.clusters, config.dim))
+        self.apply(_initialise)
 
     def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """mu, the mean of the code."""
@@ -91,6 +92,10 @@ class ALRDC(Model):
     def log_variance(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """log s^2, the logarithm of the code's variance."""
         return self.log_variances(self._features(x))
+
+    def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """s, the standard deviation of the code."""
+        return (self.log_variance(x) / 2).exp()
 
     def scores(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Logits of the clustering network p."""
@@ -209,6 +214,14 @@ def elbo(
         "kl": (spread + (y * distance).sum(1)).mean(),
         "entropy": (y * (y + 1e-7).log()).sum(1).mean(),
     }
+
+
+def _initialise(layer: nn.Module) -> None:
+    # Glorot's, as in the code's framework: torch's own lets the signal fade on the way, and without
+    # batch statistics nothing brings it back
+    if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
 def _down(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, nn.Module]:

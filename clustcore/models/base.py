@@ -103,7 +103,9 @@ class Model(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no decoder")
 
     def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"] | None:
-        """The standard deviation of the code that is decoded; None where z itself is decoded."""
+        """The standard deviation that training gives the embedding of images; None where it is not
+        noisy.
+        """
         return None
 
     def head(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]] | None:
