@@ -199,9 +199,10 @@ def _teach(argv: list[str]) -> int:
         root=(str | None, None, "folder that holds the data"),
         download=(bool, False, "allow a download into the root"),
         out=(str | None, None, "file to write; runs/teachers/<data>-<seed>.npz by default"),
-        teacher=flags(TeachConfig),
+        seed=(int, 0, "seed of the manifolds and their mixtures"),
+        teacher=flags(TeachConfig, without=("seed",)),
     )
-    config = TeachConfig(**dataclasses.asdict(args.teacher))
+    config = TeachConfig(**dataclasses.asdict(args.teacher), seed=args.seed)
     samples = load_samples(args.data, "train", root=args.root, download=args.download)
     out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
     with _Bars() as bars:

@@ -293,7 +293,7 @@ def moved_at(
 def labels_at(path: AttackPath, strength: float) -> Integer[np.ndarray, " m"]:
     """The cluster of each sample at any strength of the dial.
 
-    A sample that moved between two steps is in the cluster that the step after its flip found.
+    Between two steps a moved sample counts as in the later one, as on the map.
 
     Raises:
         ValueError: a strength outside the path.
@@ -301,11 +301,8 @@ def labels_at(path: AttackPath, strength: float) -> Integer[np.ndarray, " m"]:
     at, end = np.float32(strength), path.strengths[-1]
     if not 0 <= at <= end:
         raise ValueError(f"strength: expected 0 to {end:g}, got {strength:g}")
-    step = int(np.searchsorted(path.strengths, at, side="right")) - 1
-    moved = path.smallest <= at
-    between = moved & (path.smallest > path.strengths[step])
-    after = path.labels[min(step + 1, len(path.strengths) - 1)]
-    return np.where(moved, np.where(between, after, path.labels[step]), path.labels[0])
+    step = int(np.searchsorted(path.strengths, at))  # the first not below it
+    return np.where(path.smallest <= at, path.labels[step], path.labels[0])
 
 
 def worst_case(smallest: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:

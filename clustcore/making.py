@@ -561,6 +561,7 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
     return {
         "name": "umap-gmm",
         "log_likelihood": teacher.log_likelihood,
+        "agreement": teacher.agreement,
         **teacher.config.to_dict(),
     }
 
