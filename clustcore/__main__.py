@@ -323,14 +323,15 @@ def _reproduce(argv: list[str]) -> int:
 
         make(root)
         return 0
-    from clustcore.reproduce import RECIPES, reproduce_runs
+    from clustcore.recipes import RECIPES
+    from clustcore.reproduce import reproduce_runs
 
     for name in args.only:
         if name not in RECIPES:
             raise ValueError(f"unknown run {name!r}; known: {', '.join(RECIPES)}")
     with _Bars() as bars:
         reproduce_runs(
-            list(args.only or RECIPES),
+            list(args.only or (name for name, recipe in RECIPES.items() if recipe.ships)),
             root=root,
             download=args.download,
             device=args.device,

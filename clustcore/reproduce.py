@@ -1,7 +1,7 @@
-"""What ships, and the commands that make it again: `python -m clustcore reproduce data | runs`.
+"""The commands that make what ships again: `python -m clustcore reproduce runs`.
 
-Every run trains on the real training split from seeds 0, 1 and 2, no choice looks at a label, and
-seed 0 is what ships.
+Every run trains on the real training split from the seeds of its recipe, no choice looks at a
+label, and the first seed is what ships. A defended run trains on from another run.
 """
 
 from __future__ import annotations
@@ -10,82 +10,17 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
-from clustcore.making import Plan, make_run
-from clustcore.pipeline import OnStep, evaluate, load_run
+from clustcore.making import defend, fit_attacker, make_run
+from clustcore.pipeline import OnStep, Run, evaluate, load_run
+from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
-
-SEEDS = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The same plan with another config."""
-
-    label: str
-    config: dict[str, Any]
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A shipped run, and the variants that stand as rows on its card."""
-
-    plan: Plan
-    teacher: bool
-    variants: dict[str, Variant] = field(default_factory=dict)
-    departures: tuple[str, ...] = ()
-
-
-_DRC = {"config": {"alone": 0, "taught": 4, "weight_t": 10.0}, "train": {"batch": 256, "lr": 2e-3}}
-_ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
-_DRC_DEPARTURES = (
-    "small CNN in place of ResNet-34",
-    "cosine similarities and the entropy form of L_CR",
-    "a teacher's clusters (umap-gmm) are followed beside L_AF + L_AP + L_CR, which stay on",
-    "train split only; the test split is never trained on",
-)
-
-RECIPES = {
-    "drc-mnist": Recipe(
-        Plan("drc", {"name": "mnist"}, **_DRC),
-        teacher=True,
-        variants=_ALONE,
-        departures=_DRC_DEPARTURES,
-    ),
-    "drc-fashion-mnist": Recipe(
-        Plan(
-            "drc",
-            {"name": "fashion-mnist"},
-            augment={"rotate": 5.0, "flip": 0.5, "shear": 0.05},
-            **_DRC,
-        ),
-        teacher=True,
-        variants=_ALONE,
-        departures=_DRC_DEPARTURES,
-    ),
-    "dec-mnist": Recipe(
-        Plan(
-            "dec",
-            {"name": "mnist"},
-            config={"autoencode": 3, "taught": 2, "cluster": 3, "weight_c": 0.3},
-            train={"batch": 256, "lr": 2e-3},
-        ),
-        teacher=True,
-        departures=(
-            "first centroids and the first two epochs' targets from a teacher (umap-gmm)",
-            "reconstruction kept on (IDEC); the clean image is asked of every view",
-            "pretrained end to end, not layer by layer; z normalised over the batch",
-        ),
-    ),
-}
 
 
 def reproduce_runs(
@@ -93,12 +28,13 @@ def reproduce_runs(
     *,
     root: Path | None,
     download: bool,
-    seeds: tuple[int, ...] = SEEDS,
+    seeds: tuple[int, ...] | None = None,
     device: str = "auto",
     report: Callable[[str], None] = print,
     on_step: OnStep | None = None,
 ) -> None:
-    """Train, map, attack and measure the shipped runs, and put seed 0 of each into `assets/runs`.
+    """Train, map, attack and measure the shipped runs, and put the first seed of each into
+    `assets/runs`.
 
     Everything is kept under `runs/` as it goes, so that a call that was interrupted goes on where
     it stood.
@@ -108,14 +44,17 @@ def reproduce_runs(
         data = recipe.plan.data["name"]
         train = load_samples(data, "train", root=root, download=download)
         test = load_samples(data, "test")
-        main = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in seeds]
-        rows = [_row("as shipped, mean of seeds", main, test, device)]
+        chosen = recipe.seeds if seeds is None else seeds
+        main = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in chosen]
+        what = "as shipped" + (", mean of seeds" if len(main) > 1 else "")
+        rows = [_row(what, main, test, device)]
         for key, variant in recipe.variants.items():
             varied = [
                 train_seed(f"{name}-{key}", recipe, variant.config, s, train, device, report)
                 for s in variant.seeds
             ]
             rows.append(_row(variant.label, varied, test, device))
+        fit_attackers(load_run(main[0], device), recipe.attackers, train, report)
         _finish(name, main[0], rows, test, recipe, device, report, on_step)
 
 
@@ -135,8 +74,10 @@ def train_seed(
     if (folder / "card.json").is_file():
         return label
     plan = recipe.plan
+    if recipe.defended is not None:
+        return _defend_seed(label, recipe, seed, samples, device, report, on_step)
     config = plan.config | change
-    if plan.model == "dec":
+    if plan.model in ("dec", "alrdc"):
         config |= {"seed": seed}
     settings = plan.train | {"seed": seed, "device": device}
     plan = dataclasses.replace(plan, config=config, train=settings)
@@ -148,14 +89,62 @@ def train_seed(
             save_teacher(file, teach(samples.x, samples.name, TeachConfig(seed=seed), on_step))
         teacher = load_teacher(file, len(samples), samples.name)
 
+    make_run(label, plan, samples, teacher, on_epoch=_teller(label, report))
+    return label
+
+
+def _defend_seed(
+    label: str,
+    recipe: Recipe,
+    seed: int,
+    samples: Samples,
+    device: str,
+    report: Callable[[str], None],
+    on_step: OnStep | None,
+) -> str:
+    defended = recipe.defended
+    first = RECIPES[defended.source]
+    source = load_run(
+        train_seed(defended.source, first, {}, seed, samples, device, report, on_step), device
+    )
+    if defended.defence == "alrdc":
+        fit_attackers(source, ("affine",), samples, report)
+    settings = recipe.plan.train | {"seed": seed, "device": device}
+    defend(
+        label,
+        source,
+        defended.defence,
+        defended.config,
+        samples,
+        settings,
+        recipe.plan.augment,
+        on_epoch=_teller(label, report),
+    )
+    return label
+
+
+def fit_attackers(
+    run: Run,
+    kinds: tuple[str, ...],
+    samples: Samples,
+    report: Callable[[str], None],
+) -> None:
+    """Fit the learned attackers that a run has none of, or stale ones, on training images."""
+    for kind in kinds:
+        name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
+        if run.attackers.get(name, True):
+            report(f"{run.name}: attacker {name}")
+            fit_attacker(run, samples, kind)
+
+
+def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
     def on_epoch(epoch: Any) -> None:
         report(
             f"{label}: epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}, "
             f"loss {epoch.loss:.4f}, {epoch.seconds:.0f} s"
         )
 
-    make_run(label, plan, samples, teacher, on_epoch=on_epoch)
-    return label
+    return on_epoch
 
 
 def _row(label: str, names: list[str], test: Samples, device: str) -> dict[str, Any]:

@@ -24,7 +24,14 @@ from tests.conftest import make_blobs
 
 LOOP = TrainConfig(batch=16, device="cpu", lr=3e-3)
 SHORT = {
-    "alrdc": {"autoencode": 6, "cluster": 12, "width": 4, "dim": 4, "p_hidden": 64, "weight_t": 90.0},
+    "alrdc": {
+        "autoencode": 6,
+        "cluster": 12,
+        "width": 4,
+        "dim": 4,
+        "p_hidden": 64,
+        "weight_t": 90.0,
+    },
     "drc": {"alone": 6, "width": 4},
     "dec": {"autoencode": 4, "cluster": 2, "width": 4, "dim": 4},
 }
