@@ -22,7 +22,7 @@ COMMANDS = {
     "project": "fit the map of a run",
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
-    "reproduce": "make what ships again: data, runs, tables",
+    "reproduce": "make what ships again: data, runs, alrdc, tables",
 }
 
 
@@ -300,8 +300,8 @@ def _evaluate(argv: list[str]) -> int:
 
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
-    if what not in ("data", "runs", "tables"):
-        raise ValueError(f"reproduce: expected data, runs or tables, got {what!r}")
+    if what not in ("data", "runs", "tables", "alrdc"):
+        raise ValueError(f"reproduce: expected data, runs, alrdc or tables, got {what!r}")
     if what == "tables":
         from clustcore.runs import PROJECT
         from clustcore.tables import update
@@ -309,14 +309,15 @@ def _reproduce(argv: list[str]) -> int:
         readme = PROJECT / "README.md"
         print(f"{readme}: {'updated' if update(readme) else 'up to date'}")
         return 0
-    args = _parse(
-        argv[1:],
-        f"reproduce {what}",
-        root=(str | None, None, "folder that holds the training data"),
-        download=(bool, False, "allow a download into the root"),
-        device=(str, "auto", "auto, cpu, cuda, cuda:1, mps"),
-        only=(tuple[str, ...], (), "names of runs; all by default"),
-    )
+    common = {
+        "root": (str | None, None, "folder that holds the training data"),
+        "download": (bool, False, "allow a download into the root"),
+        "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps"),
+    }
+    if what == "alrdc":
+        return _reproduce_alrdc(argv[1:], common)
+    only = (tuple[str, ...], (), "names of runs; all by default")
+    args = _parse(argv[1:], f"reproduce {what}", **common, only=only)
     root = None if args.root is None else Path(args.root)
     if what == "data":
         from clustcore.datasets.shipped import make
@@ -337,6 +338,30 @@ def _reproduce(argv: list[str]) -> int:
             device=args.device,
             report=bars.say,
             on_step=bars.step,
+        )
+    return 0
+
+
+def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
+    from clustcore.alrdc_table import DATA, reproduce_alrdc
+
+    args = _parse(
+        argv,
+        "reproduce alrdc",
+        **common,
+        data=(tuple[str, ...], DATA, "data sets"),
+        seeds=(tuple[int, ...], (0, 1, 2), "seeds"),
+        quick=(bool, False, "learn from 10,000 training images, and attack less hard"),
+    )
+    with _Bars() as bars:
+        reproduce_alrdc(
+            args.data,
+            root=None if args.root is None else Path(args.root),
+            download=args.download,
+            seeds=args.seeds,
+            quick=args.quick,
+            device=args.device,
+            report=bars.say,
         )
     return 0
 

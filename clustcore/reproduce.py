@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
@@ -21,6 +23,8 @@ from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
+
+ATTACKER_IMAGES = 10_000
 
 
 def reproduce_runs(
@@ -67,15 +71,22 @@ def train_seed(
     device: str,
     report: Callable[[str], None],
     on_step: OnStep | None = None,
+    quick: bool = False,
 ) -> str:
-    """Train one seed of a recipe under `runs/`, unless it is there; returns the run's name."""
-    label = f"{name}-seed{seed}"
+    """Train one seed of a recipe under `runs/`, unless it is there; returns the run's name.
+
+    Args:
+        change: fields of the config that differ, where it is a variant.
+        quick: the samples are a part of the training split; run and teacher are named so.
+    """
+    prefix = "quick-" if quick else ""
+    label = f"{prefix}{name}-seed{seed}"
     folder = runs.folders()[1] / label
     if (folder / "card.json").is_file():
         return label
     plan = recipe.plan
     if recipe.defended is not None:
-        return _defend_seed(label, recipe, seed, samples, device, report, on_step)
+        return _defend_seed(label, recipe, seed, samples, device, report, on_step, quick)
     config = plan.config | change
     if plan.model in ("dec", "alrdc"):
         config |= {"seed": seed}
@@ -83,7 +94,7 @@ def train_seed(
     plan = dataclasses.replace(plan, config=config, train=settings)
     teacher = None
     if recipe.teacher and not change:
-        file = runs.folders()[1] / "teachers" / f"{samples.name}-{seed}.npz"
+        file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
         if not file.is_file():
             report(f"{label}: teacher")
             save_teacher(file, teach(samples.x, samples.name, TeachConfig(seed=seed), on_step))
@@ -101,12 +112,12 @@ def _defend_seed(
     device: str,
     report: Callable[[str], None],
     on_step: OnStep | None,
+    quick: bool,
 ) -> str:
     defended = recipe.defended
     first = RECIPES[defended.source]
-    source = load_run(
-        train_seed(defended.source, first, {}, seed, samples, device, report, on_step), device
-    )
+    name = train_seed(defended.source, first, {}, seed, samples, device, report, on_step, quick)
+    source = load_run(name, device)
     if defended.defence == "alrdc":
         fit_attackers(source, ("affine",), samples, report)
     settings = recipe.plan.train | {"seed": seed, "device": device}
@@ -134,7 +145,13 @@ def fit_attackers(
         name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
         if run.attackers.get(name, True):
             report(f"{run.name}: attacker {name}")
-            fit_attacker(run, samples, kind)
+            fit_attacker(run, attacker_images(samples), kind)
+
+
+def attacker_images(samples: Samples) -> Samples:
+    """What learned attackers learn from: 10,000 training images, as many as the paper's saw."""
+    rows = np.random.default_rng(0).permutation(len(samples))[:ATTACKER_IMAGES]
+    return samples.take(np.sort(rows))
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:

@@ -38,7 +38,11 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "pipeline": LEAVES - {"figures"} | {"types", "checkpoint", "train"},
     "making": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "train", "pipeline"},
     "tables": {"runs"},
-    "reproduce": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "pipeline", "making"},
+    "judging": LEAVES - {"figures"} | {"types", "pipeline"},
+    "recipes": {"making"},
+    "alrdc_table": LEAVES - {"figures"} | {"types", "pipeline", "judging", "recipes", "reproduce"},
+    "reproduce": LEAVES - {"figures"}
+    | {"defences", "types", "checkpoint", "pipeline", "making", "recipes", "judging"},
 }
 
 

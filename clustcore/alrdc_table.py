@@ -1,0 +1,135 @@
+"""ALRDC's table, with the columns that its paper leaves out: `python -m clustcore reproduce alrdc`.
+
+Undefended | the same further steps without a defence | the paper's defence | alternating, each
+under the attacker of before and under one fitted anew. Written to `assets/alrdc.json`, which the
+README's table and the app read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustcore import judging, runs
+from clustcore.attacks.alrdc import ALRDCAttack
+from clustcore.datasets import load_samples
+from clustcore.judging import JudgeConfig
+from clustcore.pipeline import Run, load_run, target_of
+from clustcore.recipes import RECIPES
+from clustcore.reproduce import attacker_images, train_seed
+from clustcore.types import Samples
+
+FILE = runs.PROJECT / "assets" / "alrdc.json"
+DATA = ("mnist", "fashion-mnist")
+QUICK = 10_000  # training images
+_DEFENCES = ("control", "alrdc", "alternating")
+_SPACES = (("embedding", "l2"), ("pixels", "linf"))
+
+
+def reproduce_alrdc(
+    data: tuple[str, ...],
+    *,
+    root: Path | None,
+    download: bool,
+    seeds: tuple[int, ...],
+    quick: bool,
+    device: str = "auto",
+    config: JudgeConfig | None = None,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train what is missing, judge it, and put one entry a data set and seed into the file.
+
+    Args:
+        quick: learn from 10,000 training images, with a tenth of the attack's restarts; the entry
+            says so.
+    """
+    config = config or (JudgeConfig(restarts=2, aimed=0, steps=40) if quick else JudgeConfig())
+    for name in data:
+        train = load_samples(name, "train", root=root, download=download)
+        if quick:
+            rows = np.random.default_rng(0).permutation(len(train))[:QUICK]
+            train = train.take(np.sort(rows))
+        test = load_samples(name, "test")
+        for seed in seeds:
+            entry = _entry(name, seed, train, test, quick, device, config, report)
+            _keep(entry)
+            report(f"{FILE}: {name}, seed {seed}{', quick' if quick else ''}")
+
+
+def read() -> list[dict[str, Any]]:
+    """The entries made so far.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not FILE.is_file():
+        return []
+    try:
+        entries = json.loads(FILE.read_text(encoding="utf-8"))["entries"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{FILE}: expected entries in JSON, got {error!r}") from None
+    return entries
+
+
+def _entry(
+    data: str,
+    seed: int,
+    train: Samples,
+    test: Samples,
+    quick: bool,
+    device: str,
+    config: JudgeConfig,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    names = [f"alrdc-{data}", *(f"alrdc-{data}-{defence}" for defence in _DEFENCES)]
+    models = [
+        load_run(train_seed(n, RECIPES[n], {}, seed, train, device, report, quick=quick), device)
+        for n in names
+    ]
+    images = attacker_images(train)
+    old = _fit(models[0], images, seed)
+    rows = []
+    for run, what in zip(models, ("undefended", *_DEFENCES), strict=True):
+        report(f"{run.name}: judged under the attackers of before and of now")
+        clean = judging.clean(run, test)
+        for attacker, whose in ((old, "old"), (None, "adaptive")):
+            if run is models[0] and attacker is None:
+                continue  # the old one is its own
+            attacker = attacker or _fit(run, images, seed)
+            under = judging.learned(run, test, attacker, config)
+            rows.append({"model": what, "attacker": whose, "clean": clean, "under": under})
+    entry = {
+        "data": data,
+        "seed": seed,
+        "mode": "quick" if quick else "full",
+        "n_train": len(train),
+        "n_attacker": len(images),
+        "rows": rows,
+        "bar": [],
+    }
+    if not quick:
+        for space, norm in _SPACES:
+            report(f"alrdc-{data}: the bar, {space}")
+            entry["bar"].append(
+                judging.bar(models[0], models[-1], test, images, space, norm, config)
+            )
+    return entry
+
+
+def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
+    import torch
+
+    attacker = ALRDCAttack()
+    attacker.fit(target_of(run.model), torch.from_numpy(images.x).to(run.device), seed)
+    return attacker
+
+
+def _keep(entry: dict[str, Any]) -> None:
+    key = ("data", "mode", "seed")
+    others = [e for e in read() if any(e[k] != entry[k] for k in key)]
+    entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))
+    runs.write_json(FILE, {"entries": entries})

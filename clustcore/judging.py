@@ -1,0 +1,346 @@
+"""How a model stands under attack, beside the one it came from: the figures of ALRDC's table, and
+the bar that a defence has to clear.
+
+A budget in the embedding is rho, in units of the judged model's own R: no model wins by inflating
+its embedding. Labels enter ACC, NMI and ARI alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clustcore import evaluation
+from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
+from clustcore.attacks.base import Attack, Budget, Goal
+from clustcore.attacks.pgd import PGD, PGDConfig
+from clustcore.pipeline import Run, cluster, parts_of, target_of
+from clustcore.types import Config, Samples, dial, setting
+
+NEIGHBOURS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig(Config):
+    """How hard a model is attacked before it is called robust."""
+
+    n: int = setting(1000, "samples that the per-sample attacks get", range=(2, 1_000_000))
+    steps: int = setting(100, "gradient steps of each start", range=(1, 10_000))
+    restarts: int = setting(5, "starts of the attack on the margin", range=(1, 100))
+    aimed: int = setting(
+        5, "starts at every other cluster in turn, for samples that stayed", range=(0, 100)
+    )
+    seed: int = setting(0, "seed of the sample and of the attacks", range=(0, 2**31 - 1))
+
+
+def clean(run: Run, samples: Samples) -> dict[str, Any]:
+    """ACC, NMI and ARI, and the decoder's error: the mean squared distance of an image from what
+    the decoder makes of its embedding (sum over pixels; None without a decoder).
+    """
+    found = cluster(run.model, samples.x)
+    scores = evaluation.scores(found.labels, samples.y, run.model.clusters)
+    error = None
+    if run.model.has_decoder:
+        decoded = _decode(run, torch.from_numpy(found.z))
+        error = float(((decoded - torch.from_numpy(samples.x)) ** 2).flatten(1).sum(1).mean())
+    return {
+        "n": len(samples),
+        "acc": scores.acc,
+        "nmi": scores.nmi,
+        "ari": scores.ari,
+        "used": scores.clusters_used,
+        "reconstruction": error,
+    }
+
+
+@torch.no_grad()
+def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) -> dict[str, Any]:
+    """The learned attack as published, unscaled, on all samples, beside its controls: a random
+    change and PGD on z, each with every sample's own length.
+
+    Returns:
+        moved shares and ACC under it, with the clean matching and re-matched; NMI between clean and
+        attacked clusters, which needs no label; the change's mean length, absolute, relative to
+        the length of z, and in R; and how far the decoded image goes (sum of squares).
+    """
+    found = cluster(run.model, samples.x)
+    z, target = torch.from_numpy(found.z), target_of(run.model)
+    shifts = [
+        attacker.raw(target, torch.from_numpy(samples.x[part]).to(run.device), unit=run.unit)
+        for part in parts_of(len(samples))
+    ]
+    delta = torch.cat([shift.delta for shift in shifts]).float()
+    length = delta.norm(dim=1)
+    after = _labels(run, z + delta)
+    scores = evaluation.scores(
+        found.labels, samples.y, run.model.clusters, after=after, seed=config.seed
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    noise = torch.randn(z.shape, generator=generator)
+    noise = noise / noise.norm(dim=1, keepdim=True) * length[:, None]
+    rows = rows_of(samples, config)
+    pgd = _call(
+        PGD(PGDConfig(steps=config.steps, restarts=config.restarts)),
+        run,
+        z[rows],
+        samples.ids[rows],
+        Goal(),
+        (length[rows] / run.unit).numpy(),
+        ("l2", "embedding"),
+        config.seed,
+    )
+    change = None
+    if run.model.has_decoder:
+        moved_image = _decode(run, z + delta) - _decode(run, z)
+        change = float((moved_image**2).flatten(1).sum(1).mean())
+    return {
+        "n": len(samples),
+        "seed": config.seed,
+        "moved": scores.moved.value,
+        "moved_interval": [scores.moved.low, scores.moved.high],
+        "acc": scores.acc,
+        "acc_rematched": scores.acc_rematched,
+        "nmi_clean_attacked": evaluation.nmi(after, found.labels),
+        "length": float(length.mean()),
+        "length_relative": float(torch.cat([shift.relative for shift in shifts]).mean()),
+        "rho": float(torch.cat([shift.rho for shift in shifts]).mean()),
+        "decoded_change": change,
+        "noise_moved": float((_labels(run, z + noise) != found.labels).mean()),
+        "pgd_moved": float(pgd.mean()),
+        "pgd_n": len(rows),
+    }
+
+
+def rows_of(samples: Samples, config: JudgeConfig) -> NDArray[np.int64]:
+    """The samples that the per-sample attacks get: the same for every model of a data set."""
+    n = min(config.n, len(samples))
+    return evaluation.sample_rows(n, len(samples), samples.y, seed=config.seed)
+
+
+def halfway(
+    run: Run,
+    samples: Samples,
+    space: str,
+    norm: str,
+    config: JudgeConfig,
+    attackers: Sequence[Learned] = (),
+) -> float:
+    """b: the smallest budget at which the worst case over the attacks moves half of the samples.
+
+    Each attack is followed over the dial, and each sample's smallest strength is the least that any
+    of them needed; b is their median.
+
+    Raises:
+        ValueError: half of the samples stay up to the end of the dial.
+    """
+    rows = rows_of(samples, config)
+    strengths = dial(samples.name, space, norm).strengths
+    pgd = PGD(PGDConfig(path_steps=config.steps, restarts=config.restarts))
+    searches: list[tuple[Attack, Goal]] = [(pgd, Goal())]
+    searches += [(pgd, Goal(objective="multi_targeted"))] if config.aimed else []
+    searches += [(attacker, Goal()) for attacker in attackers]
+    found = []
+    for search, goal in searches:
+        parts = [
+            search.path(
+                target_of(run.model),
+                torch.from_numpy(samples.x[rows[part]]).to(run.device),
+                goal,
+                strengths,
+                norm=norm,
+                space=space,
+                unit=run.unit,
+                ids=samples.ids[rows[part]],
+                seed=config.seed,
+            ).smallest.numpy()
+            for part in parts_of(len(rows))
+        ]
+        found.append(np.concatenate(parts))
+    smallest = np.sort(np.nan_to_num(evaluation.worst_case(found), nan=np.inf))
+    half = float(smallest[(len(smallest) + 1) // 2 - 1])
+    if not np.isfinite(half):
+        raise ValueError(
+            f"run {run.name!r}: expected half of the samples to move up to strength "
+            f"{strengths[-1]:g}, got {np.isfinite(smallest).mean():.0%}"
+        )
+    return half
+
+
+def worst(
+    run: Run,
+    samples: Samples,
+    space: str,
+    norm: str,
+    eps: float,
+    config: JudgeConfig,
+    attackers: Sequence[Learned] = (),
+) -> dict[str, Any]:
+    """What each attack moves at one budget, and the worst case per sample over all of them.
+
+    PGD on the margin with restarts; PGD at every other cluster in turn, for the samples that are
+    left; in the embedding also learned attackers, scaled to the budget.
+    """
+    rows = rows_of(samples, config)
+    moved = np.zeros(len(rows), bool)
+    shares: dict[str, float] = {}
+
+    def attack(name: str, search: Attack, goal: Goal, only_left: bool = False) -> None:
+        which = np.flatnonzero(~moved) if only_left else np.arange(len(rows))
+        if not len(which):
+            return
+        at = rows[which]
+        x = torch.from_numpy(samples.x[at])
+        hit = _call(search, run, x, samples.ids[at], goal, eps, (norm, space), config.seed)
+        moved[which] |= hit
+        shares[name] = float(hit.mean()) if not only_left else float(moved.mean())
+
+    pgd = PGD(PGDConfig(steps=config.steps, restarts=config.restarts))
+    attack("pgd", pgd, Goal())
+    for index, attacker in enumerate(attackers):
+        attack(f"learned-{index}", attacker, Goal())
+    if config.aimed:
+        aimed = PGD(PGDConfig(steps=config.steps, restarts=config.aimed))
+        attack("with every target", aimed, Goal(objective="multi_targeted"), only_left=True)
+    whole = evaluation.share(moved, seed=config.seed)
+    return {
+        "space": space,
+        "norm": norm,
+        "eps": eps,
+        "n": len(rows),
+        "seed": config.seed,
+        "moved": whole.value,
+        "moved_interval": [whole.low, whole.high],
+        "by_attack": shares,
+    }
+
+
+def bar(
+    undefended: Run,
+    defended: Run,
+    samples: Samples,
+    images: Samples,
+    space: str,
+    norm: str,
+    config: JudgeConfig,
+) -> dict[str, Any]:
+    """A defence beside the bar: at b, where the worst case moves half of the undefended model's
+    samples, it shall move at most a sixth of the defended one's; ACC falls by at most .02, the
+    decoder's error rises at most 1.2 times, and of each sample's 15 nearest neighbours in the
+    undefended embedding half stay so.
+
+    Args:
+        images: training images, for learned attackers, which each model gets afresh.
+    """
+    embedded = space == "embedding"
+    attackers = {
+        run.name: fresh_attackers(run, images) if embedded else [] for run in (undefended, defended)
+    }
+    b = halfway(undefended, samples, space, norm, config, attackers[undefended.name])
+    found = {
+        run.name: worst(run, samples, space, norm, b, config, attackers[run.name])
+        for run in (undefended, defended)
+    }
+    before, after = clean(undefended, samples), clean(defended, samples)
+    z = [cluster(run.model, samples.x).z for run in (undefended, defended)]
+    ratio = None
+    if before["reconstruction"] and after["reconstruction"] is not None:
+        ratio = after["reconstruction"] / before["reconstruction"]
+    figures = {
+        "acc_change": after["acc"] - before["acc"],
+        "reconstruction_ratio": ratio,
+        "neighbour_overlap": neighbour_overlap(*z),
+    }
+    cleared = (
+        found[defended.name]["moved"] <= 1 / 6
+        and figures["acc_change"] >= -0.02
+        and (ratio is None or ratio <= 1.2)
+        and figures["neighbour_overlap"] >= 0.5
+    )
+    return {
+        "space": space,
+        "norm": norm,
+        "b": b,
+        "undefended": found[undefended.name],
+        "defended": found[defended.name],
+        "settings": config.to_dict(),
+        **figures,
+        "cleared": bool(cleared),
+    }
+
+
+def fresh_attackers(
+    run: Run, images: Samples, seeds: Sequence[int] = (0, 1, 2), epochs: int = 10
+) -> list[Learned]:
+    """Learned attackers fitted anew on a run: affine and ReLU, of each seed.
+
+    They are after the assignment alone: the decoded image, which the published attacker has to
+    keep, would only hold them back.
+
+    Args:
+        images: what they learn from: training images.
+    """
+    config = ALRDCConfig(weight_x=0.0, epochs=epochs)
+    target = dataclasses.replace(target_of(run.model), decode=None)
+    found: list[Learned] = []
+    for kind in (ALRDCAttack, ALRDCReLU):
+        for seed in seeds:
+            attacker = kind(config)
+            attacker.fit(target, torch.from_numpy(images.x).to(run.device), seed)
+            found.append(attacker)
+    return found
+
+
+def neighbour_overlap(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n e"], count: int = NEIGHBOURS
+) -> float:
+    """The mean share of a sample's nearest neighbours in one embedding that are so in the other."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = [
+        NearestNeighbors(n_neighbors=count, algorithm="brute").fit(z).kneighbors()[1]
+        for z in (a, b)
+    ]
+    shared = [len(np.intersect1d(one, other)) for one, other in zip(*near, strict=True)]
+    return float(np.mean(shared) / count)
+
+
+def _call(
+    search: Attack,
+    run: Run,
+    points: Tensor,
+    ids: NDArray[np.int64],
+    goal: Goal,
+    eps: float | NDArray[np.floating],
+    where: tuple[str, str],
+    seed: int,
+) -> Bool[np.ndarray, " m"]:
+    norm, space = where
+    moved = []
+    for part in parts_of(len(points)):
+        size = eps if np.ndim(eps) == 0 else torch.as_tensor(eps[part])
+        budget = Budget(eps=size, norm=norm, space=space, unit=run.unit)
+        x = points[part].to(run.device)
+        moved.append(search(target_of(run.model), x, goal, budget, ids[part], seed).moved.numpy())
+    return np.concatenate(moved)
+
+
+@torch.no_grad()
+def _labels(run: Run, z: Tensor) -> NDArray[np.int64]:
+    return torch.cat(
+        [run.model.scores(part.to(run.device)).argmax(1).cpu() for part in z.split(1000)]
+    ).numpy()
+
+
+@torch.no_grad()
+def _decode(run: Run, z: Tensor) -> Tensor:
+    return torch.cat(
+        [run.model.decode(part.to(run.device)).float().cpu() for part in z.split(1000)]
+    )
