@@ -116,9 +116,9 @@ def attack_name(attack: str) -> str:
 def attacks(space: str) -> list[str]:
     """The attacks a dial can show in this space.
 
-    `exact` knows the embedding only, and `min_flip` has no strength of its own.
+    `exact` and ALRDC's know the embedding only, and `min_flip` has no strength of its own.
     """
-    hidden = {"min_flip"} if space == "embedding" else {"min_flip", "exact"}
+    hidden = {"min_flip"} | ({"exact", "alrdc", "alrdc-relu"} if space == "pixels" else set())
     return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
 
 
