@@ -41,7 +41,14 @@ _LABELS = {
         "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
         "digits": "Digits, 8 x 8",
     },
-    "attack": {"pgd": "Margin PGD", "fgsm": "FGSM", "noise": "Random noise", "exact": "Exact"},
+    "attack": {
+        "pgd": "Margin PGD",
+        "fgsm": "FGSM",
+        "noise": "Random noise",
+        "exact": "Exact",
+        "alrdc": "ALRDC",
+        "alrdc-relu": "ALRDC (ReLU)",
+    },
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
     "colour": {
