@@ -9,6 +9,7 @@ from scipy.stats import entropy
 
 from clustcore.attacks.alrdc import attack_loss
 from clustcore.defences.alternating import Alternating, consistency, likeness
+from clustcore.defences.inner import as_tested
 from clustcore.models.base import TrainData, Views
 from clustcore.models.dec import DEC
 from tests.conftest import make_blobs
@@ -125,14 +126,12 @@ def test_a_batch_of_one_cluster_is_passed():
 @pytest.mark.parametrize("kind", ["affine", "relu"])
 def test_the_learned_attacker_learns_on_its_own_steps_alone(kind):
     model = dec().train()
-    defence, views, state = ready(model, every=3, kind=kind, attacker_lr=1e-4)
+    defence, views, state = ready(model, every=3, kind=kind)
     before = [p.clone() for p in model.parameters()]
 
     def asked() -> float:
-        with torch.no_grad():
-            model.eval()
+        with torch.no_grad(), as_tested(model):
             z, delta = model.embed(views.clean), defence.attacker(views.clean)
-            model.train()
             images = [model.decode(code) for code in (z, z + delta)]
             return float(attack_loss(*images, model.soft(z), model.soft(z + delta), delta)[0])
 
