@@ -51,9 +51,12 @@ def test_train_from_a_card(place, tmp_path):
     ("argv", "message"),
     [
         (["dance"], "unknown command 'dance'; known: train"),
-        (["train"], "expected a model first; known: dec, drc"),
+        (["train"], "expected a model first; known: alrdc, dec, drc"),
         (["train", "abc"], "unknown model 'abc'"),
         (["evaluate", "none"], "unknown run 'none'"),
+        (["defend", "none"], "expected --defence NAME; known: alrdc, alternating, control"),
+        (["defend", "none", "--defence", "hope"], "unknown defence 'hope'; known: alrdc"),
+        (["defend", "none", "--defence", "control"], "unknown run 'none'"),
         (["reproduce", "all"], "expected data, runs or tables, got 'all'"),
         (["reproduce", "runs", "--only", "x"], "unknown run 'x'; known: drc-mnist"),
         (["train", "dec", "--data", "digits", "--device", "cuda:99"], "device 'cuda:99'"),
@@ -75,3 +78,25 @@ def test_help_lists_the_commands(capsys):
     out = capsys.readouterr().out
     for command in ("train", "teach", "project", "attack", "evaluate", "reproduce"):
         assert command in out
+
+
+def test_defend_makes_a_run_of_its_own(place, capsys):
+    assert main(["train", "dec", "--data", "digits", "--name", "d", *FLAGS.split()]) == 0
+    before = (place / "runs" / "d" / "weights.safetensors").read_bytes()
+    flags = "--defence pgd_at --name safe --defence.epochs 1 --defence.eps 0.05 --train.batch 128"
+    assert main(["defend", "d", *flags.split()]) == 0
+    card = json.loads((place / "runs" / "safe" / "card.json").read_text())
+    source = json.loads((place / "runs" / "d" / "card.json").read_text())
+    assert card["config"] == source["config"]
+    assert card["defence"]["name"] == "pgd_at"
+    assert card["defence"]["config"]["eps"] == 0.05
+    assert card["defence"]["from"] == "d"
+    assert card["defence"]["from_weights"] == source["weights_sha256"]
+    assert card["weights_sha256"] != source["weights_sha256"]
+    assert card["train"]["stages"] == {"pgd_at": 1}
+    assert (place / "runs" / "d" / "weights.safetensors").read_bytes() == before
+    assert main(["evaluate", "safe"]) == 0
+    assert main(["defend", "d", *flags.split()]) == 2
+    assert "expected a new run" in capsys.readouterr().err
+    assert main(["defend", "d", "--defence", "alrdc", "--name", "x"]) == 2
+    assert "expected a fitted attacker" in capsys.readouterr().err

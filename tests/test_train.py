@@ -10,7 +10,7 @@ import torch
 
 from clustcore.augment import AugmentConfig, uniform, view
 from clustcore.checkpoint import RESUME, load_resume
-from clustcore.models.base import Loss, TrainData
+from clustcore.models.base import Loss, TrainData, Views
 from clustcore.models.dec import DEC
 from clustcore.train import TrainConfig, TrainingFailed, pick_device, train
 from tests.conftest import make_blobs
@@ -189,3 +189,20 @@ def test_draws_are_uniform_and_independent():
     assert torch.allclose(u.var(0), torch.full((4,), 1 / 12).double(), atol=0.004)
     across = torch.corrcoef(torch.cat([u.T, uniform(0, 1, 0, torch.arange(20_000), 4).double().T]))
     assert (across - torch.eye(8)).abs().max() < 5 / 20_000**0.5
+
+
+def test_weights_that_stop_being_numbers_stop_the_run_before_they_are_saved(tmp_path):
+    # a finite loss with a gradient that is none: only the weights after the last step show it
+    model = make()
+    (stage, *_) = model.stages()
+    stage.loss = lambda views, state: broken_root(model, views)
+    model.stages = lambda: [stage]
+    with pytest.raises(TrainingFailed, match=r"epoch 0: weights: expected finite assignments"):
+        train(model, data(16), CONFIG, AugmentConfig(), folder=tmp_path)
+    assert not (tmp_path / RESUME).exists()
+
+
+def broken_root(model: DEC, views: Views) -> Loss:
+    z = model.embed(views.clean)
+    loss = (z - z.detach()).square().sum().sqrt()
+    return Loss(loss, {"root": loss})

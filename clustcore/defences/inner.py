@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from clustcore.models.base import Model, TrainData
 
 
 @contextlib.contextmanager
-def as_tested(model: Model, *, frozen: bool = False) -> Iterator[None]:
+def as_tested(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     """The model in eval mode for the length of the block, and as it was after it.
 
     Attacked images are seen with the running statistics of batch normalisation, within the attack
