@@ -19,6 +19,7 @@ LEAVES = {
     "projection",
     "boundaries",
     "evaluation",
+    "comparing",
     "figures",
     "teach",
 }
@@ -30,9 +31,10 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "teach": {"types", "runs"},
     "projection": {"types", "runs", "projection"},
     "datasets": {"types", "runs", "datasets"},
+    "comparing": {"types", "runs"},  # runs: for the form of a map
     "checkpoint": {"models", "runs", "types", "train"},  # train for its Progress alone
     "train": {"models", "augment", "checkpoint", "types"},
-    "pipeline": LEAVES - {"figures"} | {"types", "checkpoint", "train"},
+    "pipeline": LEAVES - {"figures", "comparing"} | {"types", "checkpoint", "train"},
     "making": LEAVES - {"figures"} | {"types", "checkpoint", "train", "pipeline"},
     "tables": {"runs"},
     "reproduce": LEAVES - {"figures"} | {"types", "checkpoint", "pipeline", "making"},
@@ -82,6 +84,7 @@ def test_what_draws_a_map_imports_no_torch():
     code = (
         "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
+        "import clustcore.comparing\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
     )
