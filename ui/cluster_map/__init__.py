@@ -39,9 +39,10 @@ region), `map-note`, `map-tool-pan`, `map-tool-box`, `map-tool-lasso`, `map-zoom
 `map-zoom-out`, `map-zoom-fit`, `map-png`, `map-suggest`. Two models beside each other have no
 inspector, a second stage `map-stage-b`, a `map-strip` of buttons `map-side-left`, `-both`, `-right`
 and `-neither`, and further attributes: `data-joint` (how many moved on neither side, on the left
-only, on the right only, on both) and `data-side` (which of them are shown; "" for all). Setting `data-measure="1"` on the
-outermost element makes each overlay frame wait for the GL and fills its `data-intervals` with the
-milliseconds between frames when the dial is released.
+only, on the right only, on both) and `data-side` (which of them are shown; "" for all).
+
+Setting `data-measure="1"` on the outermost element makes each overlay frame wait for the GL and
+fills its `data-intervals` with the milliseconds between frames when the dial is released.
 """
 
 from __future__ import annotations

@@ -228,10 +228,8 @@ const map = (() => {
       feed();
       setupDial(first.g);
       side?.setup(sideView(first.g));
-      for (const panel of m.panels) {
-        panel.moment = null;
-        if (st.W) panel.fit();
-      }
+      for (const panel of m.panels) panel.moment = null;
+      if (st.W) size(ui.left.clientWidth);
     }
     function setupDial({ attack, smallest }) {
       const { meta, geometry } = held, verb = meta.target === null ? "moved" : `moved into cluster ${meta.target}`;
@@ -326,7 +324,12 @@ const map = (() => {
       const wide = root.clientWidth, stacked = W < STACKED;
       if (!wide) return;
       const own = twin && !stacked ? Math.floor((W - GAP) / 2) : W;
-      const H = Math.round(own < 480 ? own * 0.94 : twin ? Math.min(own * 0.96, 560) : Math.min(own * 0.78, 660));
+      let H = Math.round(own < 480 ? own * 0.94 : Math.min(own * 0.78, 660));
+      if (twin && held.meta) {
+        // As high as both maps need at this width: side by side there is none to spare.
+        const [x0, y0, x1, y1] = held.meta.box;
+        H = Math.round(Math.min(0.96, Math.max(0.72, (y1 - y0) / Math.max(1e-6, x1 - x0))) * own);
+      }
       Object.assign(st, { W: own, H });
       for (const { stage, marks } of ui.panels) {
         stage.style.height = `${H}px`;
@@ -362,9 +365,7 @@ const map = (() => {
         m.runs++;
         root.dataset.runs = m.runs;
         readTheme();
-        const drew = Boolean(first.g);
         receive(bytes);
-        if (!drew && first.g && st.W) size(st.W);
       },
       free() {
         observer.disconnect();
