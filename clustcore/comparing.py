@@ -114,7 +114,9 @@ def align(xy_a: Float[np.ndarray, "n 2"], xy_b: Float[np.ndarray, "other 2"]) ->
 
 
 def joint(
-    smallest_a: Num[np.ndarray, " m"], smallest_b: Num[np.ndarray, " other"], strength: float
+    smallest_a: Num[np.ndarray, " m"],
+    smallest_b: Num[np.ndarray, " other"],
+    strength: float | int,
 ) -> Integer[np.ndarray, " m"]:
     """Who has moved at a strength: LEFT (under A only), BOTH, RIGHT (under B only) or NEITHER.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import attack, compare, loaders, panels, scene
+from ui import attack, claims, compare, loaders, panels, scene
 
 panels.open_page("Compare")
 scene.arrive("Compare")
 with panels.calm():
-    status, controls = panels.head("Compare: does the defence help?")
+    _, controls = panels.head("Compare: does the defence help?")
+    status = st.empty()  # below both pickers, which take the room at the right of the title
     now = scene.draw("Compare", controls)
     if now is None:
         panels.no_runs()
@@ -29,8 +30,8 @@ with panels.calm():
     found = loaders.pair(now.run, now.partner)
     of_a, of_b = compare.asks(now)
     paths = loaders.path(of_a[0]), loaders.path(of_b[0])
-    status.caption(compare.status(now, found, paths[0]))
-    st.markdown(compare.clean_cost(now))
+    status.caption(claims.status(now, found, paths[0]))
+    st.markdown(claims.clean_cost(now))
     compare.warn(now, paths)
     offer_place = st.container()
     compare.twin_maps(now, found)

@@ -1,4 +1,4 @@
-"""The parts of Compare: the clean cost, the twin maps under one dial, what is said of them, curves."""
+"""The parts of Compare: twin maps under one dial, what is computed on demand, curves of both."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from clustcore import comparing
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, loaders, panels, scene, tables
+from ui import attack, claims, loaders, panels, scene, tables
 from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
-from ui.cluster_map.packing import quantise_smallest
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
 _FONT = {"font_family": "Source Sans, sans-serif"}
@@ -32,128 +30,18 @@ def no_partner(now: scene.Scene) -> None:
     )
 
 
-def defended(run: RunInfo) -> bool:
-    """Whether a run claims a defence."""
-    return panels.defence(run) != "undefended"
-
-
-def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> str:
-    """The line under the title."""
-    kind = "does the defence cost anything?" if _one_is_defended(now) else "two models, no defence"
-    parts = [panels.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
-    if path is None:
-        parts.append("not computed yet")
-    else:
-        n = f"{len(path.rows):,} of {len(found.a.xy):,} {found.a.split} images"
-        parts[-1] += f" on {n}, run anew on each model"
-        parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
-    device = loaders.device_in_use(now.partner, now.device)
-    return " · ".join([*parts, device] if device else parts)
-
-
-def _one_is_defended(now: scene.Scene) -> bool:
-    return defended(now.run) or defended(now.partner)
-
-
-def clean_cost(now: scene.Scene) -> str:
-    """Accuracy and NMI of both without any attack, from their cards, and what lies between."""
-    a, b = (_clean(run) for run in (now.run, now.partner))
-    names = [panels.plain(run.name) for run in (now.run, now.partner)]
-    lead = "Clean cost" if defended(now.partner) else "Before any attack"
-    lines = []
-    if "acc" in a and "acc" in b:
-        points = 100 * (b["acc"] - a["acc"])
-        lines.append(
-            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {_signed(points, '.1f')} points"
-        )
-    if "nmi" in a and "nmi" in b:
-        by = _signed(b["nmi"] - a["nmi"], ".3f")
-        lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
-    if not lines:
-        return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
-    n = f"n = {a['n']:,}" if a.get("n") == b.get("n") and "n" in a else "on different samples"
-    return f"**{lead}**, {names[0]} → {names[1]}: {' · '.join(lines)} · {n}"
-
-
-def _clean(run: RunInfo) -> dict[str, Any]:
-    """The clean figures of a card that are numbers."""
-    scores = run.card.get("scores")
-    scores = scores if isinstance(scores, dict) else {}
-    clean = scores.get("clean")
-    values = {**(clean if isinstance(clean, dict) else {}), "n": scores.get("n")}
-    good = (int, float)
-    return {k: v for k, v in values.items() if isinstance(v, good) and not isinstance(v, bool)}
-
-
-def _signed(value: float, form: str) -> str:
-    text = f"{abs(value):{form}}"
-    if not float(text):
-        return f"±{text}"
-    return ("+" if value > 0 else "−") + text  # noqa: RUF001
-
-
-def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
-    """Why what is seen of a defended model is no evidence of robustness; a sentence each."""
-    found = []
-    models = (now.run, now.partner)
-    for run, path, other, beside in (
-        (models[0], paths[0], models[1], paths[1]),
-        (models[1], paths[1], models[0], paths[0]),
-    ):
-        if not defended(run):
-            continue
-        name, what = panels.plain(run.name), scene.attack_name(now.attack)
-        if now.attack == "noise":
-            found.append(f"Random noise is a control, no attack: it says nothing of {name}.")
-        if loaders.attacker_state(run, now.attack) == "stale":
-            found.append(
-                f"{what} was fitted to other weights than those of {name}: an old attacker."
-            )
-        mine, theirs = (_reported(one, now) for one in (run, other))
-        protocol = mine.get("protocol", "adaptive")
-        if protocol != "adaptive":
-            said = panels.plain(str(protocol))
-            found.append(f"The card of {name} reports {what} under the protocol {said!r}.")
-        if _weaker(mine, theirs, path, beside):
-            found.append(f"{name} got a smaller budget of {what} than {panels.plain(other.name)}.")
-    return found
-
-
-def _reported(run: RunInfo, now: scene.Scene) -> dict[str, Any]:
-    """What a card reports of this attack; empty where it does not."""
-    scores = run.card.get("scores")
-    entries = scores.get("attacked") if isinstance(scores, dict) else None
-    which = (now.attack, now.space, now.norm)
-    for entry in entries if isinstance(entries, list) else []:
-        names = ("attack", "space", "norm")
-        if isinstance(entry, dict) and tuple(entry.get(key) for key in names) == which:
-            return entry
-    return {}
-
-
-def _weaker(
-    mine: dict[str, Any],
-    theirs: dict[str, Any],
-    path: AttackPath | None,
-    beside: AttackPath | None,
-) -> bool:
-    """Whether the first attack was given less: strength, steps, restarts, end of the dial."""
-
-    def less(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
-        pair = one.get(key), other.get(key)
-        return all(isinstance(value, int | float) for value in pair) and pair[0] < pair[1]
-
-    settings = [
-        x.get("settings") if isinstance(x.get("settings"), dict) else {} for x in (mine, theirs)
-    ]
-    if less(mine, theirs, "eps") or any(less(*settings, key) for key in ("steps", "restarts")):
-        return True
-    return bool(path and beside and path.strengths[-1] < beside.strengths[-1])
-
-
 def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> None:
     """Say it where a defended model is not shown under an adaptive attack of equal budget."""
-    sentences = warnings(now, paths)
+    if not claims.same_samples(*paths):
+        a, b = paths
+        st.warning(
+            f"The stored paths are of different samples: {len(a.rows):,} of "
+            f"{panels.plain(now.run.name)} and {len(b.rows):,} of "
+            f"{panels.plain(now.partner.name)}. Only the clean maps are shown.",
+            title="These attacks cannot be compared",
+            icon=":material/warning:",
+        )
+    sentences = claims.warnings(now, paths)
     if sentences:
         st.warning(
             " ".join(sentences) + " A claim of robustness counts only under an attack made anew "
@@ -173,13 +61,13 @@ def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
 
 
 def offer(now: scene.Scene) -> None:
-    """What is still to be computed; a defended model is attacked anew, never with an old attacker."""
+    """What is still to be computed, and what an old attacker must be fitted anew for."""
     missing = [
         ask
         for ask in (*asks(now)[0], *asks(now)[1])
         if loaders.path(ask) is None or loaders.attacker_state(ask.run, ask.attack) == "stale"
     ]
-    afresh = any(defended(ask.run) for ask in missing)
+    afresh = any(claims.defended(ask.run) for ask in missing)
     attack.offer(now, missing, "Attack the defended model afresh" if afresh else "Compute now")
 
 
@@ -193,10 +81,15 @@ def twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
 def _paths(
     now: scene.Scene, found: loaders.Pair
 ) -> tuple[list[AttackPath | None], list[AttackPath | None]]:
-    """Of A and of B: the attack and its noise control, B's under A's numbers; None: not there."""
+    """Of A and of B: the attack and its noise control, B's under A's numbers.
+
+    None: not there, or of other samples than those of the other model.
+    """
     of_a, of_b = asks(now)
     a = [loaders.path(ask) for ask in of_a]
     b = [loaders.partner_path(found, ask) for ask in of_b]
+    if not all(claims.same_samples(*both) for both in zip(a, b, strict=True)):
+        return [None, None], [None, None]
     return [*a, None][:2], [*b, None][:2]
 
 
@@ -206,7 +99,7 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
     both = a[0] is not None and b[0] is not None
     order = scene.take_order()
     colour = "cluster" if now.colour == "fragility" and not both else now.colour
-    said = sentence(now, a[0], b[0], strength)
+    said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
         _view(now, found, a, b, said),
         key="map_compare",
@@ -224,9 +117,9 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
     )
     st.caption(said)
     if row is not None:
-        st.caption(pinned(now, found, a[0], b[0], row))
+        st.caption(claims.pinned(now, found, a[0], b[0], row))
     _selection(state, a[0], b[0], strength, now)
-    st.caption(maps_sentence(now, found))
+    st.caption(claims.maps_sentence(now, found))
     if both:
         st.download_button(
             "Attacked samples, both models (CSV)",
@@ -283,77 +176,12 @@ def _view(
 
 
 def _head(run: RunInfo) -> str:
-    return f"{run.name}, {panels.defence(run)}" if defended(run) else run.name
+    return f"{run.name}, {panels.defence(run)}" if claims.defended(run) else run.name
 
 
 def _aside(run: RunInfo) -> str:
-    acc = _clean(run).get("acc")
+    acc = claims.clean_figures(run).get("acc")
     return "" if acc is None else f"accuracy on clean images {100 * acc:.1f} %"
-
-
-def counts(
-    a: AttackPath, b: AttackPath, strength: float, end: float, among: Any = None
-) -> tuple[int, int, int, int]:
-    """How many moved only under A, under both, only under B, under neither, as the strip counts.
-
-    Args:
-        a: the path of A.
-        b: the path of B, the same samples.
-        strength: on the dial.
-        end: of the dial.
-        among: rows to count, or None for all.
-    """
-    at = tables.threshold(strength, end)
-    codes = comparing.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
-    if among is not None:
-        codes = codes[np.isin(a.rows, among)]
-    order = (comparing.LEFT, comparing.BOTH, comparing.RIGHT, comparing.NEITHER)
-    return tuple(int((codes == code).sum()) for code in order)
-
-
-def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, strength: float) -> str:
-    """The state of the dial in words."""
-    if a is None or b is None:
-        return "No attack path of both models has been computed yet: the maps show clean samples."
-    left, both, right, neither = counts(a, b, strength, now.dial.end)
-    return (
-        f"At strength {tables.strength_text(strength)}, {left:,} of {len(a.rows):,} samples left "
-        f"their cluster only in {panels.plain(now.run.name)}, {both:,} in both, {right:,} only in "
-        f"{panels.plain(now.partner.name)}, {neither:,} in neither."
-    )
-
-
-def pinned(
-    now: scene.Scene, found: loaders.Pair, a: AttackPath | None, b: AttackPath | None, row: int
-) -> str:
-    """What both models say of the pinned sample."""
-    parts = []
-    models = ((now.run, found.a, a), (now.partner, found.b, b))
-    for run, arrays, path in models:
-        at = np.flatnonzero(path.rows == row) if path is not None else []
-        words = f"cluster {arrays.labels[row]} in {panels.plain(run.name)}"
-        if len(at):
-            smallest = float(path.smallest[at[0]])
-            end = f"up to {now.dial.end:g}"
-            words += f", unmoved {end}" if np.isnan(smallest) else f", moved at {smallest:.3g}"
-        parts.append(words)
-    outside = a is not None and row not in a.rows
-    note = " It is none of the attacked samples." if outside else ""
-    return f"Sample {row}: {'; '.join(parts)}.{note}"
-
-
-def maps_sentence(now: scene.Scene, found: loaders.Pair) -> str:
-    """Which projector draws which map, and whose cluster numbers these are."""
-    a, b = (panels.plain(run.name) for run in (now.run, now.partner))
-    if found.turn is None:
-        maps = f"One projector draws both maps, that of {a}; trustworthiness"
-    else:
-        maps = f"Each model has its own map; {b}'s is turned onto {a}'s. Trustworthiness"
-    return (
-        f"{maps} {found.a.trustworthiness:.3f} and {found.b.trustworthiness:.3f}. "
-        f"The clusters of {b} bear the numbers of {a}'s, matched on clean samples without labels: "
-        f"{found.agree:.1%} of them are in the same cluster."
-    )
 
 
 def _selection(
@@ -368,7 +196,7 @@ def _selection(
         return
     text = f"**{len(rows):,}** selected, by {panels.plain(state.selected_by)}."
     if a is not None and b is not None:
-        left, both, right, neither = counts(a, b, strength, now.dial.end, rows)
+        left, both, right, neither = claims.counts(a, b, strength, now.dial.end, rows)
         n = left + both + right + neither
         text += (
             f" Of the {n:,} attacked ones {left:,} left their cluster only in "
@@ -471,7 +299,7 @@ def _curves(
             ("nmi", "NMI with the true classes", "NMI (%)"),
             ("purity", "Purity of the clusters", "purity (%)"),
         ]
-    places = st.columns(2) * 2
+    places = [*st.columns(2), *st.columns(2)]
     for place, (which, title, quantity) in zip(places, parts, strict=False):
         lines = {name: getattr(one, which) for name, one in curves.items()}
         if which == "moved" and moved is not None:

@@ -206,9 +206,10 @@ def _build(view: MapView) -> Base:
     if not everyone:
         sections["row"] = shown.astype(np.uint32)
     sections["clusters"] = view.clusters[shown].astype(np.uint8)
-    colours = _colours(view, shown, view.path and _end(view))
+    colours: dict[str, NDArray[np.uint8]] = {}
     if view.labels is not None:
         colours["label"] = np.clip(view.labels, 0, MISSING)[shown].astype(np.uint8)
+    colours |= _colours(view, shown, view.path and _end(view))
     meta["colours"] = ["cluster", *colours]
     if len(shown) <= ALL_COLOURS or partner is not None:
         sections |= {f"colour.{name}": values for name, values in colours.items()}
