@@ -68,7 +68,7 @@ def component() -> None:
 
 
 def mirrored() -> Partner:
-    """A second model as heavy as the first: mirrored, and its samples moved by others' strengths."""
+    """A second model as heavy as the first: mirrored, each sample at another one's strength."""
     other = np.random.default_rng(0).permutation(path.smallest)
     flip = np.array([-1, 1], np.float32)
     return Partner(

@@ -38,7 +38,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     ),
     "bands": lambda **kw: figures.bands(
         STRENGTHS,
-        {name: (MOVED, MOVED * 0.9, MOVED * 1.1) for name in ("one", "other", "made on one")},
+        dict.fromkeys(("one", "other", "made on one"), (MOVED, MOVED * 0.9, MOVED * 1.1)),
         {"noise, one": MOVED / 10},
         title="How many samples leave their cluster",
         quantity="moved (% of samples)",
