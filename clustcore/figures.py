@@ -125,10 +125,14 @@ def bands(
             go.Scatter(x=_f32(both), y=_f32(around), hoverinfo="skip", showlegend=False, **band)
         )
     for i, (name, (value, _, _)) in enumerate(curves.items()):
-        traces.append(_line(strengths, value * 100, ink.text, DASHES[i % len(DASHES)], name))
+        # dots are for the controls
+        dash = [dash for dash in DASHES if dash != "dot"][i % (len(DASHES) - 1)]
+        traces.append(_line(strengths, value * 100, ink.text, dash, name))
     for i, (name, value) in enumerate(controls.items()):
         traces.append(_line(strengths, value * 100, ink.at(0.64 - 0.19 * i), "dot", name))
-    return _figure(traces, title, axis, quantity, caption, theme)
+    figure = _figure(traces, title, axis, quantity, caption, theme)
+    rows = -(-(len(curves) + len(controls)) // 2)  # of the legend, in half of a page
+    return figure.update_layout(height=400 + 20 * rows, margin_b=52 + 20 * rows)
 
 
 def smallest_histogram(

@@ -304,8 +304,7 @@ def _curves(
         lines = {name: getattr(one, which) for name, one in curves.items()}
         if which == "moved" and moved is not None:
             hits = np.round(moved * len(rows)).astype(int)
-            name = f"made on {names[0]}, judged on {names[1]}"
-            lines[name] = evaluation.share_band(hits, len(rows))
+            lines["transfer"] = evaluation.share_band(hits, len(rows))
         figure = draw.bands(
             a[0].strengths,
             {name: (band.value, band.low, band.high) for name, band in lines.items()},
@@ -320,4 +319,10 @@ def _curves(
     st.caption(
         "Bands: 95 %. Moved share, accuracy and transfer by Wilson's interval, NMI and purity by "
         "1.96 bootstrap standard errors. Dotted: random noise of equal size."
+        + (
+            f" Transfer: made on {panels.plain(names[0])}, judged on {panels.plain(names[1])} "
+            "against its own clean assignment."
+            if moved is not None
+            else ""
+        )
     )

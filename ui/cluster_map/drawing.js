@@ -38,7 +38,7 @@ const drawing = (() => {
         m.g.marks = pathMarks;
         m.renderer.setPathLook(look, filtered(pathMarks));
       }
-      attribute(ui.stage, "aria-label", `Map of ${core.group(meta.n)} samples in ${meta.k} clusters. ${held.parts.alt} Arrow keys go from point to point, Enter pins, Escape clears, plus, minus and 0 zoom.`);
+      attribute(ui.stage, "aria-label", `Map of ${meta.name ? `${meta.name}: ` : ""}${core.group(meta.n)} samples in ${meta.k} clusters. ${held.parts.alt} Arrow keys go from point to point, Enter pins, Escape clears, plus, minus and 0 zoom.`);
     }
 
     // Beside another model a part of the samples may be asked for: those that moved here only, there only, in both.
