@@ -142,12 +142,12 @@ def drag(page: Any, seconds: float) -> int:
     return moves
 
 
-def measure_map(browser: Any, address: str, n: int) -> dict[str, Any]:
-    """One page with n points: load, zoom, select, drag, release."""
+def measure_map(browser: Any, address: str, n: int, view: str = "map") -> dict[str, Any]:
+    """One page with n points, or two maps of n: load, zoom, select, drag, release."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     wire = Wire(page)
     begin = time.perf_counter()
-    page.goto(f"{address}/?n={n}")
+    page.goto(f"{address}/?n={n}&view={view}")
     page.wait_for_selector(f"{MAP}[data-ready='1']", timeout=60_000)
     load = time.perf_counter() - begin
     first_bytes = wire.bytes
@@ -294,10 +294,12 @@ def run() -> dict[str, Any]:
     if importlib.util.find_spec("playwright") is None:
         raise RuntimeError("playwright is missing: pip install -r requirements-dev.txt")
     maps, charts = [], []
+    first = min(SIZES)
     with server(Path(__file__).with_name("map_page.py")) as address, chromium() as browser:
         for n in SIZES:
             maps.append(measure_map(browser, address, n))
             charts.append(measure_plotly(browser, address, n))
+        twins = measure_map(browser, address, first, "compare")
         version = browser.version
     sizes = [payload(n) for n in SIZES]
     rows = []
@@ -321,9 +323,22 @@ def run() -> dict[str, Any]:
             ("  st.plotly_chart, bytes down an update", chart["bytes_down"], ""),
             ("  plotly update / map frame", one["plotly_wall_over_map_frame"], ""),
         ]
+    interval = twins["interval_ms"]
+    rows += [
+        (
+            f"compare, 2 x {first:,} points, 2 x {twins['paths']:,} paths: p95 between frames, ms",
+            interval["p95"],
+            interval["budget_p95"],
+        ),
+        ("  median between frames, ms", interval["median"], ""),
+        ("  messages while dragging", twins["messages_while_dragging"], 0),
+        ("  messages on release", twins["on_release"]["sent"], 1),
+        ("  zoom and selection kept", twins["zoom_kept"] and twins["selection_kept"], True),
+        ("  bytes of the first load", twins["first_load_bytes"], ""),
+    ]
     print_table(
         f"Map in Chromium {version}, {maps[0]['renderer']}", ("", "measured", "budget"), rows
     )
     for one in maps:
         print(f"{one['points']:,} points: {one['source']}")
-    return {"chromium": version, "maps": maps}
+    return {"chromium": version, "maps": maps, "compare": twins}

@@ -1,4 +1,4 @@
-"""The page that `bench.map` drives: one map of n points, or the same picture as a Plotly chart."""
+"""The page that `bench.map` drives: a map of n points, two such maps, or a Plotly chart of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import streamlit as st
 
 from clustcore.runs import MapArrays, list_runs, path_name, read_map, read_path
 from clustcore.types import AttackPath
-from ui.cluster_map import MapView, cluster_map
+from ui.cluster_map import MapView, Partner, cluster_map
 from ui.cluster_map.mount import positions
 
 
@@ -60,7 +60,26 @@ def component() -> None:
     st.session_state.setdefault("strength", 0.0)
     strength = st.session_state["strength"]
     hear = lambda value: st.session_state.update(strength=value)  # noqa: E731
+    if st.query_params.get("view") == "compare":
+        view = dataclasses.replace(
+            view, key=f"two-{n}", mode="compare", name="A", partner=mirrored(), raster=None
+        )
     cluster_map(view, key="map", strength=strength, on_strength_change=hear)
+
+
+def mirrored() -> Partner:
+    """A second model as heavy as the first: mirrored, each sample at another one's strength."""
+    other = np.random.default_rng(0).permutation(path.smallest)
+    flip = np.array([-1, 1], np.float32)
+    return Partner(
+        name="B",
+        aside="",
+        xy=arrays.xy * flip,
+        clusters=arrays.labels,
+        confidence=arrays.p.max(1).astype(np.float32),
+        path=dataclasses.replace(path, xy=path.xy * flip, smallest=other),
+        noise=noise,
+    )
 
 
 @st.fragment

@@ -420,6 +420,89 @@ def sample_rows(
     return np.argsort(place, kind="stable")[:n]
 
 
+# Two models side by side
+
+
+@dataclass(frozen=True)
+class Band:
+    """A figure at each strength with its 95 % interval."""
+
+    value: Float[np.ndarray, " S"]
+    low: Float[np.ndarray, " S"]
+    high: Float[np.ndarray, " S"]
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How a clustering fares under an attack; what needs labels is None without them."""
+
+    moved: Band  # share of samples that have left their cluster
+    acc: Band | None = None  # clusters matched on clean data
+    nmi: Band | None = None
+    purity: Band | None = None
+
+
+def bands(
+    path: AttackPath,
+    y: Integer[np.ndarray, " m"] | None = None,
+    match: Int[np.ndarray, " k"] | None = None,
+    seed: int = 0,
+) -> Bands:
+    """Moved share, and with labels ACC, NMI and purity, at each strength of a path.
+
+    Shares have Wilson's interval. NMI and purity depend on the contingency table alone, so that
+    resampling samples is one multinomial draw of it; their interval is 1.96 standard errors of the
+    draws to each side, since both run high on resampled data and percentiles would miss the value.
+
+    Args:
+        path: The attack. "Moved at s" is `smallest <= s`.
+        y: True classes of the path's samples.
+        match: The class of each cluster, from `matching` on all clean samples; by default on those
+            of the path.
+        seed: Of the bootstrap.
+    """
+    n = len(path.rows)
+    moved = share_band(moved_at(path.smallest, path.strengths).sum(1), n)
+    if y is None:
+        return Bands(moved)
+    match = matching(path.labels[0], y) if match is None else match
+    right = np.array([_correct(now, y, match).sum() for now in path.labels])
+    k, classes = int(path.labels.max()) + 1, int(y.max()) + 1
+    rng, found = np.random.default_rng(seed), []
+    for now in path.labels:
+        table = contingency(now, y, k, classes)
+        draws = rng.multinomial(n, table.ravel() / n, DRAWS).reshape(DRAWS, k, classes)
+        for measure in (_nmi_of, _purity_of):
+            value = float(measure(table[None])[0])
+            half = _NORMAL * float(measure(draws).std())
+            found.append((value, max(0.0, value - half), min(1.0, value + half)))
+    values = np.array(found).reshape(len(path.labels), 2, 3)
+    return Bands(moved, share_band(right, n), Band(*values[:, 0].T), Band(*values[:, 1].T))
+
+
+def share_band(hits: Integer[np.ndarray, " S"], n: int) -> Band:
+    """The shares `hits / n` with Wilson's interval."""
+    found = [wilson(int(count), n) for count in hits]
+    return Band(*(np.array([getattr(f, name) for f in found]) for name in ("value", "low", "high")))
+
+
+def _nmi_of(tables: Integer[np.ndarray, "b k c"]) -> Float[np.ndarray, " b"]:
+    """NMI of contingency tables; 1 where both sides have one group, as scikit-learn has it."""
+    share = tables / tables.sum((1, 2), keepdims=True)
+    both, rows, columns = (_entropy(part) for part in (share, share.sum(2), share.sum(1)))
+    mean = (rows + columns) / 2
+    return np.where(mean > 0, (rows + columns - both) / np.where(mean > 0, mean, 1), 1.0)
+
+
+def _entropy(share: Float[np.ndarray, "b ..."]) -> Float[np.ndarray, " b"]:
+    flat = share.reshape(len(share), -1)
+    return -(flat * np.log(np.where(flat > 0, flat, 1))).sum(1)
+
+
+def _purity_of(tables: Integer[np.ndarray, "b k c"]) -> Float[np.ndarray, " b"]:
+    return tables.max(2).sum(1) / tables.sum((1, 2))
+
+
 def _correct(
     labels: Integer[np.ndarray, " n"],
     y: Integer[np.ndarray, " n"],

@@ -93,6 +93,48 @@ def security_curve(
     )
 
 
+def bands(
+    strengths: Float[np.ndarray, " S"],
+    curves: Mapping[str, Sequence[Float[np.ndarray, " S"]]],
+    controls: Mapping[str, Float[np.ndarray, " S"]],
+    *,
+    title: str,
+    quantity: str,
+    axis: str,
+    caption: Caption,
+    theme: Theme = "light",
+) -> go.Figure:
+    """Several shares against strength, each (value, low, high) with its 95 % band.
+
+    Args:
+        strengths: Of all curves.
+        curves: By name, in [0, 1]; told apart by dash.
+        controls: Further lines by name, dotted and without a band.
+        title: What the figure shows.
+        quantity: The title of the other axis.
+        axis: See `strength_title`.
+        caption: What was measured.
+        theme: Light or dark.
+    """
+    ink, traces = _INK[theme], []
+    for _, low, high in curves.values():
+        around = np.concatenate([high, low[::-1]]) * 100
+        band = {"fill": "toself", "fillcolor": ink.at(0.13), "line": {"width": 0}}
+        both = np.concatenate([strengths, strengths[::-1]])
+        traces.append(
+            go.Scatter(x=_f32(both), y=_f32(around), hoverinfo="skip", showlegend=False, **band)
+        )
+    for i, (name, (value, _, _)) in enumerate(curves.items()):
+        # dots are for the controls
+        dash = [dash for dash in DASHES if dash != "dot"][i % (len(DASHES) - 1)]
+        traces.append(_line(strengths, value * 100, ink.text, dash, name))
+    for i, (name, value) in enumerate(controls.items()):
+        traces.append(_line(strengths, value * 100, ink.at(0.64 - 0.19 * i), "dot", name))
+    figure = _figure(traces, title, axis, quantity, caption, theme)
+    rows = -(-(len(curves) + len(controls)) // 2)  # of the legend, in half of a page
+    return figure.update_layout(height=400 + 20 * rows, margin_b=52 + 20 * rows)
+
+
 def smallest_histogram(
     smallest: Float[np.ndarray, " m"],
     end: float,

@@ -322,6 +322,55 @@ def walk(
     return _join_paths(parts)
 
 
+def transfer(
+    run_a: Run,
+    run_b: Run,
+    samples: Samples,
+    attack: str,
+    space: str = "pixels",
+    norm: str = "linf",
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> NDArray[np.float64]:
+    """(S,) the share of the paths' samples that an attack made on A moves under B, per strength.
+
+    Judged against B's own clean assignment: B sees the very images that A's path is made of, one
+    after the other, so a sample may come back.
+
+    Args:
+        on_step: called with (done, total, sentence); raising in it cancels.
+
+    Raises:
+        ValueError: another space than pixels, runs mapped on other samples, or images that do not
+            fit B.
+    """
+    if space != "pixels":
+        raise ValueError(
+            f"transfer: expected an attack in pixels, got {space!r}: embeddings are not shared"
+        )
+    for run in (run_a, run_b):
+        _check_samples(run, samples)
+    rows = path_rows(samples)
+    moved = []
+    for part in parts_of(len(rows)):
+        result = _walk(
+            run_a,
+            samples,
+            rows[part],
+            attack,
+            space,
+            norm,
+            None,
+            seed,
+            on_step,
+            len(rows),
+            part.start,
+        )
+        labels = [cluster(run_b.model, x).labels for x in result.x_adv]
+        moved.append(np.stack(labels) != labels[0])
+    return np.concatenate(moved, axis=1).mean(1)
+
+
 def pin_frames(
     run: Run,
     samples: Samples,

@@ -36,6 +36,15 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "security alone": lambda **kw: figures.security_curve(
         STRENGTHS, MOVED, MOVED, MOVED, None, axis=AXIS, **kw
     ),
+    "bands": lambda **kw: figures.bands(
+        STRENGTHS,
+        dict.fromkeys(("one", "other", "made on one"), (MOVED, MOVED * 0.9, MOVED * 1.1)),
+        {"noise, one": MOVED / 10},
+        title="How many samples leave their cluster",
+        quantity="moved (% of samples)",
+        axis=AXIS,
+        **kw,
+    ),
     "smallest": lambda **kw: figures.smallest_histogram(SMALLEST, 0.4, axis=AXIS, **kw),
     "flow": lambda **kw: figures.flow(MIGRATION, **kw),
     "sizes": lambda **kw: figures.cluster_bars(COMPOSITION.sum(1), **kw),
@@ -70,7 +79,7 @@ def test_every_figure_says_what_it_shows(name: str, theme: str) -> None:
             assert values is None or values["dtype"] in ("f4", "i1", "i2", "i4", "u1", "f8")
 
 
-@pytest.mark.parametrize("name", ["security", "smallest", "survival"])
+@pytest.mark.parametrize("name", ["security", "bands", "smallest", "survival"])
 def test_strength_axes_carry_norm_and_unit(name: str) -> None:
     x = FIGURES[name](caption=CAPTION).layout.xaxis.title.text
     assert x == "strength: L-inf of the change, pixel values from 0 to 1"
@@ -150,3 +159,14 @@ def test_figures_need_no_torch() -> None:
     code = "import sys, clustcore.figures\nassert 'torch' not in sys.modules"
     root = Path(figures.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_every_curve_lies_in_its_own_band_and_has_its_own_dash() -> None:
+    traces = FIGURES["bands"](caption=CAPTION).data
+    around, lines = traces[:3], traces[3:]
+    assert [line.name for line in lines] == ["one", "other", "made on one", "noise, one"]
+    assert len({line.line.dash for line in lines[:3]}) == 3
+    for band, line in zip(around, lines, strict=False):
+        high, low = band.y[:11], band.y[11:][::-1]
+        assert (low <= line.y).all()
+        assert (line.y <= high).all()

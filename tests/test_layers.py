@@ -19,6 +19,7 @@ LEAVES = {
     "projection",
     "boundaries",
     "evaluation",
+    "comparing",
     "figures",
     "teach",
 }
@@ -33,9 +34,10 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "datasets": {"types", "runs", "datasets"},
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},
+    "comparing": {"types", "runs"},  # runs: for the form of a map
     "checkpoint": {"models", "defences", "runs", "types", "train"},  # train for its Progress alone
     "train": {"models", "defences", "augment", "checkpoint", "types"},
-    "pipeline": LEAVES - {"figures"} | {"types", "checkpoint", "train"},
+    "pipeline": LEAVES - {"figures", "comparing"} | {"types", "checkpoint", "train"},
     "making": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "train", "pipeline"},
     "tables": {"runs"},
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
@@ -89,7 +91,7 @@ def test_what_draws_a_map_imports_no_torch():
     code = (
         "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
-        "import clustcore.defences\n"
+        "import clustcore.defences, clustcore.comparing\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 
@@ -307,3 +308,26 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
     monkeypatch.setenv("DRIFTMAP_BUILDERS", "")
     with pytest.raises(ValueError, match="not allowed here"):
         clustcore.load_run("mine", "cpu")
+
+
+def test_a_transfer_to_the_model_itself_is_the_attack_and_to_a_deaf_one_nothing(mapped, samples):
+    told = []
+    moved = pipeline.transfer(
+        mapped, mapped, samples, "pgd", norm="linf", on_step=lambda *said: told.append(said)
+    )
+    path = pipeline.compute_path(mapped, samples, "pgd", "pixels", "linf")
+    np.testing.assert_allclose(moved, (path.labels != path.labels[0]).mean(1))
+    assert moved[0] == 0
+    assert moved[-1] > 0
+    assert told
+    deaf = copy.deepcopy(mapped.model)
+    deaf.scores = lambda z: torch.eye(3)[torch.zeros(len(z), dtype=torch.long)]
+    other = dataclasses.replace(mapped, model=deaf)
+    assert not pipeline.transfer(mapped, other, samples, "fgsm").any()
+
+
+def test_a_transfer_needs_pixels_and_the_same_samples(mapped, samples):
+    with pytest.raises(ValueError, match="transfer: expected an attack in pixels, got 'embedding'"):
+        pipeline.transfer(mapped, mapped, samples, "pgd", "embedding", "l2")
+    with pytest.raises(ValueError, match="expected the 120 samples of its map"):
+        pipeline.transfer(mapped, mapped, samples.take(np.arange(60)), "pgd")

@@ -18,7 +18,16 @@ from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
 from clustcore.types import AttackPath, Raster
-from ui.cluster_map import MapOptions, MapView, Pin, Probe, Sprites, packing, sprite_sheet
+from ui.cluster_map import (
+    MapOptions,
+    MapView,
+    Partner,
+    Pin,
+    Probe,
+    Sprites,
+    packing,
+    sprite_sheet,
+)
 from ui.cluster_map.mount import _catch_up, _parts, _script, _selected, positions
 from ui.cluster_map.packing import NEVER, quantise_smallest, stratified
 
@@ -242,6 +251,95 @@ def test_alt_and_options_are_no_geometry() -> None:
     assert packing.base(view) is packing.base(dataclasses.replace(view, alt="another sentence"))
 
 
+def make_partner(view: MapView, **changes: Any) -> Partner:
+    """Another model on the samples of a view, somewhere else on the map."""
+    rng = np.random.default_rng(5)
+    xy = rng.normal(2, 6, (len(view.xy), 2)).astype(np.float32)
+    path = dataclasses.replace(view.path, xy=xy[view.path.rows] + np.zeros((11, 1, 1), np.float32))
+    smallest = rng.permutation(path.smallest)
+    values: dict[str, Any] = {
+        "name": "B",
+        "aside": "beside",
+        "xy": xy,
+        "clusters": rng.integers(0, 4, len(xy)).astype(np.uint8),
+        "confidence": rng.uniform(0.25, 1, len(xy)).astype(np.float32),
+        "path": dataclasses.replace(path, smallest=smallest),
+        "noise": view.noise,
+    }
+    return Partner(**(values | changes))
+
+
+def test_two_models_travel_on_one_scale() -> None:
+    view = make_view()
+    partner = make_partner(view)
+    view = dataclasses.replace(view, key="two", mode="compare", partner=partner, name="A")
+    header, sections = whole(view)
+    half = header["meta"]["origin"][2] / 65535 / 2 * 1.001
+    order = np.argsort(partner.path.smallest, kind="stable")
+    assert np.abs(back(sections["xy"], header) - view.xy).max() <= half
+    assert np.abs(back(sections["b.xy"], header) - partner.xy).max() <= half
+    assert np.abs(back(sections["b.paths"], header) - partner.path.xy[:, order]).max() <= half
+    np.testing.assert_array_equal(sections["b.path_row"], partner.path.rows[order])
+    np.testing.assert_array_equal(sections["b.clusters"], partner.clusters)
+    assert (np.diff(sections["b.smallest"].astype(int)) >= 0).all()
+    confidence = sections["b.colour.confidence"] / 254
+    assert np.abs(confidence - partner.confidence).max() <= 0.5 / 254 + 1e-6
+    assert header["twin"] is True
+    assert (header["meta"]["name"], header["meta"]["partner"]["name"]) == ("A", "B")
+    moved = dataclasses.replace(partner, path=dataclasses.replace(partner.path, seed=9))
+    assert packing.base(view) is not packing.base(dataclasses.replace(view, partner=moved))
+
+
+def test_two_models_stay_within_the_budget_of_a_page() -> None:
+    view = big_view(20_000)
+    view = dataclasses.replace(view, mode="compare", partner=make_partner(view), raster=None)
+    data = packing.message(packing.base(view), {}, {}, {}, whole=True)
+    assert len(data) + len(_script()) <= 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"xy": np.zeros((3, 2), np.float32)}, r"Partner.xy: expected shape \(200, 2\)"),
+        ({"xy": np.full((200, 2), np.nan, np.float32)}, r"Partner.xy: expected finite numbers"),
+        ({"clusters": np.zeros(3, np.uint8)}, r"Partner.clusters: expected shape \(200,\)"),
+        ({"clusters": np.full(200, 4, np.uint8)}, r"Partner.clusters: expected 0 to 3, got 4"),
+        ({"confidence": np.zeros(7)}, r"Partner.confidence: expected shape \(200,\), got \(7,\)"),
+        ({"path": None}, r"Partner.path: expected the samples and strengths of the view's"),
+        ({"noise": None}, r"Partner.noise: expected the samples and strengths of the view's"),
+    ],
+)
+def test_partners_that_do_not_fit_are_named(changes: dict[str, Any], says: str) -> None:
+    view = make_view()
+    view = dataclasses.replace(view, mode="compare", partner=make_partner(view, **changes))
+    with pytest.raises(ValueError, match=says):
+        packing.check(view)
+
+
+def test_a_partner_attacked_on_other_samples_is_refused_and_so_is_one_in_another_mode() -> None:
+    view = make_view()
+    path = make_path(view.xy, seed=8)
+    partner = make_partner(view, path=path)
+    says = "Partner.path: expected the samples and strengths of the view's, got others"
+    with pytest.raises(ValueError, match=says):
+        packing.check(dataclasses.replace(view, mode="compare", partner=partner))
+    with pytest.raises(ValueError, match=r"MapView.partner: mode 'attack': got one"):
+        packing.check(dataclasses.replace(view, partner=partner))
+
+
+def test_a_selection_is_of_the_panel_it_was_drawn_in() -> None:
+    view = make_view()
+    partner = make_partner(view)
+    view = dataclasses.replace(view, key="picked", mode="compare", partner=partner)
+    told = {"by": "cluster 2", "cluster": 2, "strength": 0.0}
+    for panel, clusters in enumerate((view.clusters, partner.clusters)):
+        rows = _selected(view, told | {"panel": panel})
+        np.testing.assert_array_equal(rows, np.flatnonzero(clusters == 2))
+    everything = [[-99, -99], [99, -99], [99, 99], [-99, 99]]
+    told = {"by": "box", "polygon": everything, "strength": 0.1, "panel": 1}
+    np.testing.assert_array_equal(_selected(view, told), np.arange(200))
+
+
 def pin_of(view: MapView, **changes: Any) -> Pin:
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (1, 6, 6)).astype(np.uint8)
@@ -319,7 +417,11 @@ NAN_PATH = np.full((11, 40, 2), np.nan, np.float32)
         ({"shown": np.array([200])}, r"MapView.shown: expected row numbers from 0 to 199"),
         ({"shown": np.array([1, 1])}, r"MapView.shown: expected each row once"),
         ({"shown": np.zeros(0, int)}, r"MapView.shown: expected at least one row"),
-        ({"mode": "compare"}, r"MapView.mode: expected 'explore' or 'attack', got 'compare'"),
+        (
+            {"mode": "twin"},
+            r"MapView.mode: expected 'explore', 'attack' or 'compare', got 'twin'",
+        ),
+        ({"mode": "compare"}, r"MapView.partner: mode 'compare': got none; 'compare' alone has"),
         ({"path": None}, r"MapView.noise: expected a path beside it, got none"),
         ({"end": -1.0}, r"MapView.end: expected a number above 0, got -1.0"),
         (

@@ -29,6 +29,7 @@ RUNS = [
 START: dict[str, Any] = {
     "dataset": "mnist",
     "run": "drc-mnist",
+    "partner": "",
     "attack": "pgd",
     "space": "pixels",
     "norm": "linf",
@@ -60,6 +61,7 @@ def test_a_link_of_what_the_widgets_show_is_read() -> None:
     assert values == {
         "dataset": "fashion-mnist",
         "run": "drc-fashion-mnist",
+        "partner": "",
         "attack": "fgsm",
         "space": "embedding",
         "norm": "l2",
@@ -199,3 +201,75 @@ def test_the_dial_offers_exact_in_the_embedding_alone_and_never_min_flip() -> No
     assert "exact" in scene.attacks("embedding")
     assert scene.attacks("pixels")[0] == "pgd"
     assert "min_flip" not in {*scene.attacks("pixels"), *scene.attacks("embedding")}
+
+
+# The model beside another one
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> list[RunInfo]:
+    """Three models of one data set and one of another, all with maps but the last."""
+
+    def make(name: str, data: str = "mnist", defence: Any = None, drawn: bool = True) -> RunInfo:
+        folder = tmp_path / name
+        folder.mkdir()
+        if drawn:
+            (folder / "map.npz").write_bytes(b"")
+        card = run(name, data).card | {"defence": defence}
+        return RunInfo(name, folder, card, None, False)
+
+    made = {"name": "pgd_at", "from": "base"}
+    return [
+        make("another"),
+        make("base"),
+        make("defended", defence=made),
+        make("garments", "fashion-mnist"),
+        make("undrawn", drawn=False),
+    ]
+
+
+def test_a_defended_model_comes_first_and_its_origin_comes_first_for_it(
+    family: list[RunInfo],
+) -> None:
+    another, base, defended, garments, _ = family
+    assert [one.name for one in scene.partners(base, family)] == ["defended", "another"]
+    assert [one.name for one in scene.partners(defended, family)] == ["base", "another"]
+    assert [one.name for one in scene.partners(another, family)] == ["base", "defended"]
+    assert scene.partners(garments, family) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "partner", "problems"),
+    [
+        ({}, "defended", []),
+        ({"partner": "another"}, "another", []),
+        ({"partner": "x"}, "defended", ["The link's partner 'x' is unknown: showing defended."]),
+        (
+            {"partner": "base"},
+            "defended",
+            ["The link's partner 'base' is unknown: showing defended."],
+        ),
+        (
+            {"partner": "garments"},
+            "defended",
+            ["base is of MNIST and garments of Fashion-MNIST: they cannot be compared."],
+        ),
+        (
+            {"run": "garments", "partner": "x"},
+            "",
+            ["The link's partner 'x' is unknown: showing none, since there is none."],
+        ),
+    ],
+)
+def test_a_link_names_the_partner_or_gets_the_default(
+    family: list[RunInfo], link: dict[str, str], partner: str, problems: list[str]
+) -> None:
+    values, said = scene.resolve({"run": "base"} | link, family, {})
+    assert values["partner"] == partner
+    assert said == problems
+
+
+def test_a_kept_partner_is_kept_beside_the_run_it_fits(family: list[RunInfo]) -> None:
+    kept = {"dataset": "mnist", "run": "base", "partner": "another"}
+    assert scene.resolve({}, family, kept)[0]["partner"] == "another"
+    assert scene.resolve({"run": "another"}, family, kept)[0]["partner"] == "base"

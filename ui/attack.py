@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,17 +51,18 @@ def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
     return " · ".join(parts)
 
 
-def offer(now: scene.Scene, missing: list[loaders.Ask]) -> None:
+def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute now") -> None:
     """What has not been computed yet: says so, asks, computes it with progress.
 
     Any other action on the page cancels.
     """
     if not missing:
         return
-    names = " and ".join(scene.attack_name(ask.attack) for ask in missing)
-    if not panels.has_weights(now.run):
+    names = " and ".join(_name(now, ask) for ask in missing)
+    bare = {panels.plain(ask.run.name): None for ask in missing if not panels.has_weights(ask.run)}
+    if bare:
         st.info(
-            f"The weights of {panels.plain(now.run.name)} are missing, so {names} cannot be "
+            f"The weights of {' and '.join(bare)} are missing, so {names} cannot be "
             "computed. What is stored can be looked at.",
             title="Weights missing",
             icon=":material/key_off:",
@@ -71,10 +73,10 @@ def offer(now: scene.Scene, missing: list[loaders.Ask]) -> None:
     place = st.container(horizontal=True, vertical_alignment="center")
     place.markdown(
         f"**Not computed yet:** {names}{goal}, {now.unit}, seed {now.seed}. "
-        f"{PATH_SAMPLES:,} samples on 11 strengths: about {_duration(seconds)} on a CPU.",
+        f"{PATH_SAMPLES:,} samples on 11 strengths: about {duration(seconds)} on a CPU.",
         width="content",
     )
-    if place.button("Compute now", icon=":material/play_arrow:", key="compute"):
+    if place.button(label, icon=":material/play_arrow:", key="compute"):
         _compute(now, missing)
 
 
@@ -92,23 +94,40 @@ def estimate(ask: loaders.Ask) -> float:
 
 
 def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
+    def one(ask: loaders.Ask) -> Callable[[loaders.OnStep], Any]:
+        return lambda show: loaders.compute_path(ask, now.device, show)
+
+    work_through({_name(now, ask): one(ask) for ask in missing})
+
+
+def _name(now: scene.Scene, ask: loaders.Ask) -> str:
+    """An attack, and on whom where there are two."""
+    name = scene.attack_name(ask.attack)
+    return name if now.partner is None else f"{name} on {panels.plain(ask.run.name)}"
+
+
+def work_through(jobs: dict[str, Callable[[loaders.OnStep], Any]]) -> None:
+    """Do one job after the other with progress and a way to cancel; then the page runs anew.
+
+    Args:
+        jobs: by name; each gets what it tells (done, total, sentence).
+    """
     with st.status("Computing", expanded=True) as box:
         bar = st.progress(0.0)
         st.button("Cancel", icon=":material/stop:", help="So does any other control of the page.")
         began = time.monotonic()
-        for number, ask in enumerate(missing):
-            name = scene.attack_name(ask.attack)
+        for number, (name, job) in enumerate(jobs.items()):
 
             def show(done: int, total: int, sentence: str, number=number, name=name) -> None:
-                share = (number + done / max(total, 1)) / len(missing)
+                share = (number + done / max(total, 1)) / len(jobs)
                 spent = time.monotonic() - began
                 left = spent / share - spent if share > 0.02 else 0
-                note = f" · about {_duration(left)} left" if spent > 5 and left > 1 else ""
+                note = f" · about {duration(left)} left" if spent > 5 and left > 1 else ""
                 # a waiting event of the page ends this run here: that is how cancelling works
-                bar.progress(min(share, 1.0), text=panels.plain(f"{name}: {sentence}") + note)
+                bar.progress(min(share, 1.0), text=f"{name}: {panels.plain(sentence)}{note}")
 
             try:
-                loaders.compute_path(ask, now.device, show)
+                job(show)
             except Exception as error:
                 box.update(label="Not computed", state="error")
                 st.markdown(panels.report(error))
@@ -117,7 +136,8 @@ def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
     st.rerun()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time that something takes, in words."""
     return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 

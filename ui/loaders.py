@@ -6,11 +6,12 @@ is bounded. The functions that import torch say so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import runs
+from clustcore import comparing, runs
 from clustcore.datasets import load_samples, shipped
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, Samples
@@ -73,9 +74,13 @@ def path(ask: Ask) -> AttackPath | None:
         ValueError: the file is damaged.
     """
     name = (ask.attack, ask.space, ask.norm, ask.target)
+    return _path(str(ask.run.folder), name, ask.seed, _path_stamp(ask))
+
+
+def _path_stamp(ask: Ask) -> tuple[int, int]:
+    name = (ask.attack, ask.space, ask.norm, ask.target)
     shipped_file = ask.run.folder / "paths" / runs.path_name(*name)
-    cached = runs.cached_path_file(ask.run.folder, *name, ask.seed)
-    return _path(str(ask.run.folder), name, ask.seed, (_stamp(shipped_file), _stamp(cached)))
+    return _stamp(shipped_file), _stamp(runs.cached_path_file(ask.run.folder, *name, ask.seed))
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -83,6 +88,75 @@ def _path(
     folder: str, name: tuple[str, str, str, int | None], seed: int, stamp: tuple[int, int]
 ) -> AttackPath | None:
     return _frozen(runs.stored_path(Path(folder), *name, seed))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the same samples. All of B bears A's cluster numbers, on A's map."""
+
+    a: MapArrays
+    b: MapArrays  # labels, p and regions renamed; xy turned onto A's
+    ids: NDArray[np.int64]  # (k,) A's number of each cluster of B
+    turn: comparing.Similarity | None  # what turns B's map; None: one projector draws both
+    agree: float  # share of the samples in the same cluster
+    key: tuple[Any, ...]  # names exactly this
+
+
+def pair(run: RunInfo, partner: RunInfo) -> Pair:
+    """Both maps, made comparable. Shared and read-only.
+
+    Raises:
+        ValueError: maps of other samples or of another number of clusters, or a file is damaged.
+    """
+    key = tuple((str(one.folder), map_stamp(one)) for one in (run, partner))
+    return _pair(key, run, partner)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
+    name, other = _run.name, _partner.name
+    a, b = map_arrays(_run), map_arrays(_partner)
+    if a is None or b is None:
+        raise ValueError(f"{name} and {other}: expected a map of each, got none")
+    for what, of_a, of_b in (
+        ("the data set", a.data, b.data),
+        ("the split", a.split, b.split),
+        ("the number of samples", f"{len(a.xy):,}", f"{len(b.xy):,}"),
+        ("the number of clusters", a.p.shape[1], b.p.shape[1]),
+    ):
+        if of_a != of_b:
+            raise ValueError(
+                f"{name} and {other} cannot be compared: {what} differs, {of_a} and {of_b}."
+            )
+    ids = comparing.match_ids(a.labels, b.labels, a.p.shape[1])
+    b = comparing.rename_map(b, ids)
+    files = [one.folder / "projector.safetensors" for one in (_run, _partner)]
+    shared = (
+        all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()
+    )
+    turn = None if shared else comparing.align(a.xy, b.xy)
+    if turn is not None:
+        b = dataclasses.replace(b, xy=turn(b.xy))
+    return _frozen(Pair(a, b, ids, turn, float((a.labels == b.labels).mean()), key))
+
+
+def partner_path(found: Pair, ask: Ask) -> AttackPath | None:
+    """The path of a pair's B under A's cluster numbers, on A's map, or None."""
+    own = path(ask)
+    if own is None:
+        return None
+    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, *_path_stamp(ask))
+    return _partner_path(found.key, which, own, found)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _partner_path(
+    key: tuple[Any, ...], which: tuple[Any, ...], _own: AttackPath, _pair: Pair
+) -> AttackPath:
+    renamed = comparing.rename_path(_own, _pair.ids)
+    if _pair.turn is not None:
+        renamed = dataclasses.replace(renamed, xy=_pair.turn(renamed.xy))
+    return _frozen(renamed)
 
 
 def min_flips(run: RunInfo, space: str, norm: str) -> MinFlips | None:
@@ -267,13 +341,94 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     """
     on_step(0, 1, "loading the model")
     run, data = _model(ask.run, device), _samples_of(ask.run)
+    with _alone(on_step):
+        from clustcore import pipeline
+
+        if is_learned(ask.attack) and attacker_state(ask.run, ask.attack) != "fitted":
+            _fit_attacker(run, ask, on_step)
+        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
+        return pipeline.compute_path(run, data, *where, on_step=on_step)
+
+
+def is_learned(attack: str) -> bool:
+    """Whether an attack is fitted to a model before it is used. Imports torch."""
+    from clustcore.attacks import ATTACKS
+    from clustcore.types import lookup
+
+    return getattr(lookup(ATTACKS, attack, "attack"), "learned", False)
+
+
+def attacker_state(run: RunInfo, attack: str) -> str:
+    """ "fitted" on the run's own weights, "stale": on others, or "" where there is no attacker.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = run.folder / "attackers" / f"{attack}.safetensors"
+    if not file.is_file():
+        return ""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            about = opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{file}: expected readable tensors, got {error}") from None
+    return "fitted" if run.card["weights_sha256"] in about.values() else "stale"
+
+
+def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
+    """Fit a learned attack to a model: on the images it was trained on, where they are here."""
+    from clustcore import making
+
+    try:
+        data = load_samples(ask.run.card["data"]["name"], ask.run.card["data"]["split"])
+    except ValueError:  # one that has seen the very samples it will move is no weaker
+        data = _samples_of(ask.run)
+    kind = "relu" if ask.attack.endswith("-relu") else "affine"
+    on_step(0, 1, f"fitting {ask.attack} to {ask.run.name}")
+    making.fit_attacker(run, data, kind=kind, on_epoch=lambda *_: on_step(0, 1, "fitting"))
+
+
+def transfer(
+    ask: Ask, partner: RunInfo, device: str, on_step: OnStep | None = None
+) -> NDArray[np.float64] | None:
+    """(S,) the share that the attack on `ask.run` moves under the partner. Imports torch.
+
+    Args:
+        on_step: works it out now, telling (done, total, sentence); without it that gives None
+            where it was not worked out before.
+
+    Raises:
+        ValueError: the attack is not one in pixels, or a run or its data cannot be loaded.
+    """
+
+    def work() -> NDArray[np.float64]:
+        on_step(0, 1, "loading both models")
+        models = _model(ask.run, device), _model(partner, device)
+        with _alone(on_step):
+            from clustcore import pipeline
+
+            where = (ask.attack, ask.space, ask.norm, ask.seed)
+            return pipeline.transfer(*models, _samples_of(ask.run), *where, on_step=on_step)
+
+    stamp = _stamp(partner.folder / "weights.safetensors")
+    which = (ask.attack, ask.space, ask.norm, ask.seed)
+    key = (*_made_of(ask.run), "transfer", partner.name, stamp, *which)
+    found = _recent().get(key)
+    if found is None and on_step is not None:
+        found = work()
+        _recent().put(key, found)
+    return found
+
+
+@contextlib.contextmanager
+def _alone(on_step: OnStep) -> Iterator[None]:
+    """One heavy computation at a time: visitors are threads of one process."""
     while not _HEAVY.acquire(timeout=0.5):
         on_step(0, 1, "waiting for another computation on this server")
     try:
-        from clustcore import pipeline
-
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        return pipeline.compute_path(run, data, *where, on_step=on_step)
+        yield
     finally:
         _HEAVY.release()
 
@@ -354,13 +509,17 @@ def _recent() -> _Recent:
 
 
 def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) -> Any:
-    key = (run.name, _stamp(run.folder / "weights.safetensors"), map_stamp(run), *key)
+    key = (*_made_of(run), *key)
     found = _recent().get(key)
     if found is None and work is not None:
         with _HEAVY:
             found = work()
         _recent().put(key, found)
     return found
+
+
+def _made_of(run: RunInfo) -> tuple[Any, ...]:
+    return run.name, _stamp(run.folder / "weights.safetensors"), map_stamp(run)
 
 
 def _stamp(file: Path) -> int:

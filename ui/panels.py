@@ -14,7 +14,12 @@ from streamlit.errors import StreamlitAPIException
 
 from clustcore.runs import PROJECT, RunInfo
 
-PAGES = {"Home": "app.py", "Explore": "pages/1_Explore.py", "Attack": "pages/2_Attack.py"}
+PAGES = {
+    "Home": "app.py",
+    "Explore": "pages/1_Explore.py",
+    "Attack": "pages/2_Attack.py",
+    "Compare": "pages/4_Compare.py",
+}
 _LOG = logging.getLogger("driftmap")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$<>]|:(?=\S))")
 
@@ -33,6 +38,7 @@ def open_page(page: str) -> None:
     """What each page file does first."""
     title = "Driftmap" if page == "Home" else f"{page} · Driftmap"
     icons = {"Home": "scatter_plot", "Explore": "travel_explore", "Attack": "moving"}
+    icons |= {"Compare": "compare"}
     st.set_page_config(page_title=title, page_icon=f":material/{icons[page]}:", layout="wide")
 
 

@@ -22,7 +22,18 @@ from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Dial, dial
 from ui import loaders, panels
 
-KEYS = ("dataset", "run", "attack", "space", "norm", "strength", "target", "colour", "pin")
+KEYS = (
+    "dataset",
+    "run",
+    "partner",
+    "attack",
+    "space",
+    "norm",
+    "strength",
+    "target",
+    "colour",
+    "pin",
+)
 UNTARGETED = "untargeted"  # a select box takes None for "nothing chosen"
 DEFAULTS = {
     "attack": "pgd",
@@ -74,6 +85,7 @@ class Scene:
 
     page: str
     run: RunInfo
+    partner: RunInfo | None  # on Compare: the model beside it
     dataset: str
     attack: str
     space: str
@@ -163,6 +175,32 @@ def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
     return sorted((run for run in runs if not run.problem), key=rank)
 
 
+def partners(run: RunInfo, runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The runs that Compare can put beside one, the first being the default.
+
+    Those of the same data that have maps: first a model that was made from this one by a defence,
+    then the one that it was made from.
+    """
+
+    def rank(other: RunInfo) -> int:
+        return 0 if _origin(other) == run.name else 1 if _origin(run) == other.name else 2
+
+    data = dataset_of(run)
+    same = [one for one in usable(runs) if dataset_of(one) == data and one.name != run.name]
+    return sorted((one for one in same if has_map(one)), key=rank)
+
+
+def has_map(run: RunInfo) -> bool:
+    """Whether a run can be drawn."""
+    return (run.folder / "map.npz").is_file()
+
+
+def _origin(run: RunInfo) -> str | None:
+    """The run that a defended one was made from."""
+    found = run.card.get("defence")
+    return found.get("from") if isinstance(found, dict) else None
+
+
 def resolve(
     query: Mapping[str, str], runs: Sequence[RunInfo], kept: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
@@ -186,7 +224,7 @@ def resolve(
                 if link[key].casefold() in (label(key, option).casefold(), str(option).casefold()):
                     return option
             what = {"dataset": "data set", "run": "model", "colour": "colouring"}.get(key, key)
-            shown = label(key, default)
+            shown = label(key, default) or "none, since there is none"
             problems.append(f"The link's {what} {link[key][:40]!r} is unknown: showing {shown}.")
         return kept[key] if key in kept and kept[key] in options else default
 
@@ -201,10 +239,20 @@ def resolve(
     values = {"dataset": choose("dataset", data, data[0])}
     names = [run.name for run in offered if dataset_of(run) == values["dataset"]]
     values["run"] = choose("run", names, names[0])
+    run = named[values["run"].casefold()]
+    beside = [one.name for one in partners(run, runs)]
+    stranger = named.get(link.get("partner", "").casefold())
+    if stranger is not None and dataset_of(stranger) != values["dataset"]:
+        del link["partner"]
+        one, other = label("dataset", values["dataset"]), label("dataset", dataset_of(stranger))
+        problems.append(
+            f"{run.name} is of {one} and {stranger.name} of {other}: they cannot be compared."
+        )
+    values["partner"] = choose("partner", beside, beside[0] if beside else "")
     for key in ("space", "norm", "colour"):
         values[key] = choose(key, [*_LABELS[key]], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
-    values["target"] = choose("target", targets(named[values["run"].casefold()]), UNTARGETED)
+    values["target"] = choose("target", targets(run), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
     values["strength"] = kept.get("strength", 0.0) if same else 0.0
     end = dial(values["dataset"], values["space"], values["norm"]).end
@@ -263,8 +311,9 @@ def draw(page: str, head: Any) -> Scene | None:
     """The scene's widgets: in the sidebar and, for what a page is about, in its head row.
 
     Args:
-        page: "Explore" or "Attack".
-        head: a horizontal container: space, norm and target on Attack, the colouring on Explore.
+        page: "Explore", "Attack" or "Compare".
+        head: a horizontal container: space, norm and target on Attack, the colouring on Explore,
+            both models on Compare.
 
     Returns:
         None where there is no run to show.
@@ -279,13 +328,17 @@ def draw(page: str, head: Any) -> Scene | None:
     data = [*dict.fromkeys(dataset_of(run) for run in offered)]
     dataset = _select(side, "Data set", "dataset", data, on_change=_other_data)
     named = {run.name: run for run in offered if dataset_of(run) == dataset}
-    run = named[_select(side, "Model", "run", [*named], on_change=_other_run)]
+    partner = None
+    if page == "Compare":
+        run, partner = _two_models(head, named)
+    else:
+        run = named[_select(side, "Model", "run", [*named], on_change=_other_run)]
     attack = _select(
         side,
         "Attack",
         "attack",
         attacks(st.session_state.get("space", "pixels")),
-        help=None if page == "Attack" else "Its smallest strengths are the fragility shown here.",
+        help=None if page != "Explore" else "Its smallest strengths are the fragility shown here.",
     )
     place = head if page == "Attack" else side
     space = _segments(place, "Space", "space", [*_LABELS["space"]], on_change=_other_dial)
@@ -297,7 +350,7 @@ def draw(page: str, head: Any) -> Scene | None:
         )
     entry_slot = side.container()
     colours = [c for c in _LABELS["colour"] if c != "label" or loaders.has_labels(dataset)]
-    if page == "Attack":
+    if page != "Explore":
         colour = _select(side, "Colour", "colour", colours)
     else:
         colour = _segments(head, "Colour", "colour", colours)
@@ -322,11 +375,12 @@ def draw(page: str, head: Any) -> Scene | None:
     link_slot = buttons.container(width="content")
     buttons.button("Reset", icon=":material/restart_alt:", on_click=_reset, help=_RESET_HELP)
     kept = {"dataset": dataset, "run": run.name, "attack": attack, "space": space}
-    kept |= {"target": target, "colour": colour}
+    kept |= {"target": target, "colour": colour} | ({"partner": partner.name} if partner else {})
     st.session_state["scene"].update(kept | ({} if space == "embedding" else {"norm": norm}))
     return Scene(
         page=page,
         run=run,
+        partner=partner,
         dataset=dataset,
         attack=attack,
         space=space,
@@ -338,6 +392,27 @@ def draw(page: str, head: Any) -> Scene | None:
         entry_slot=entry_slot,
         link_slot=link_slot,
     )
+
+
+def _two_models(head: Any, named: Mapping[str, RunInfo]) -> tuple[RunInfo, RunInfo | None]:
+    """The pickers of Compare; a model without a map is offered only where none has one."""
+    drawn = [name for name, run in named.items() if has_map(run)] or [*named]
+    asked = st.session_state.get("run")
+    if asked in named and asked not in drawn:
+        st.toast(f"{panels.plain(asked)} has no map yet: showing {panels.plain(drawn[0])}.")
+    bare = {"label_visibility": "collapsed", "width": 190}
+    run = named[_select(head, "Model A", "run", drawn, on_change=_other_run, **bare)]
+    beside = partners(run, [*named.values()])
+    if not beside:
+        return run, None
+    head.button("Swap", icon=":material/swap_horiz:", on_click=_swap)
+    return run, named[_select(head, "Model B", "partner", [o.name for o in beside], **bare)]
+
+
+def _swap() -> None:
+    state = st.session_state
+    state["run"], state["partner"] = state["partner"], state["run"]
+    _other_run()
 
 
 def entries(scene: Scene, n: int) -> tuple[float, int | None]:
@@ -352,7 +427,7 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
     kept = st.session_state["scene"]
     strength = float(kept.get("strength", 0.0))
     with scene.entry_slot:
-        if scene.page == "Attack":
+        if scene.page != "Explore":
             end = scene.dial.end
             strength = st.number_input(
                 "Strength",
@@ -443,6 +518,7 @@ def link(scene: Scene, strength: float, row: int | None) -> str:
     values = {
         "dataset": scene.dataset,
         "run": scene.run.name,
+        **({"partner": scene.partner.name} if scene.partner else {}),
         "attack": scene.attack,
         "space": scene.space,
         "norm": st.session_state["scene"].get("norm", scene.norm),

@@ -30,8 +30,12 @@ def moved_rows(path: AttackPath, strength: float, end: float) -> NDArray[np.int6
     Args:
         end: of the dial.
     """
-    at = math.ceil(strength / end * (NEVER - 1) - 1e-6)
-    return np.flatnonzero(quantise_smallest(path.smallest, end) <= min(at, NEVER - 1))
+    return np.flatnonzero(quantise_smallest(path.smallest, end) <= threshold(strength, end))
+
+
+def threshold(strength: float, end: float) -> int:
+    """A strength on the map's scale of `smallest`, rounded up as that is."""
+    return min(math.ceil(strength / end * (NEVER - 1) - 1e-6), NEVER - 1)
 
 
 def step_of(path: AttackPath, strength: float) -> int:

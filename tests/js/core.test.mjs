@@ -201,3 +201,25 @@ test("the dial rests on 200 steps", () => {
   assert.equal(core.snap(0.4, 0.4), 0.4);
   assert.ok(Math.abs(core.snap(core.snap(0.07, 0.3), 0.3) - core.snap(0.07, 0.3)) < 1e-15);
 });
+
+test("who moved on which side adds up, and is a swap of left and right for a swap of the models", () => {
+  const next = random(11), n = 500;
+  const left = Uint16Array.from({ length: n }, () => Math.floor(next() * 65536));
+  const right = Uint16Array.from({ length: n }, () => Math.floor(next() * 65536));
+  left[0] = right[1] = 65535;
+  for (const q of [0, 1, 20000, 65534]) {
+    const [neither, only, other, both] = core.joint(left, right, q);
+    assert.equal(neither + only + other + both, n);
+    assert.equal(only + both, left.filter((v) => v <= q).length);
+    assert.equal(other + both, right.filter((v) => v <= q).length);
+    assert.deepEqual(core.joint(right, left, q), [neither, other, only, both]);
+  }
+  assert.equal(core.sideOf(5, 65535, 65534), 1); // 65535 never moves
+});
+
+test("the second model's sections are kept apart from the first one's", () => {
+  const held = {}, sections = { xy: new Uint16Array([1, 2]), "b.xy": new Uint16Array([3, 4]) };
+  core.merge(held, core.parse(message({ whole: true, base: "x", meta: {}, parts: {} }, sections)));
+  assert.deepEqual([...held.geometry.xy], [1, 2]);
+  assert.deepEqual([...held.partner.xy], [3, 4]);
+});

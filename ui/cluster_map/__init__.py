@@ -36,16 +36,30 @@ drawn), `data-sent` (messages sent), `data-runs` (runs of the JS in this mount),
 `map-play`, `map-readout`, `map-curve`, `map-inspector`, `map-triptych`, `map-bars`, `map-smallest`,
 `map-flow`, `map-neighbours`, `map-probe`, `map-card` (hover card), `map-pin`, `map-live` (live
 region), `map-note`, `map-tool-pan`, `map-tool-box`, `map-tool-lasso`, `map-zoom-in`,
-`map-zoom-out`, `map-zoom-fit`, `map-png`, `map-suggest`. Setting `data-measure="1"` on the
-outermost element makes each overlay frame wait for the GL and fills its `data-intervals` with the
-milliseconds between frames when the dial is released.
+`map-zoom-out`, `map-zoom-fit`, `map-png`, `map-suggest`. Two models beside each other have no
+inspector, a second stage `map-stage-b`, a `map-strip` of buttons `map-side-left`, `-both`, `-right`
+and `-neither`, and further attributes: `data-joint` (how many moved on neither side, on the left
+only, on the right only, on both) and `data-side` (which of them are shown; "" for all).
+
+Setting `data-measure="1"` on the outermost element makes each overlay frame wait for the GL and
+fills its `data-intervals` with the milliseconds between frames when the dial is released.
 """
 
 from __future__ import annotations
 
 from ui.cluster_map.mount import cluster_map
 from ui.cluster_map.packing import LIMIT, sprite_sheet, stratified
-from ui.cluster_map.view import Colour, MapOptions, MapState, MapView, Mode, Pin, Probe, Sprites
+from ui.cluster_map.view import (
+    Colour,
+    MapOptions,
+    MapState,
+    MapView,
+    Mode,
+    Partner,
+    Pin,
+    Probe,
+    Sprites,
+)
 
 __all__ = [
     "LIMIT",
@@ -54,6 +68,7 @@ __all__ = [
     "MapState",
     "MapView",
     "Mode",
+    "Partner",
     "Pin",
     "Probe",
     "Sprites",

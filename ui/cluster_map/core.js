@@ -34,12 +34,14 @@ const core = (() => {
       held.base = header.base;
       held.meta = header.meta;
       held.geometry = {};
+      held.partner = {};
     }
     held.parts = header.parts;
     held.extra = {};
     for (const [name, array] of Object.entries(sections)) {
       if (name.startsWith("tile.")) changed.tiles.push([Number(name.slice(5)), array]);
       else if (/^(pin|probe|options|control)\./.test(name)) held.extra[name] = array;
+      else if (name.startsWith("b.")) held.partner[name.slice(2)] = array;
       else held.geometry[name] = array;
     }
     return changed;
@@ -66,6 +68,14 @@ const core = (() => {
       if (sorted[middle] <= q) low = middle + 1; else high = middle;
     }
     return low;
+  }
+
+  // Who of the paths has moved by q, given both models' `smallest` of each: [neither, left, right, both].
+  const sideOf = (left, right, q) => (left <= q ? 1 : 0) + (right <= q ? 2 : 0);
+  function joint(left, right, q) {
+    const counts = [0, 0, 0, 0];
+    for (let i = 0; i < left.length; i++) counts[sideOf(left[i], right[i], q)]++;
+    return counts;
   }
 
   // counts[a * k + b]: moved samples that went from cluster a to b; net[c]: change of a cluster's size. The first
@@ -268,7 +278,7 @@ const core = (() => {
   const snap = (strength, end) => (Math.round((strength / end) * 200) * end) / 200;
 
   return {
-    parse, merge, stepOf, threshold, countUpTo, flow, histogram, insidePolygon, buildIndex, nearest, towards,
+    parse, merge, stepOf, threshold, countUpTo, sideOf, joint, flow, histogram, insidePolygon, buildIndex, nearest, towards,
     placeLabels, density, group, signed, share, percent, brief, fine, ticks, snap, TOP,
   };
 })();

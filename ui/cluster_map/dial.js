@@ -7,13 +7,14 @@ const dial = (() => {
   // `on.move(strength)` while dragging, `on.release(strength)` once at the end of a gesture.
   function create(on) {
     const number = () => h("b", { class: "number" });
-    const strengthNumber = number(), movedNumber = number(), noiseNumber = number();
-    const strengthWords = h("span"), movedWords = h("span"), noiseWords = h("span");
+    const strengthNumber = number(), movedNumber = number(), secondNumber = number(), noiseNumber = number();
+    const strengthWords = h("span"), movedWords = h("span"), secondWords = h("span"), noiseWords = h("span");
+    const secondPart = h("span", { class: "part" }, secondNumber, secondWords);
     const noisePart = h("span", { class: "part" }, noiseNumber, noiseWords);
     const readout = h(
       "p", { class: "readout", "data-testid": "map-readout" },
       h("span", { class: "part" }, strengthNumber, strengthWords),
-      h("span", { class: "part" }, movedNumber, movedWords), noisePart,
+      h("span", { class: "part" }, movedNumber, movedWords), secondPart, noisePart,
     );
     const chart = s("svg", { class: "curve", "data-testid": "map-curve", height: HEIGHT, "aria-hidden": "true" });
     const input = h("input", {
@@ -24,7 +25,7 @@ const dial = (() => {
     const root = h("div", { class: "dial" }, readout, chart, h("div", { class: "control" }, play, input));
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-    let view = null, width = 0, strength = 0, pinFlip = null, playing = 0, keyTimer = 0, parts = {};
+    let view = null, width = 0, strength = 0, pinFlips = [null, null], playing = 0, keyTimer = 0, parts = {};
     const x = (value) => LEFT + (value / view.end) * (width - LEFT - RIGHT);
     const y = (value) => BOTTOM - value * (BOTTOM - TOP);
     const shareAt = (sorted, value) => core.countUpTo(sorted, core.threshold(value, view.end)) / sorted.length;
@@ -56,10 +57,19 @@ const dial = (() => {
       chart.append(s("path", { class: "area", d: `M${LEFT} ${BOTTOM} L${path} L${width - RIGHT} ${BOTTOM} Z` }));
       if (view.noise) chart.append(s("path", { class: "noise", d: `M${curve(view.noise)}` }));
       chart.append(s("path", { class: "line", d: `M${path}` }));
+      if (view.second?.noise) chart.append(s("path", { class: "noise", d: `M${curve(view.second.noise)}` }));
+      if (view.second) chart.append(s("path", { class: "line second", d: `M${curve(view.second.smallest)}` }));
       // A name stands under its line where there is room under the part it covers, else above.
       const under = (sorted, wide) => y(shareAt(sorted, view.end * (1 - wide / (width - LEFT - RIGHT)))) + 14;
       let nameY = under(view.smallest, 90), noiseY = null;
       if (nameY > BOTTOM - 3) nameY = y(last) - 7;
+      // Of two models each name stands beside its own line, where that is steep, at a height of its own.
+      const beside = (sorted, level, words) => {
+        let value = 0;
+        while (value < view.end && shareAt(sorted, value) < level) value += view.end / 200;
+        if (value < view.end * 0.8) return label(x(value) + 7, y(level) + 4, "start", "name", words);
+        return label(width - RIGHT, Math.min(y(shareAt(sorted, view.end)) - 7, BOTTOM - 22), "end", "name", words);
+      };
       if (view.noise) {
         noiseY = under(view.noise, 150);
         if (noiseY > BOTTOM - 3) noiseY = y(shareAt(view.noise, view.end)) - 6;
@@ -69,14 +79,18 @@ const dial = (() => {
         const unit = view.unit ? `${view.unit} ` : "";
         chart.append(label(width - RIGHT, noiseY, "end", "name muted", `random noise, same ${unit}size`));
       }
-      chart.append(label(width - RIGHT, nameY, "end", "name", view.attack));
+      if (!view.second) chart.append(label(width - RIGHT, nameY, "end", "name", view.attack));
+      else chart.append(beside(view.smallest, 0.72, view.name), beside(view.second.smallest, 0.34, view.second.name));
       parts = {
         hair: s("line", { class: "now", y1: TOP - 6, y2: BOTTOM }),
         flip: s("path", { class: "flip" }),
+        flip2: s("path", { class: "flip second" }),
         noise: s("circle", { class: "dot", r: 3 }),
+        second: s("circle", { class: "dot second", r: 4 }),
         dot: s("circle", { class: "dot", r: 4 }),
       };
       if (!view.noise) parts.noise.style.display = "none";
+      if (!view.second) parts.second.style.display = "none";
       chart.append(...Object.values(parts));
     }
 
@@ -87,13 +101,15 @@ const dial = (() => {
       attribute(parts.hair, "x2", at);
       attribute(parts.dot, "cx", at);
       attribute(parts.dot, "cy", y(shareAt(view.smallest, strength)));
-      if (view.noise) {
-        attribute(parts.noise, "cx", at);
-        attribute(parts.noise, "cy", y(shareAt(view.noise, strength)));
+      for (const [dot, sorted] of [[parts.noise, view.noise], [parts.second, view.second?.smallest]]) {
+        if (!sorted) continue;
+        attribute(dot, "cx", at);
+        attribute(dot, "cy", y(shareAt(sorted, strength)));
       }
-      const shown = pinFlip !== null && pinFlip <= view.end;
-      const tip = shown ? x(pinFlip) : 0;
-      attribute(parts.flip, "d", shown ? `M${tip - 4.5} ${BOTTOM - 8} h9 l-4.5 8 Z` : "");
+      [parts.flip, parts.flip2].forEach((mark, i) => {
+        const shown = pinFlips[i] !== null && pinFlips[i] <= view.end, tip = shown ? x(pinFlips[i]) : 0;
+        attribute(mark, "d", shown ? `M${tip - 4.5} ${BOTTOM - 8} h9 l-4.5 8 Z` : "");
+      });
       const position = (strength / view.end) * STEPS;
       if (Math.abs(Number(input.value) - position) > 1e-6) input.value = position;
       input.style.setProperty("--at", strength / view.end);
@@ -110,8 +126,8 @@ const dial = (() => {
       attribute(play, "aria-label", playing ? "Pause" : "Play");
       play.classList.toggle("on", Boolean(playing));
     }
-    // Where play stops next: at the pin's crossing if that lies ahead, else at the end.
-    const goal = (from) => (pinFlip !== null && pinFlip > from + view.end * 1e-4 && pinFlip < view.end ? pinFlip : view.end);
+    // Where play stops next: at the pin's next crossing if one lies ahead, else at the end.
+    const goal = (from) => Math.min(view.end, ...pinFlips.filter((flip) => flip !== null && flip > from + view.end * 1e-4));
     function start() {
       let from = strength >= view.end - 1e-9 ? 0 : strength;
       if (calm.matches) {
@@ -190,7 +206,7 @@ const dial = (() => {
 
     return {
       root,
-      // view: {end, strengths, smallest, noise, attack, unit}
+      // view: {end, strengths, smallest, noise, attack, unit}; of two models also name, second: {name, smallest, noise}
       setup(next) {
         view = next;
         root.hidden = !view;
@@ -200,20 +216,35 @@ const dial = (() => {
         width = next;
         if (view && width) { draw(); show(); }
       },
-      setFlip(value) { pinFlip = value; show(); },
-      update(now) {
+      setFlip(value, which) {
+        if (pinFlips[which] === value) return;
+        pinFlips[which] = value;
+        show();
+      },
+      update([now, other]) {
         strength = now.strength;
         const n = view.smallest.length, written = strength.toFixed(3);
         text(strengthNumber, written);
         text(strengthWords, ` strength${view.unit ? `, ${view.unit}` : ""}`);
-        text(movedNumber, core.group(now.moved));
-        text(movedWords, ` of ${core.group(n)} ${view.verb}, ${core.share(now.moved, n)}`);
         noisePart.hidden = !view.noise;
+        secondPart.hidden = !view.second;
+        if (view.second) {
+          text(movedNumber, core.share(now.moved, n));
+          text(movedWords, ` moved, ${view.name}`);
+          text(secondNumber, core.share(other.moved, n));
+          text(secondWords, ` moved, ${view.second.name}`);
+        } else {
+          text(movedNumber, core.group(now.moved));
+          text(movedWords, ` of ${core.group(n)} ${view.verb}, ${core.share(now.moved, n)}`);
+        }
         if (view.noise) {
-          text(noiseNumber, core.percent(now.noise, view.noise.length));
+          const shares = [core.percent(now.noise, view.noise.length)];
+          if (view.second?.noise) shares.push(core.percent(other.noise, view.second.noise.length));
+          text(noiseNumber, shares.join(" and "));
           text(noiseWords, ` ${view.noiseVerb} by random noise of equal size`);
         }
-        attribute(input, "aria-valuetext", `${written}: ${core.group(now.moved)} of ${core.group(n)} ${view.verb}`);
+        const both = view.second ? `, on the right ${core.group(other.moved)}` : "";
+        attribute(input, "aria-valuetext", `${written}: ${core.group(now.moved)} of ${core.group(n)} ${view.verb}${both}`);
         show();
       },
       busy: () => Boolean(playing),

@@ -1,4 +1,4 @@
-// Pointer, wheel and keyboard; hover, pin, probe and selection. Adds to a mount `m`.
+// Pointer, wheel and keyboard; hover, pin, probe and selection. Adds to a panel `m`.
 const gestures = (() => {
   const { h, s, text, attribute, swatch } = dom;
   const REACH = 14, DWELL = 125, IDS = 2000;
@@ -16,6 +16,7 @@ const gestures = (() => {
       if (m.g.attack) {
         const { k, t, moved } = m.now(), p = held.geometry.paths, S = m.scale(), last = st.options.only_moved ? moved : m.g.m;
         for (let j = 0; j < last; j++) {
+          if (m.leftOut(j)) continue;
           const a = 2 * (k * m.g.m + j), b = 2 * ((k + 1) * m.g.m + j);
           const dx = ((p[a] + (p[b] - p[a]) * t) / 65535 - ux) * S, dy = ((p[a + 1] + (p[b + 1] - p[a + 1]) * t) / 65535 - uy) * S;
           const d = Math.hypot(dx, dy);
@@ -65,23 +66,23 @@ const gestures = (() => {
     function closeProbe() {
       st.probe = undefined;
       st.probeAt = null;
-      side.showProbe(undefined);
+      side?.showProbe(undefined);
       m.redraw(false, true);
     }
     function askProbe(x, y) {
       st.probeAt = m.unscreen(x, y);
       st.probe = null;
-      side.showProbe(null);
+      side?.showProbe(null);
       m.tell("trigger", "probe", m.toMap(st.probeAt));
       m.redraw(false, true);
     }
 
     function select(rows, by, rest) {
       st.selected = new Set(rows);
-            st.serial = (st.serial ?? 0) + 1;
-      const few = rows.length <= IDS ? { rows } : rest;
+      st.serial = (st.serial ?? 0) + 1;
+      const few = rows.length <= IDS || st.side !== null ? { rows } : rest;
       m.say(rows.length ? `${core.group(rows.length)} samples selected.` : "Selection cleared.");
-      m.tell("state", "selection", { by, serial: st.serial, strength: st.strength, count: rows.length, ...few });
+      m.tell("state", "selection", { by, serial: st.serial, strength: st.strength, count: rows.length, panel: m.number, ...few });
       m.restyle();
     }
     function drawnRows(test) {
@@ -94,7 +95,7 @@ const gestures = (() => {
       const last = m.g.attack ? (st.options.only_moved ? m.now().moved : m.g.m) : 0;
       for (let j = 0; j < last; j++) {
         const row = geometry.path_row[j];
-        if (test(...m.unit(row))) rows.push(row);
+        if (!m.leftOut(j) && test(...m.unit(row))) rows.push(row);
       }
       return rows.sort((a, b) => a - b);
     }
@@ -245,7 +246,7 @@ const gestures = (() => {
         }
       }
       const last = m.g.attack ? (st.options.only_moved ? m.now().moved : m.g.m) : 0;
-      for (let j = 0; j < last; j++) yield [geometry.path_row[j], ...m.screen(m.unit(geometry.path_row[j]))];
+      for (let j = 0; j < last; j++) if (!m.leftOut(j)) yield [geometry.path_row[j], ...m.screen(m.unit(geometry.path_row[j]))];
     }
     function walk(dx, dy) {
       const from = st.focus ?? st.pin;
@@ -272,7 +273,7 @@ const gestures = (() => {
     function setTool(name) {
       st.tool = name;
       for (const tool of ["pan", "box", "lasso"]) attribute(ui.tools[tool], "aria-pressed", String(tool === name));
-      ui.stage.dataset.tool = name;
+      for (const stage of ui.stages) stage.dataset.tool = name;
     }
     for (const name of ["pan", "box", "lasso"]) ui.tools[name].onclick = () => setTool(name);
     setTool("pan");

@@ -1,7 +1,7 @@
 // The two layers in WebGL 2. Static: regions and base points, redrawn on camera, colour or mark changes. Overlay: the
 // attacked samples and their trails; all their positions lie on the GPU, the dial changes uniforms and byte offsets.
 const layers = (() => {
-  const TRAILS = 500; // newest moved samples with a trail
+  const TRAILS = 500; // newest moved samples with a trail, all panels together
 
   // A soft edge one pixel wide; linear, since software GL pays for every step of a fragment.
   const SOFT = `
@@ -59,7 +59,8 @@ const layers = (() => {
         look = vec4(0.);
         across = 2. * radius + 2. * dpr;
       }
-      gl_Position = vec4(mix(p0, p1, t) * camera.zw + camera.xy, 0., 1.);
+      // mark 3: left out
+      gl_Position = mark == 3. ? vec4(2., 2., 0., 1.) : vec4(mix(p0, p1, t) * camera.zw + camera.xy, 0., 1.);
       gl_PointSize = across;
     }`, `#version 300 es
     precision highp float;
@@ -85,7 +86,7 @@ const layers = (() => {
     layout(location = 0) in vec2 p0;  layout(location = 1) in vec2 p1;  layout(location = 2) in vec4 rgba;
     layout(location = 3) in float flip;  layout(location = 4) in float cluster;  layout(location = 5) in float mark;
     uniform vec4 camera;  uniform vec2 view;
-    uniform float t, part, total, strength, d, moved, dpr, scale, isolate, faded;
+    uniform float t, part, total, strength, d, moved, trails, dpr, scale, isolate, faded;
     out vec4 colour;  out float side, halfWidth;
     void main() {
       vec2 corner = vec2(float(gl_VertexID & 1), float(gl_VertexID & 2) - 1.);
@@ -94,14 +95,14 @@ const layers = (() => {
       float length_ = max(length(run), 1e-6);
       vec2 normal = vec2(-run.y, run.x) / length_;
       float along = (part + corner.x * t) / max(total, 1e-6);
-      float age = strength - flip, rank = (moved - 1. - float(gl_VertexID >> 2)) / ${TRAILS}.;
+      float age = strength - flip, rank = (moved - 1. - float(gl_VertexID >> 2)) / trails;
       float alpha = (.10 * d + .55 * sqrt(d) * exp(-age / .05)) * mix(.22, 1., along) * (1. - smoothstep(.5, 1., rank));
       if (mark == 1. || (isolate >= 0. && cluster != isolate)) alpha *= faded;
       halfWidth = mix(.6, 1.6, along) * .5 * scale * dpr;
       side = corner.y * (halfWidth + .5 * dpr);
       vec2 at = mix(a, b, corner.x) + normal * side / view;
       // What nobody would see is not drawn: trails are most of a frame's work.
-      gl_Position = length_ < 1e-4 || alpha < .01 ? vec4(2., 2., 0., 1.) : vec4(at, 0., 1.);
+      gl_Position = length_ < 1e-4 || alpha < .01 || mark == 3. ? vec4(2., 2., 0., 1.) : vec4(at, 0., 1.);
       colour = vec4(rgba.rgb, 1.) * alpha;
     }`, `#version 300 es
     precision highp float;
@@ -199,151 +200,173 @@ const layers = (() => {
       gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     }
     const base = program(a, BASE), region = program(a, REGION), moving = program(b, MOVING), trail = program(b, TRAIL);
-    const onA = {}, onB = {}, textures = {};
-    const upload = (gl, into, name, array, usage = gl.STATIC_DRAW) => {
-      into[name] ??= gl.createBuffer();
-      gl.bindBuffer(gl.ARRAY_BUFFER, into[name]);
-      gl.bufferData(gl.ARRAY_BUFFER, array, usage);
-    };
-    upload(a, onA, "square", new Float32Array([0, 0, 1, 0, 0, 1, 1, 1]));
     const point = (gl, at, buffer, size, type, normalised, offset = 0) => {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.enableVertexAttribArray(at);
       gl.vertexAttribPointer(at, size, type, normalised, 0, offset);
     };
     const only = (gl, used) => { for (let i = used; i < 6; i++) gl.disableVertexAttribArray(i); };
-    // Each value four times over, `size` entries at a time: the corners of a trail's quads. Instances would say the
-    // same in less memory, but software GL draws each of them on its own, five times slower.
-    const corners = (name, array, size) => {
-      const wide = new array.constructor(array.length * 4);
-      for (let i = 0; i < array.length; i += size) {
-        for (let j = 0; j < 4 * size; j++) wide[4 * i + j] = array[i + (j % size)];
-      }
-      upload(b, onB, `${name}4`, wide);
+    // What is drawn next stays inside its panel: a point at the edge is wider than its centre.
+    const frame = (gl, canvas, { place: [left, top], width, height, dpr }) => {
+      const box = [left * dpr, canvas.height - (top + height) * dpr, width * dpr, height * dpr].map(Math.round);
+      gl.enable(gl.SCISSOR_TEST);
+      gl.viewport(...box);
+      gl.scissor(...box);
     };
-    const texture = (name, width, height, format, inner, data) => {
-      textures[name] ??= a.createTexture();
-      a.bindTexture(a.TEXTURE_2D, textures[name]);
-      a.texImage2D(a.TEXTURE_2D, 0, inner, width, height, 0, format, a.UNSIGNED_BYTE, data);
-      for (const [key, value] of [["MIN_FILTER", "NEAREST"], ["MAG_FILTER", "NEAREST"], ["WRAP_S", "CLAMP_TO_EDGE"], ["WRAP_T", "CLAMP_TO_EDGE"]]) {
-        a.texParameteri(a.TEXTURE_2D, a[`TEXTURE_${key}`], a[value]);
-      }
-    };
-    let n = 0, m = 0, cells = 0;
+    // One map's buffers, drawn at its place in both canvases.
+    function panel() {
+      const onA = {}, onB = {}, textures = {};
+      const upload = (gl, into, name, array, usage = gl.STATIC_DRAW) => {
+        into[name] ??= gl.createBuffer();
+        gl.bindBuffer(gl.ARRAY_BUFFER, into[name]);
+        gl.bufferData(gl.ARRAY_BUFFER, array, usage);
+      };
+      upload(a, onA, "square", new Float32Array([0, 0, 1, 0, 0, 1, 1, 1]));
+      // Each value four times over, `size` entries at a time: the corners of a trail's quads. Instances would say the
+      // same in less memory, but software GL draws each of them on its own, five times slower.
+      const corners = (name, array, size) => {
+        const wide = new array.constructor(array.length * 4);
+        for (let i = 0; i < array.length; i += size) {
+          for (let j = 0; j < 4 * size; j++) wide[4 * i + j] = array[i + (j % size)];
+        }
+        upload(b, onB, `${name}4`, wide);
+      };
+      const texture = (name, width, height, format, inner, data) => {
+        textures[name] ??= a.createTexture();
+        a.bindTexture(a.TEXTURE_2D, textures[name]);
+        a.texImage2D(a.TEXTURE_2D, 0, inner, width, height, 0, format, a.UNSIGNED_BYTE, data);
+        for (const [key, value] of [["MIN_FILTER", "NEAREST"], ["MAG_FILTER", "NEAREST"], ["WRAP_S", "CLAMP_TO_EDGE"], ["WRAP_T", "CLAMP_TO_EDGE"]]) {
+          a.texParameteri(a.TEXTURE_2D, a[`TEXTURE_${key}`], a[value]);
+        }
+      };
+      let n = 0, m = 0, cells = 0;
+
+      return {
+        setBase(xy, clusters) {
+          n = clusters.length;
+          upload(a, onA, "xy", xy);
+          upload(a, onA, "clusters", clusters);
+        },
+        setPaths(paths, smallest, clusters) {
+          m = smallest ? smallest.length : 0;
+          if (!m) return;
+          upload(b, onB, "paths", paths);
+          upload(b, onB, "smallest", smallest);
+          upload(b, onB, "clusters", clusters.subarray(0, m));
+          corners("paths", paths, 2);
+          corners("smallest", smallest, 1);
+          corners("clusters", clusters.subarray(0, m), 1);
+          const quads = new Uint32Array(6 * m);
+          for (let i = 0; i < m; i++) quads.set([0, 1, 2, 2, 1, 3].map((corner) => 4 * i + corner), 6 * i);
+          onB.quads ??= b.createBuffer();
+          b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
+          b.bufferData(b.ELEMENT_ARRAY_BUFFER, quads, b.STATIC_DRAW);
+        },
+        // rgba: four bytes a point, alpha is a factor; marks: 0 plain, 1 steps back, 2 selected, 3 left out.
+        setBaseLook(rgba, marks) {
+          upload(a, onA, "rgba", rgba);
+          upload(a, onA, "marks", marks);
+        },
+        setPathLook(rgba, marks) {
+          if (!m) return;
+          upload(b, onB, "rgba", rgba);
+          corners("rgba", rgba, 4);
+          this.setPathMarks(marks);
+        },
+        setPathMarks(marks) {
+          if (!m) return;
+          upload(b, onB, "marks", marks);
+          corners("marks", marks, 1);
+        },
+        setRaster(raster, palette) {
+          cells = raster ? Math.sqrt(raster.winner.length) : 0;
+          if (!cells) return;
+          for (const name of ["winner", "margin", "trusted"]) {
+            texture(name, cells, cells, a.RED, a.R8, raster[name]);
+          }
+          texture("palette", 10, 1, a.RGB, a.RGB8, palette);
+        },
+        drawStatic(look) {
+          frame(a, still, look);
+          const { regions } = look;
+          if (cells && regions && (regions.tint || regions.edges || regions.trust)) {
+            a.useProgram(region.made);
+            ["winner", "margin", "trusted", "palette"].forEach((name, i) => {
+              a.activeTexture(a.TEXTURE0 + i);
+              a.bindTexture(a.TEXTURE_2D, textures[name]);
+              a.uniform1i(region.uniforms[name], i);
+            });
+            const perCell = [0, 1].map((i) => ((look.box[i + 2] - look.box[i]) * look.camera[i + 2] * [look.width, look.height][i] * look.dpr) / 2 / cells);
+            set(a, region, { ...look, ...regions, cells, perCell });
+            point(a, 0, onA.square, 2, a.FLOAT, false);
+            only(a, 1);
+            a.drawArrays(a.TRIANGLE_STRIP, 0, 4);
+          }
+          if (!n) return;
+          a.useProgram(base.made);
+          set(a, base, { ...look, size: look.baseSize, alpha: look.baseAlpha });
+          point(a, 0, onA.xy, 2, a.UNSIGNED_SHORT, true);
+          point(a, 1, onA.rgba, 4, a.UNSIGNED_BYTE, true);
+          point(a, 2, onA.marks, 1, a.UNSIGNED_BYTE, false);
+          point(a, 3, onA.clusters, 1, a.UNSIGNED_BYTE, false);
+          only(a, 4);
+          a.drawArrays(a.POINTS, 0, n);
+        },
+        drawOverlay(look) {
+          if (!m) return;
+          frame(b, live, look);
+          const { k, t, moved, q, crowd, trails } = look;
+          // Half a unit above q, so that a flip at q itself counts whatever the rounding of normalised shorts.
+          const strength = (q + 0.5) / 65535, d = Math.min(1, Math.sqrt(350 / Math.max(1, crowd)));
+          const common = { ...look, strength };
+          const first = Math.max(0, moved - trails), count = moved - first;
+          if (count) {
+            b.useProgram(trail.made);
+            set(b, trail, { ...common, d, total: k + t, view: [(look.width * look.dpr) / 2, (look.height * look.dpr) / 2] });
+            point(b, 2, onB.rgba4, 4, b.UNSIGNED_BYTE, true);
+            point(b, 3, onB.smallest4, 1, b.UNSIGNED_SHORT, true);
+            point(b, 4, onB.clusters4, 1, b.UNSIGNED_BYTE, false);
+            point(b, 5, onB.marks4, 1, b.UNSIGNED_BYTE, false);
+            b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
+            for (let j = 0; j <= k; j++) {
+              if (j === k && t === 0) break;
+              point(b, 0, onB.paths4, 2, b.UNSIGNED_SHORT, true, j * m * 16);
+              point(b, 1, onB.paths4, 2, b.UNSIGNED_SHORT, true, (j + 1) * m * 16);
+              set(b, trail, { part: j, t: j === k ? t : 1 });
+              b.drawElements(b.TRIANGLES, 6 * count, b.UNSIGNED_INT, 24 * first);
+            }
+          }
+          b.useProgram(moving.made);
+          set(b, moving, { ...common, calm: d, size: look.pathSize, alpha: look.pathAlpha });
+          point(b, 0, onB.paths, 2, b.UNSIGNED_SHORT, true, k * m * 4);
+          point(b, 1, onB.paths, 2, b.UNSIGNED_SHORT, true, (k + 1) * m * 4);
+          point(b, 2, onB.rgba, 4, b.UNSIGNED_BYTE, true);
+          point(b, 3, onB.smallest, 1, b.UNSIGNED_SHORT, true);
+          point(b, 4, onB.marks, 1, b.UNSIGNED_BYTE, false);
+          point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false);
+          if (!look.onlyMoved && moved < m) b.drawArrays(b.POINTS, moved, m - moved);
+          if (moved) b.drawArrays(b.POINTS, 0, moved);
+        },
+      };
+    }
 
     return {
       name: "webgl2",
+      panel,
       lost: () => a.isContextLost() || b.isContextLost(),
-      setBase(xy, clusters) {
-        n = clusters.length;
-        upload(a, onA, "xy", xy);
-        upload(a, onA, "clusters", clusters);
-      },
-      setPaths(paths, smallest, clusters) {
-        m = smallest ? smallest.length : 0;
-        if (!m) return;
-        upload(b, onB, "paths", paths);
-        upload(b, onB, "smallest", smallest);
-        upload(b, onB, "clusters", clusters.subarray(0, m));
-        corners("paths", paths, 2);
-        corners("smallest", smallest, 1);
-        corners("clusters", clusters.subarray(0, m), 1);
-        const quads = new Uint32Array(6 * m);
-        for (let i = 0; i < m; i++) quads.set([0, 1, 2, 2, 1, 3].map((corner) => 4 * i + corner), 6 * i);
-        onB.quads ??= b.createBuffer();
-        b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
-        b.bufferData(b.ELEMENT_ARRAY_BUFFER, quads, b.STATIC_DRAW);
-      },
-      // rgba: four bytes a point, alpha is a factor; marks: 0 plain, 1 steps back, 2 selected.
-      setBaseLook(rgba, marks) {
-        upload(a, onA, "rgba", rgba);
-        upload(a, onA, "marks", marks);
-      },
-      setPathLook(rgba, marks) {
-        if (!m) return;
-        upload(b, onB, "rgba", rgba);
-        upload(b, onB, "marks", marks);
-        corners("rgba", rgba, 4);
-        corners("marks", marks, 1);
-      },
-      setRaster(raster, palette) {
-        cells = raster ? Math.sqrt(raster.winner.length) : 0;
-        if (!cells) return;
-        for (const name of ["winner", "margin", "trusted"]) {
-          texture(name, cells, cells, a.RED, a.R8, raster[name]);
-        }
-        texture("palette", 10, 1, a.RGB, a.RGB8, palette);
-      },
       resize(width, height, dpr) {
         for (const canvas of [still, live]) {
           canvas.width = Math.round(width * dpr);
           canvas.height = Math.round(height * dpr);
         }
       },
-      drawStatic(look) {
-        a.viewport(0, 0, still.width, still.height);
-        a.clearColor(0, 0, 0, 0);
-        a.clear(a.COLOR_BUFFER_BIT);
-        const { regions } = look;
-        if (cells && regions && (regions.tint || regions.edges || regions.trust)) {
-          a.useProgram(region.made);
-          ["winner", "margin", "trusted", "palette"].forEach((name, i) => {
-            a.activeTexture(a.TEXTURE0 + i);
-            a.bindTexture(a.TEXTURE_2D, textures[name]);
-            a.uniform1i(region.uniforms[name], i);
-          });
-          const perCell = [0, 1].map((i) => ((look.box[i + 2] - look.box[i]) * look.camera[i + 2] * [still.width, still.height][i]) / 2 / cells);
-          set(a, region, { ...look, ...regions, cells, perCell });
-          point(a, 0, onA.square, 2, a.FLOAT, false);
-          only(a, 1);
-          a.drawArrays(a.TRIANGLE_STRIP, 0, 4);
+      // Before a frame: all panels of a layer are drawn anew together.
+      clear(stillToo) {
+        for (const gl of stillToo ? [a, b] : [b]) {
+          gl.disable(gl.SCISSOR_TEST);
+          gl.clearColor(0, 0, 0, 0);
+          gl.clear(gl.COLOR_BUFFER_BIT);
         }
-        if (!n) return;
-        a.useProgram(base.made);
-        set(a, base, { ...look, size: look.baseSize, alpha: look.baseAlpha });
-        point(a, 0, onA.xy, 2, a.UNSIGNED_SHORT, true);
-        point(a, 1, onA.rgba, 4, a.UNSIGNED_BYTE, true);
-        point(a, 2, onA.marks, 1, a.UNSIGNED_BYTE, false);
-        point(a, 3, onA.clusters, 1, a.UNSIGNED_BYTE, false);
-        only(a, 4);
-        a.drawArrays(a.POINTS, 0, n);
-      },
-      drawOverlay(look) {
-        b.viewport(0, 0, live.width, live.height);
-        b.clearColor(0, 0, 0, 0);
-        b.clear(b.COLOR_BUFFER_BIT);
-        if (!m) return;
-        const { k, t, moved, q } = look;
-        // Half a unit above q, so that a flip at q itself counts whatever the rounding of normalised shorts.
-        const strength = (q + 0.5) / 65535, d = Math.min(1, Math.sqrt(350 / Math.max(1, moved)));
-        const common = { ...look, strength };
-        const first = Math.max(0, moved - TRAILS), count = moved - first;
-        if (count) {
-          b.useProgram(trail.made);
-          set(b, trail, { ...common, d, total: k + t, view: [live.width / 2, live.height / 2] });
-          point(b, 2, onB.rgba4, 4, b.UNSIGNED_BYTE, true);
-          point(b, 3, onB.smallest4, 1, b.UNSIGNED_SHORT, true);
-          point(b, 4, onB.clusters4, 1, b.UNSIGNED_BYTE, false);
-          point(b, 5, onB.marks4, 1, b.UNSIGNED_BYTE, false);
-          b.bindBuffer(b.ELEMENT_ARRAY_BUFFER, onB.quads);
-          for (let j = 0; j <= k; j++) {
-            if (j === k && t === 0) break;
-            point(b, 0, onB.paths4, 2, b.UNSIGNED_SHORT, true, j * m * 16);
-            point(b, 1, onB.paths4, 2, b.UNSIGNED_SHORT, true, (j + 1) * m * 16);
-            set(b, trail, { part: j, t: j === k ? t : 1 });
-            b.drawElements(b.TRIANGLES, 6 * count, b.UNSIGNED_INT, 24 * first);
-          }
-        }
-        b.useProgram(moving.made);
-        set(b, moving, { ...common, calm: d, size: look.pathSize, alpha: look.pathAlpha });
-        point(b, 0, onB.paths, 2, b.UNSIGNED_SHORT, true, k * m * 4);
-        point(b, 1, onB.paths, 2, b.UNSIGNED_SHORT, true, (k + 1) * m * 4);
-        point(b, 2, onB.rgba, 4, b.UNSIGNED_BYTE, true);
-        point(b, 3, onB.smallest, 1, b.UNSIGNED_SHORT, true);
-        point(b, 4, onB.marks, 1, b.UNSIGNED_BYTE, false);
-        point(b, 5, onB.clusters, 1, b.UNSIGNED_BYTE, false);
-        if (!look.onlyMoved && moved < m) b.drawArrays(b.POINTS, moved, m - moved);
-        if (moved) b.drawArrays(b.POINTS, 0, moved);
       },
       finish() {
         // A read waits for the software GL as finish() alone does not in every browser.

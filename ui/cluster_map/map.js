@@ -1,7 +1,9 @@
 // The component: one mount's state, its messages, its life. One message per gesture, never one per frame. `m` holds
-// what the parts of a mount share: places.js, drawing.js and gestures.js add their functions to it.
+// what all parts of a mount share; frame.js adds to it. A mount has one panel, or two beside each other, each with a map
+// of its own: it inherits from `m`, and places.js, drawing.js and gestures.js add their functions to it.
 const map = (() => {
-  const { h, s, attribute } = dom;
+  const { h, s, text, attribute } = dom;
+  const GAP = 24, STACKED = 640; // between two panels; below this width one stands above the other
   const ICONS = {
     pan: "M8 2v12M2 8h12M8 2l-2 2m2-2 2 2M8 14l-2-2m2 2 2-2M2 8l2-2M2 8l2 2M14 8l-2-2m2 2-2 2",
     box: "M3 3.5h10v9H3z",
@@ -10,14 +12,20 @@ const map = (() => {
     png: "M8 2.5v8M4.5 7.5 8 11l3.5-3.5M2.5 13.5h11",
   };
 
-  function build(root) {
-    const still = h("canvas", { class: "layer", "aria-hidden": "true" }), live = h("canvas", { class: "layer", "aria-hidden": "true" });
+  function buildPanel(testid) {
     const marks = s("svg", { class: "layer marks", "aria-hidden": "true" });
     const groups = {};
     for (const name of ["labels", "trail", "hover", "focus", "probe", "gesture"]) marks.append((groups[name] = s("g", { class: name })));
     groups.trail.setAttribute("data-testid", "map-pin");
     const card = h("div", { class: "card", "data-testid": "map-card", hidden: true });
     const note = h("p", { class: "map-note", "data-testid": "map-note", hidden: true });
+    const stage = h("div", { class: "stage", "data-testid": testid, tabindex: 0, role: "application" }, marks, card, note);
+    return { marks, groups, card, note, stage };
+  }
+
+  function build(root, twin) {
+    const still = h("canvas", { class: "layer", "aria-hidden": "true" }), live = h("canvas", { class: "layer", "aria-hidden": "true" });
+    const panels = twin ? [buildPanel("map-stage"), buildPanel("map-stage-b")] : [buildPanel("map-stage")];
     const tool = (name, label, testid) => h(
       "button", { type: "button", "aria-label": label, title: label, "data-testid": testid, "data-tool": name },
       s("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, s("path", { d: ICONS[name] })),
@@ -29,36 +37,58 @@ const map = (() => {
       png: tool("png", "Save the map as PNG", "map-png"),
     };
     const toolbar = h("div", { class: "tools", role: "toolbar", "aria-label": "Map tools" }, ...Object.values(tools));
-    const stage = h("div", { class: "stage", "data-testid": "map-stage", tabindex: 0, role: "application" }, still, live, marks, card, note, toolbar);
+    panels.at(-1).stage.append(toolbar);
     const key = h("div", { class: "key", "data-testid": "map-key" });
     const spoken = h("p", { class: "spoken", "aria-live": "polite", "data-testid": "map-live" });
-    const left = h("div", { class: "left" }, stage, key), grid = h("div", { class: "grid" }, left);
+    // Two maps share both canvases, which lie under their stages: a page has few GL contexts to give.
+    let maps = panels[0].stage;
+    if (twin) {
+      maps = h("div", { class: "twins", style: `--gap: ${GAP}px` });
+      for (const panel of panels) {
+        Object.assign(panel, { name: h("h4"), aside: h("span", { class: "aside" }) });
+        maps.append(h("div", { class: "twin" }, h("div", { class: "head" }, panel.name, panel.aside), panel.stage));
+      }
+    }
+    maps.prepend(still, live);
+    const left = h("div", { class: "left" }, maps, key), grid = h("div", { class: twin ? "grid alone" : "grid" }, left);
     root.append(grid, spoken);
-    return { root, grid, left, stage, still, live, marks, groups, card, note, tools, toolbar, key, spoken };
+    return { root, grid, left, maps, still, live, panels, stages: panels.map((panel) => panel.stage), tools, toolbar, key, spoken };
   }
 
-  function create(root, send) {
-    const ui = build(root);
+  function create(root, send, twin) {
+    const ui = build(root, twin);
     const held = {}; // base and parts as received
     const tiles = new Map(), asked = new Map();
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
     const st = {
       theme: null, strength: 0, pin: null, selected: new Set(), hover: null, focus: null, isolate: -1, tool: "pan",
       zoom: 1, cx: 0.5, cy: 0.5, W: 0, H: 0, dpr: 1, layout: "", mount: "", serials: {}, probe: undefined, moving: false,
+      side: null, // of two models: those that moved on which side are shown; null: all
     };
     const knob = dial.create({ move: setStrength, release: released });
-    const side = inspector.create({
-      flow: (from, to) => m.selectFlow(from, to), pin: (row) => m.setPin(row), unpin: () => m.setPin(null), closeProbe: () => m.closeProbe(),
+    const side = twin ? null : inspector.create({
+      flow: (from, to) => first.selectFlow(from, to), pin: (row) => first.setPin(row), unpin: () => first.setPin(null), closeProbe: () => first.closeProbe(),
     });
     ui.left.append(knob.root);
-    ui.grid.append(side.root);
+    if (side) ui.grid.append(side.root);
     const m = {
-      root, ui, held, st, tiles, calm, knob, side, tell, later, say, tileOf, now,
-      g: null, // what is derived from the base
+      root, ui, held, st, tiles, calm, knob, side, tell, later, say, tileOf,
       renderer: null, raf: 0, dirty: { still: false, live: false }, timers: {}, frames: 0, sent: 0, runs: 0, intervals: [], lastFrame: 0,
-      moment: null, // the dial's moment, until the dial or the data change
     };
-    for (const part of [places, drawing, gestures]) part.add(m);
+    if (twin) {
+      m.strip = strip.create(showSide);
+      ui.left.prepend(m.strip.root);
+    }
+    m.panels = ui.panels.map((own, number) => {
+      const panel = Object.create(m);
+      // g: what is derived from the base; moment: what the dial says, until it or the data change; place: in the canvases
+      Object.assign(panel, { number, ui: { ...ui, ...own }, held: number ? {} : held, g: null, moment: null, renderer: null, place: [0, 0] });
+      for (const part of [places, drawing, gestures]) part.add(panel);
+      if (twin) panel.showHead = (moment) => showHead(panel, moment);
+      return panel;
+    });
+    const [first] = m.panels;
+    frame.add(m);
 
     function tell(kind, name, value) {
       m.sent++;
@@ -82,6 +112,7 @@ const map = (() => {
         return;
       }
       st.asking = null;
+      if (twin) Object.assign(m.panels[1].held, { base: held.base, parts: held.parts, extra: held.extra });
       if (changed.base) setup(before);
       for (const [number, png] of changed.tiles) keepTile(number, png);
       applyControl();
@@ -92,7 +123,7 @@ const map = (() => {
         if (!asks || Math.hypot(asks[0] - probe.x, asks[1] - probe.y) < 1e-4) {
           st.probeAt = [probe.x, probe.y];
           st.probe = { ...probe, p: held.extra["probe.p"], image: held.extra["probe.image"] };
-          side.showProbe(st.probe);
+          side?.showProbe(st.probe);
         }
       }
       m.restyle();
@@ -102,8 +133,8 @@ const map = (() => {
       createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
         tiles.set(number, bitmap);
         root.dataset.tiles = tiles.size;
-        side.redraw();
-        if (st.hover !== null && !ui.card.hidden) m.showCard();
+        side?.redraw();
+        for (const panel of m.panels) if (st.hover !== null && !panel.ui.card.hidden) panel.showCard();
         m.redraw(false, true);
       });
     }
@@ -141,16 +172,16 @@ const map = (() => {
       }
       if (pin !== undefined) {
         st.pin = pin < 0 ? null : pin;
-        if (st.pin !== null) m.closeProbe();
+        if (st.pin !== null) first.closeProbe();
       }
       if (select !== undefined) st.selected = new Set(held.extra["control.select"]);
-      if (zoom !== undefined) later("zoom", 0, () => m.flyTo(zoom === "all" ? null : zoom));
+      if (zoom !== undefined) later("zoom", 0, () => first.flyTo(zoom === "all" ? null : zoom));
     }
 
-    function setup(before) {
-      const { meta, geometry } = held, n = meta.n;
-      const attack = meta.mode === "attack" && Boolean(geometry.paths);
-      const g = { n, m: attack ? meta.paths : 0, rows: geometry.row, attack, k: meta.k };
+    // What is derived from a panel's geometry.
+    function derive({ meta, geometry }) {
+      const n = meta.n, attack = meta.mode !== "explore" && Boolean(geometry.paths);
+      const g = { n, m: attack ? meta.paths : 0, rows: geometry.row, attack, k: meta.k, smallest: geometry.smallest };
       g.rowToBase = new Int32Array(meta.total).fill(-1);
       for (let i = 0; i < n; i++) g.rowToBase[g.rows ? g.rows[i] : i] = i;
       g.rowToPath = new Int32Array(meta.total).fill(-1);
@@ -158,14 +189,31 @@ const map = (() => {
       for (let j = 0; j < pathRows.length; j++) g.rowToPath[pathRows[j]] = j;
       g.isPath = new Uint8Array(n);
       if (attack) for (const row of pathRows) if (g.rowToBase[row] >= 0) g.isPath[g.rowToBase[row]] = 1;
-      m.g = g;
       g.index = core.buildIndex(geometry.xy, attack ? g.isPath : null);
-      g.smallest = geometry.smallest;
+      return g;
+    }
+    // The second panel has the first one's samples and strengths, and a geometry of its own.
+    function pair() {
+      const [a, b] = m.panels, shared = { row: held.geometry.row, "colour.label": held.geometry["colour.label"] };
+      for (const [name, array] of Object.entries(shared)) if (array) held.partner[name] = array;
+      Object.assign(b.held, { meta: { ...held.meta, ...held.meta.partner }, geometry: held.partner });
+      b.g = derive(b.held);
+      for (const [own, other] of a.g.attack ? [[a, b], [b, a]] : []) {
+        own.g.other = Uint16Array.from(own.held.geometry.path_row, (row) => other.g.smallest[other.g.rowToPath[row]]);
+      }
+      st.side = null;
+      m.strip.clear();
+      m.strip.root.hidden = !a.g.attack;
+    }
+    function setup(before) {
+      const { meta, geometry } = held;
+      first.g = derive(held);
+      if (twin) pair();
       if (meta.layout !== st.layout) {
-        const first = !st.layout;
+        const fresh = !st.layout;
         st.layout = meta.layout;
         Object.assign(st, { zoom: 1, hover: null, focus: null });
-        if (!first || before) {
+        if (!fresh || before) {
           st.selected = new Set();
           tiles.clear();
           asked.clear();
@@ -176,48 +224,64 @@ const map = (() => {
       }
       if (st.pin !== null && st.pin >= meta.total) st.pin = null;
       st.strength = Math.min(st.strength, meta.end || 0);
-      m.renderer ??= makeRenderer();
+      if (!m.renderer) makeRenderer();
       feed();
-      const never = g.smallest ? core.countUpTo(g.smallest, core.TOP) : 0;
-      const middle = g.smallest?.length ? g.smallest[g.smallest.length >> 1] : core.TOP + 1;
-      const inPath = Boolean(g.smallest?.length);
-      const verb = meta.target === null ? "moved" : `moved into cluster ${meta.target}`;
+      setupDial(first.g);
+      side?.setup(sideView(first.g));
+      for (const panel of m.panels) panel.moment = null;
+      if (st.W) size(ui.left.clientWidth);
+    }
+    function setupDial({ attack, smallest }) {
+      const { meta, geometry } = held, verb = meta.target === null ? "moved" : `moved into cluster ${meta.target}`;
       const noiseVerb = meta.noise_target === meta.target ? verb : "left their cluster";
-      knob.setup(attack && inPath ? { end: meta.end, strengths: meta.strengths, smallest: g.smallest, noise: geometry.noise ?? null, attack: meta.attack, unit: meta.unit, verb, noiseVerb } : null);
-      side.setup({
-        mode: meta.mode, k: meta.k, paths: g.smallest?.length ?? 0, end: meta.end, target: meta.target, norm: meta.norm, space: meta.space, attack: meta.attack, unit: meta.unit,
-        hasPath: inPath, smallest: g.smallest, median: middle > core.TOP ? null : (middle / core.TOP) * meta.end,
-        suggestion: attack && never ? { row: pathRows[0], strength: (g.smallest[0] / core.TOP) * meta.end } : null, clusterOf: m.clusterOf,
-      });
-      if (st.W) m.fit();
+      if (!attack || !smallest?.length) return knob.setup(null);
+      const view = { end: meta.end, strengths: meta.strengths, smallest, noise: geometry.noise ?? null, attack: meta.attack, unit: meta.unit, verb, noiseVerb };
+      if (twin) Object.assign(view, { name: meta.name, second: { name: meta.partner.name, smallest: held.partner.smallest, noise: held.partner.noise ?? null } });
+      knob.setup(view);
+    }
+    function sideView({ attack, smallest }) {
+      const { meta, geometry } = held, never = smallest ? core.countUpTo(smallest, core.TOP) : 0;
+      const middle = smallest?.length ? smallest[smallest.length >> 1] : core.TOP + 1;
+      return {
+        mode: meta.mode, k: meta.k, paths: smallest?.length ?? 0, end: meta.end, target: meta.target, norm: meta.norm, space: meta.space, attack: meta.attack, unit: meta.unit,
+        hasPath: Boolean(smallest?.length), smallest, median: middle > core.TOP ? null : (middle / core.TOP) * meta.end,
+        suggestion: attack && never ? { row: geometry.path_row[0], strength: (smallest[0] / core.TOP) * meta.end } : null, clusterOf: first.clusterOf,
+      };
+    }
+
+    // Two models: the heads of their panels, and whom the strip leaves on the maps.
+    function showHead({ ui: { name, aside }, held: { meta }, g }, { moved }) {
+      text(name, meta.name);
+      text(aside, [meta.aside, g.attack ? `${core.group(moved)} of ${core.group(g.m)} moved` : ""].filter(Boolean).join(" \u00b7 "));
+    }
+    function showSide(which) {
+      st.side = which;
+      if (which === null) for (const panel of m.panels) panel.filter();
+      const words = ["neither moves", "only the left one moves", "only the right one moves", "both move"][which];
+      say(which === null ? "All samples shown." : `Samples shown that ${words}: ${core.group(m.counts[which])}.`);
+      m.redraw(true, true);
     }
 
     function makeRenderer() {
-      const made = layers.create(ui.still, ui.live);
-      root.dataset.renderer = made ? made.name : "canvas2d";
-      return made ?? flat.create(ui.still, ui.live);
+      m.renderer = layers.create(ui.still, ui.live) ?? flat.create(ui.still, ui.live);
+      root.dataset.renderer = m.renderer.name;
+      for (const panel of m.panels) panel.renderer = m.renderer.panel();
     }
     function feed() {
-      const { meta, geometry } = held;
-      m.renderer.setBase(geometry.xy, geometry.clusters);
-      m.renderer.setPaths(m.g.attack ? geometry.paths : null, m.g.attack ? geometry.smallest : null, geometry.path_clusters);
-      m.renderer.setRaster(meta.raster ? geometry : null, st.theme ? new Uint8Array(st.theme.rgb.flat()) : null);
+      for (const { g, renderer, held: { meta, geometry } } of m.panels) {
+        renderer.setBase(geometry.xy, geometry.clusters);
+        renderer.setPaths(g.attack ? geometry.paths : null, g.attack ? geometry.smallest : null, geometry.path_clusters);
+        renderer.setRaster(meta.raster ? geometry : null, st.theme ? new Uint8Array(st.theme.rgb.flat()) : null);
+      }
     }
 
-    function now() {
-      if (m.moment) return m.moment;
-      const { meta, geometry } = held, strength = st.strength;
-      if (!m.g.attack) return (m.moment = { strength, k: 0, t: 0, later: 0, q: 0, moved: 0, noise: 0, flow: null });
-      const at = core.stepOf(meta.strengths, strength), q = core.threshold(strength, meta.end);
-      // At strength 0 nothing has moved, whatever rounding says.
-      const moved = core.countUpTo(m.g.smallest, q), noise = geometry.noise ? core.countUpTo(geometry.noise, q) : 0;
-      return (m.moment = { strength, ...at, q, moved, noise, flow: core.flow(geometry.path_clusters, m.g.m, m.g.k, moved, at.later) });
-    }
     function setStrength(value) {
       st.strength = Math.min(held.meta.end, Math.max(0, value));
       st.moving = true;
-      m.moment = null;
-      ui.card.hidden = true;
+      for (const panel of m.panels) {
+        panel.moment = null;
+        panel.ui.card.hidden = true;
+      }
       m.redraw(false, true);
     }
     function released(value) {
@@ -227,11 +291,15 @@ const map = (() => {
       root.dataset.intervals = m.intervals.map((v) => v.toFixed(1)).join(" ");
       m.intervals = [];
       m.lastFrame = 0;
-      const { moved, flow } = now(), n = m.g.m;
+      tell("trigger", "strength", st.strength);
+      if (twin) {
+        const [neither, left, right, both] = core.joint(first.g.smallest, first.g.other, first.now().q).map(core.group);
+        return say(`At strength ${st.strength.toFixed(3)}, ${left} of ${core.group(first.g.m)} samples moved only on the left, ${both} on both sides, ${right} only on the right, ${neither} on neither.`);
+      }
+      const { moved, flow } = first.now(), n = first.g.m;
       const where = held.meta.target === null ? "left their cluster" : `moved into cluster ${held.meta.target}`;
       const largest = flow.largest ? `; ${flow.largest.from} to ${flow.largest.to} is the largest flow` : "";
       say(`At strength ${st.strength.toFixed(3)}, ${core.group(moved)} of ${core.group(n)} samples ${where}${largest}.`);
-      tell("trigger", "strength", st.strength);
     }
 
     function readTheme() {
@@ -241,38 +309,53 @@ const map = (() => {
         root.style.setProperty(`--edge-${i}`, st.theme.edges[i]);
       });
       root.classList.toggle("dark", st.theme.dark);
-      side.redraw();
-      if (m.renderer && held.meta?.raster) m.renderer.setRaster(held.geometry, new Uint8Array(st.theme.rgb.flat()));
+      side?.redraw();
+      if (m.renderer && held.meta?.raster) first.renderer.setRaster(held.geometry, new Uint8Array(st.theme.rgb.flat()));
     }
     const observer = new ResizeObserver(() => {
       const W = Math.round(ui.left.clientWidth), dpr = Math.min(2, window.devicePixelRatio || 1);
       if (!W) return;
-      side.resize(side.root.clientWidth);
+      side?.resize(side.root.clientWidth);
       if (W === st.W && dpr === st.dpr) return m.redraw(false, true);
       st.dpr = dpr;
       size(W);
     });
     function size(W) {
-      const wide = root.clientWidth, H = Math.round(W < 480 ? W * 0.94 : Math.min(W * 0.78, 660));
+      const wide = root.clientWidth, stacked = W < STACKED;
       if (!wide) return;
-      Object.assign(st, { W, H });
-      ui.stage.style.height = `${H}px`;
-      attribute(ui.marks, "viewBox", `0 0 ${W} ${H}`);
+      const own = twin && !stacked ? Math.floor((W - GAP) / 2) : W;
+      let H = Math.round(own < 480 ? own * 0.94 : Math.min(own * 0.78, 660));
+      if (twin && held.meta) {
+        // As high as both maps need at this width: side by side there is none to spare.
+        const [x0, y0, x1, y1] = held.meta.box;
+        H = Math.round(Math.min(0.96, Math.max(0.72, (y1 - y0) / Math.max(1e-6, x1 - x0))) * own);
+      }
+      Object.assign(st, { W: own, H });
+      for (const { stage, marks } of ui.panels) {
+        stage.style.height = `${H}px`;
+        attribute(marks, "viewBox", `0 0 ${own} ${H}`);
+      }
+      ui.maps.classList.toggle("stacked", stacked);
       knob.resize(W);
+      m.strip?.resize(W, stacked);
       if (!m.renderer) return;
-      m.renderer.resize(W, H, st.dpr);
-      m.fit();
+      place();
+      for (const panel of m.panels) panel.fit();
       m.restyle();
     }
+    function place() {
+      if (twin) for (const panel of m.panels) panel.place = [panel.ui.stage.offsetLeft, panel.ui.stage.offsetTop];
+      m.renderer.resize(ui.maps.clientWidth, ui.maps.clientHeight, st.dpr);
+    }
     observer.observe(ui.left);
-    observer.observe(side.root);
+    if (side) observer.observe(side.root);
     for (const canvas of [ui.still, ui.live]) {
       canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
       canvas.addEventListener("webglcontextrestored", () => {
         if (m.renderer.lost()) return;
-        m.renderer = makeRenderer();
+        makeRenderer();
         feed();
-        m.renderer.resize(st.W, st.H, st.dpr);
+        place();
         m.restyle();
       });
     }
@@ -282,13 +365,11 @@ const map = (() => {
         m.runs++;
         root.dataset.runs = m.runs;
         readTheme();
-        const drew = Boolean(m.g);
         receive(bytes);
-        if (!drew && m.g && st.W) size(st.W);
       },
       free() {
         observer.disconnect();
-        window.removeEventListener("wheel", m.elsewhere);
+        for (const panel of m.panels) window.removeEventListener("wheel", panel.elsewhere);
         cancelAnimationFrame(m.raf);
         cancelAnimationFrame(m.timers.fly);
         knob.stop();
@@ -306,13 +387,14 @@ const mounts = new WeakMap();
 
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   let mount = mounts.get(parentElement);
-  if (!mount) {
+  if (!mount && data?.byteLength) {
     const root = dom.h("div", { class: "cluster-map", "data-testid": "cluster-map" });
     parentElement.append(root);
     const send = {};
-    mount = { send, map: map.create(root, send) };
+    mount = { send, map: map.create(root, send, core.parse(data).header.twin) };
     mounts.set(parentElement, mount);
   }
+  if (!mount) return undefined;
   mount.send.state = setStateValue;
   mount.send.trigger = setTriggerValue;
   if (data?.byteLength) mount.map.run(data);

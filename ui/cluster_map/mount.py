@@ -22,8 +22,8 @@ from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (
-    *("core", "layers", "flat", "dom", "dial", "inspector"),
-    *("places", "drawing", "gestures", "map"),
+    *("core", "layers", "flat", "dom", "dial", "strip", "inspector"),
+    *("places", "drawing", "gestures", "frame", "map"),
 )
 
 
@@ -292,9 +292,10 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
         rows = np.unique(np.asarray(value["rows"], np.int64))
         return rows[(rows >= 0) & (rows < len(view.xy))]
     shown = np.arange(len(view.xy)) if view.shown is None else np.asarray(view.shown, np.int64)
+    side = view.partner if view.partner is not None and value.get("panel") == 1 else view
     if "cluster" in value:
-        return np.sort(shown[view.clusters[shown] == int(value["cluster"])])
-    path, strength = view.path, float(value["strength"])
+        return np.sort(shown[side.clusters[shown] == int(value["cluster"])])
+    path, strength = side.path, float(value["strength"])
     if "flow" in value and path is not None:
         step = min(int(np.searchsorted(path.strengths, strength)), len(path.strengths) - 1)
         start, stop = value["flow"]
@@ -306,8 +307,8 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
     def drawn(xy: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.round((xy - [x0, y0]) / span * 65_535) / 65_535 * span + [x0, y0]
 
-    rows, xy = shown, drawn(view.xy[shown])
-    if view.mode == "attack" and path is not None:
+    rows, xy = shown, drawn(side.xy[shown])
+    if view.mode != "explore" and path is not None:
         still = ~np.isin(shown, path.rows)
         if value.get("only_moved"):
             still[:] = False

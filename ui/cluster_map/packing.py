@@ -6,7 +6,8 @@ A message is either *whole* (the geometry, called the base, and everything that 
 called the parts) or a *patch* (the parts alone; its header names the hash of the base it belongs
 to). Parts are always complete, so a patch that was overtaken by the next one is no loss. Positions
 are uint16 on one scale for x and y, strengths of a flip uint16 on the scale of the dial. N points,
-M paths in ascending order of `smallest`, S strengths, a G x G raster.
+M paths in ascending order of `smallest`, S strengths, a G x G raster. Of two models the second
+one's sections bear the same names behind "b.", on the same scales.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from clustcore.types import AttackPath
-    from ui.cluster_map.view import MapView, Pin, Probe
+    from ui.cluster_map.view import MapView, Partner, Pin, Probe
 
 FORMAT = 1
 MAGIC = b"DMAP"
@@ -143,7 +145,7 @@ def base(view: MapView) -> Base:
     return made
 
 
-def _cheap_key(view: MapView) -> tuple[Any, ...]:
+def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
     parts: list[Any] = []
     for field in dataclasses.fields(view):
         value = getattr(view, field.name)
@@ -155,6 +157,8 @@ def _cheap_key(view: MapView) -> tuple[Any, ...]:
             value = (value.bounds, value.winner.shape)
         elif field.name == "sprites" and value is not None:
             value = (value.size, value.per_sheet, value.columns)
+        elif field.name == "partner" and value is not None:
+            value = _cheap_key(value)
         elif field.name == "alt":
             continue  # a part, not geometry
         parts.append(value)
@@ -163,19 +167,11 @@ def _cheap_key(view: MapView) -> tuple[Any, ...]:
 
 def _build(view: MapView) -> Base:
     check(view)
-    n, k, path = len(view.xy), view.k, view.path
+    n, k, path, partner = len(view.xy), view.k, view.path, view.partner
     shown = stratified(view.clusters, LIMIT) if view.shown is None else np.asarray(view.shown)
-    drawn = path is not None and view.mode == "attack"
-    positions = [view.xy] + ([path.xy.reshape(-1, 2)] if drawn else [])
-    everywhere = np.concatenate(positions).astype(np.float64)
-    low = everywhere.min(0)
-    span = float((everywhere.max(0) - low).max()) or 1.0
-    # What the whole map shows: nearly all points, and paths but for their furthest ends.
-    inner = np.percentile(view.xy, (0.2, 99.8), axis=0)
-    if drawn:
-        reach = np.percentile(path.xy.reshape(-1, 2), (2, 98), axis=0)
-        inner = np.stack([np.minimum(inner[0], reach[0]), np.maximum(inner[1], reach[1])])
-    inner = (inner - low) / span
+    drawn = path is not None and view.mode != "explore"
+    maps = [view] if partner is None else [view, partner]
+    low, span, inner = _frame(maps, drawn)
 
     def place(xy: NDArray[Any]) -> NDArray[np.uint16]:
         return np.round((xy - low) / span * 65_535).astype(np.uint16)
@@ -210,9 +206,12 @@ def _build(view: MapView) -> Base:
     if not everyone:
         sections["row"] = shown.astype(np.uint32)
     sections["clusters"] = view.clusters[shown].astype(np.uint8)
-    colours = _colours(view, shown)
+    colours: dict[str, NDArray[np.uint8]] = {}
+    if view.labels is not None:
+        colours["label"] = np.clip(view.labels, 0, MISSING)[shown].astype(np.uint8)
+    colours |= _colours(view, shown, view.path and _end(view))
     meta["colours"] = ["cluster", *colours]
-    if len(shown) <= ALL_COLOURS:
+    if len(shown) <= ALL_COLOURS or partner is not None:
         sections |= {f"colour.{name}": values for name, values in colours.items()}
         colours = {}
     order = np.zeros(0, np.int64)
@@ -221,13 +220,19 @@ def _build(view: MapView) -> Base:
         order = np.argsort(path.smallest, kind="stable")  # NaN, never moved, comes last
         meta |= {"strengths": [float(s) for s in path.strengths], "end": end, "norm": path.norm}
         meta |= {"space": path.space, "target": path.target, "paths": len(order)}
-        sections["path_row"] = path.rows[order].astype(np.uint32)
-        sections["smallest"] = quantise_smallest(path.smallest[order], end)
-        if drawn:
-            sections["paths"] = place(path.xy[:, order])
-            sections["path_clusters"] = path.labels[:, order].astype(np.uint8)
-        if view.noise is not None:
-            sections["noise"] = np.sort(quantise_smallest(view.noise.smallest, end))
+        sections |= _moves(path, view.noise, order, end, place if drawn else None)
+    if partner is not None:
+        meta |= {"name": view.name, "aside": view.aside}
+        sizes = np.bincount(partner.clusters, minlength=k).tolist()
+        meta["partner"] = {"name": partner.name, "aside": partner.aside, "sizes": sizes}
+        second = {"xy": place(partner.xy[shown])}
+        second["clusters"] = partner.clusters[shown].astype(np.uint8)
+        there = _colours(partner, shown, partner.path and _end(view))
+        second |= {f"colour.{name}": values for name, values in there.items()}
+        if partner.path is not None:
+            sort = np.argsort(partner.path.smallest, kind="stable")
+            second |= _moves(partner.path, partner.noise, sort, _end(view), place)
+        sections |= {f"b.{name}": values for name, values in second.items()}
     if view.raster is not None:
         r = view.raster
         box = [(r.bounds[0] - low[0]) / span, (r.bounds[1] - low[1]) / span]
@@ -236,8 +241,46 @@ def _build(view: MapView) -> Base:
         sections["winner"] = r.winner.astype(np.uint8)
         sections["margin"] = np.round(np.clip(r.margin, 0, 1) * 255).astype(np.uint8)
         sections["trusted"] = r.trusted.astype(np.uint8)
-    meta["layout"] = hashlib.sha256(sections["xy"].tobytes() + low.tobytes()).hexdigest()[:12]
+    places = sections["xy"].tobytes() + sections.get("b.xy", sections["xy"][:0]).tobytes()
+    meta["layout"] = hashlib.sha256(places + low.tobytes()).hexdigest()[:12]
     return Base(_hash(meta, sections), meta, sections, colours, order)
+
+
+def _frame(
+    maps: Sequence[MapView | Partner], drawn: bool
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """The corner and the span of all positions, and in these units what the whole map shows.
+
+    That is nearly all points, and paths but for their furthest ends.
+    """
+    points = np.concatenate([one.xy for one in maps])
+    paths = [one.path.xy.reshape(-1, 2) for one in maps if drawn and one.path is not None]
+    everywhere = np.concatenate([points, *paths]).astype(np.float64)
+    low = everywhere.min(0)
+    span = float((everywhere.max(0) - low).max()) or 1.0
+    inner = np.percentile(points, (0.2, 99.8), axis=0)
+    if paths:
+        reach = np.percentile(np.concatenate(paths), (2, 98), axis=0)
+        inner = np.stack([np.minimum(inner[0], reach[0]), np.maximum(inner[1], reach[1])])
+    return low, span, (inner - low) / span
+
+
+def _moves(
+    path: AttackPath,
+    noise: AttackPath | None,
+    order: NDArray[np.int64],
+    end: float,
+    place: Callable[[NDArray[Any]], NDArray[np.uint16]] | None,
+) -> Sections:
+    """A path and its noise control; the way through the map only where that is drawn."""
+    sections: Sections = {"path_row": path.rows[order].astype(np.uint32)}
+    sections["smallest"] = quantise_smallest(path.smallest[order], end)
+    if place is not None:
+        sections["paths"] = place(path.xy[:, order])
+        sections["path_clusters"] = path.labels[:, order].astype(np.uint8)
+    if noise is not None:
+        sections["noise"] = np.sort(quantise_smallest(noise.smallest, end))
+    return sections
 
 
 def _hash(header: Any, sections: Sections) -> str:
@@ -254,16 +297,16 @@ def _end(view: MapView) -> float:
     return float(view.path.strengths[-1] if view.end is None else view.end)
 
 
-def _colours(view: MapView, shown: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
-    """The colourings besides the cluster, one byte a point, 255 where there is none."""
+def _colours(
+    view: MapView | Partner, shown: NDArray[np.int64], end: float | None
+) -> dict[str, NDArray[np.uint8]]:
+    """A model's own colourings besides the cluster, one byte a point, 255 where there is none."""
     colours: dict[str, NDArray[np.uint8]] = {}
-    if view.labels is not None:
-        colours["label"] = np.clip(view.labels, 0, MISSING)[shown].astype(np.uint8)
     if view.confidence is not None:
         scaled = np.round(np.clip(view.confidence, 0, 1) * 254)
         colours["confidence"] = scaled[shown].astype(np.uint8)
     if view.path is not None:
-        share = np.nan_to_num(view.path.smallest.astype(np.float64) / _end(view), nan=1.0)
+        share = np.nan_to_num(view.path.smallest.astype(np.float64) / end, nan=1.0)
         values = np.full(len(view.xy), MISSING, np.uint8)
         values[view.path.rows] = np.round(np.clip(share, 0, 1) * 254)
         colours["fragility"] = values[shown]
@@ -296,13 +339,15 @@ def check(view: MapView) -> None:
         _rows("MapView.shown", view.shown, n)
         if len(view.shown) == 0:
             raise ValueError("MapView.shown: expected at least one row, got none")
-    if view.mode not in ("explore", "attack"):
-        raise ValueError(f"MapView.mode: expected 'explore' or 'attack', got {view.mode!r}")
+    if view.mode not in ("explore", "attack", "compare"):
+        known = "'explore', 'attack' or 'compare'"
+        raise ValueError(f"MapView.mode: expected {known}, got {view.mode!r}")
     for name in ("path", "noise"):
         if getattr(view, name) is not None:
             _check_path(f"MapView.{name}", getattr(view, name), n, view.k)
     if view.noise is not None and view.path is None:
         raise ValueError("MapView.noise: expected a path beside it, got none")
+    _check_partner(view)
     if view.end is not None and not (math.isfinite(view.end) and view.end > 0):
         raise ValueError(f"MapView.end: expected a number above 0, got {view.end}")
     if view.raster is not None:
@@ -312,6 +357,38 @@ def check(view: MapView) -> None:
         _shape("MapView.raster.margin", view.raster.margin, g)
         _shape("MapView.raster.trusted", view.raster.trusted, g)
         _finite("MapView.raster.margin", view.raster.margin)
+
+
+def _check_partner(view: MapView) -> None:
+    partner, n = view.partner, len(view.xy)
+    if (view.mode == "compare") != (partner is not None):
+        got = "none" if partner is None else "one"
+        raise ValueError(f"MapView.partner: mode {view.mode!r}: got {got}; 'compare' alone has one")
+    if partner is None:
+        return
+    _shape("Partner.xy", partner.xy, (n, 2))
+    _finite("Partner.xy", partner.xy)
+    _shape("Partner.clusters", partner.clusters, (n,))
+    if np.min(partner.clusters) < 0 or np.max(partner.clusters) >= view.k:
+        worst = int(np.max(partner.clusters))
+        raise ValueError(f"Partner.clusters: expected 0 to {view.k - 1}, got {worst}")
+    if partner.confidence is not None:
+        _shape("Partner.confidence", partner.confidence, (n,))
+        _finite("Partner.confidence", partner.confidence)
+    for name in ("path", "noise"):
+        one, other = getattr(view, name), getattr(partner, name)
+        if other is not None:
+            _check_path(f"Partner.{name}", other, n, view.k)
+        if (one is None) != (other is None) or not (
+            one is None
+            or (
+                np.array_equal(np.sort(one.rows), np.sort(other.rows))
+                and np.array_equal(one.strengths, other.strengths)
+            )
+        ):
+            raise ValueError(
+                f"Partner.{name}: expected the samples and strengths of the view's, got others"
+            )
 
 
 def _check_path(where: str, path: AttackPath, n: int, k: int) -> None:
@@ -369,7 +446,7 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
         "searched": pin.smallest is not None,
         "smallest_note": pin.smallest_note,
     }
-    steps = len(base.meta["strengths"]) if base.meta["mode"] == "attack" else 1
+    steps = 1 if base.meta["mode"] == "explore" else len(base.meta["strengths"])
     if pin.image is not None:
         if np.ndim(pin.image) != 3:
             raise ValueError(f"Pin.image: expected shape (c, h, w), got {np.shape(pin.image)}")
@@ -457,6 +534,7 @@ def message(
 ) -> bytes:
     """The bytes for the browser: all parts, the base where `whole`, sprite sheets asked for."""
     header: dict[str, Any] = {"base": base.hash, "whole": whole, "parts": parts}
+    header["twin"] = base.meta["mode"] == "compare"  # known to a mount that has no base yet
     everything = dict(sections)
     if whole:
         header["meta"] = base.meta

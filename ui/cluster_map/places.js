@@ -1,10 +1,20 @@
-// Where things are: rows, map units and pixels, labels, the camera. Adds its functions to a mount `m`.
+// Where things are: rows, map units and pixels, labels, the camera. Adds its functions to a panel `m`.
 const places = (() => {
   const { s, text } = dom;
   const MAX_ZOOM = 60;
 
   function add(m) {
     const { ui, st, held, calm } = m;
+
+    // What the dial says of this panel, until the dial or the data change.
+    function now() {
+      if (m.moment) return m.moment;
+      const { meta, geometry } = held, strength = st.strength;
+      if (!m.g.attack) return (m.moment = { strength, k: 0, t: 0, later: 0, q: 0, moved: 0, noise: 0, flow: null });
+      const at = core.stepOf(meta.strengths, strength), q = core.threshold(strength, meta.end);
+      const moved = core.countUpTo(m.g.smallest, q), noise = geometry.noise ? core.countUpTo(geometry.noise, q) : 0;
+      return (m.moment = { strength, ...at, q, moved, noise, flow: core.flow(geometry.path_clusters, m.g.m, m.g.k, moved, at.later) });
+    }
 
     const clusterOf = (row) => {
       const i = m.g.rowToBase[row], j = m.g.rowToPath[row];
@@ -42,7 +52,7 @@ const places = (() => {
 
     function fit() {
       const [x0, y0, x1, y1] = held.meta.box, narrow = st.W < 480;
-      const px = narrow ? 24 : 44, py = narrow ? 24 : 28;
+      const px = narrow ? 24 : m.panels.length > 1 ? 34 : 44, py = narrow ? 24 : 28;
       st.fit = Math.min((st.W - 2 * px) / Math.max(1e-6, x1 - x0), (st.H - 2 * py) / Math.max(1e-6, y1 - y0));
       placeLabels();
     }
@@ -54,7 +64,7 @@ const places = (() => {
       const others = new Float32Array(m.g.attack ? geometry.paths.length : 0);
       for (let i = 0; i < others.length; i += 2) { others[i] = X(geometry.paths[i]); others[i + 1] = Y(geometry.paths[i + 1]); }
       m.g.density = core.density(xs, ys, st.W, st.H);
-      const bar = ui.toolbar.getBoundingClientRect();
+      const bar = ui.stage.contains(ui.toolbar) ? ui.toolbar.getBoundingClientRect() : { width: 0, height: 0 };
       const placed = core.placeLabels({ xs, ys, clusters: geometry.clusters, k: meta.k, others, width: st.W, height: st.H, taken: [[st.W - bar.width, 0, st.W, bar.height]] });
       ui.groups.labels.replaceChildren();
       m.g.labels = placed.map(({ cluster, x, y, full }) => {
@@ -77,7 +87,7 @@ const places = (() => {
       st.cx = clamp(cx, x0, x1);
       st.cy = clamp(cy, y0, y1);
       ui.card.hidden = true;
-      ui.stage.classList.toggle("zoomed", st.zoom > 1.001);
+      for (const stage of ui.stages) stage.classList.toggle("zoomed", st.zoom > 1.001);
       m.redraw(true, true);
       if (held.parts.control.camera) {
         m.later("camera", 450, () => {
@@ -112,7 +122,7 @@ const places = (() => {
       m.timers.fly = requestAnimationFrame(step);
     }
 
-    Object.assign(m, { clusterOf, valueOf, labelName, unit, pinPath, scale, screen, unscreen, toMap, fit, setCamera, zoomAt, flyTo });
+    Object.assign(m, { now, clusterOf, valueOf, labelName, unit, pinPath, scale, screen, unscreen, toMap, fit, setCamera, zoomAt, flyTo });
   }
 
   return { add };

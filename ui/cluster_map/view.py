@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, Raster
 
-Mode = Literal["explore", "attack"]
+Mode = Literal["explore", "attack", "compare"]
 Colour = Literal["cluster", "label", "confidence", "fragility"]
 
 
@@ -31,12 +31,31 @@ class Sprites:
 
 
 @dataclass(frozen=True)
+class Partner:
+    """Another model on the same samples, in the second panel of a comparison.
+
+    Its clusters bear the numbers of the first model's, and its positions are turned onto the first
+    one's map. `path` and `noise` have the rows and strengths of the view's.
+    """
+
+    name: str  # head of its panel
+    aside: str  # a line at the right of it
+    xy: NDArray[np.float32]  # (N, 2)
+    clusters: NDArray[np.uint8]  # (N,)
+    confidence: NDArray[np.float32] | None = None  # (N,)
+    path: AttackPath | None = None
+    noise: AttackPath | None = None
+
+
+@dataclass(frozen=True)
 class MapView:
     """What the map draws. N samples, k clusters; packed once per `key` and sent once per mount.
 
     In mode "explore" the whole map stands still and `path` serves fragility and the smallest flip
     only. In mode
-    "attack" the samples of `path` move with the dial; without a path the dial is hidden.
+    "attack" the samples of `path` move with the dial; without a path the dial is hidden. Mode
+    "compare" does so for two models in two panels, under one dial, camera, hover, pin and
+    selection.
     """
 
     key: str  # cheap name of exactly this content: run, weights, attack, space, norm, target, shown
@@ -57,6 +76,9 @@ class MapView:
     sprites: Sprites | None = None
     probe: bool = False  # a click on empty space asks `on_probe`
     alt: str = ""  # the status sentence, read out for the map as a whole
+    partner: Partner | None = None  # the other model, in mode "compare"
+    name: str = ""  # head of the first panel there
+    aside: str = ""  # a line at the right of it
 
 
 @dataclass(frozen=True)

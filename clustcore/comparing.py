@@ -1,0 +1,136 @@
+"""Two models side by side on the same samples: cluster numbers, maps and moves made comparable.
+
+Names of clusters and the angle of a map mean nothing, so the second model B takes them from the
+first, A. No labels are read here. Shapes: n samples, m samples with a path, k clusters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Integer, Num
+from scipy.optimize import linear_sum_assignment
+
+from clustcore.runs import MapArrays
+from clustcore.types import AttackPath
+
+NEITHER, LEFT, RIGHT, BOTH = range(4)  # what `joint` says of a sample
+
+
+def match_ids(
+    a_labels: Integer[np.ndarray, " n"], b_labels: Integer[np.ndarray, " other"], k: int
+) -> Int[np.ndarray, " k"]:
+    """The number in A of each cluster of B: the renaming under which most clean samples agree.
+
+    One to one, by Hungarian matching (Kuhn 1955) of how often each pair of clusters shares a
+    sample.
+
+    Raises:
+        ValueError: other samples, none at all, or a cluster number beyond k.
+    """
+    if a_labels.shape != b_labels.shape or len(a_labels) == 0:
+        raise ValueError(
+            "matched ids: expected the clusters of the same samples, at least 1, "
+            f"got {len(a_labels)} beside {len(b_labels)}"
+        )
+    for labels in (a_labels, b_labels):
+        if labels.min() < 0 or labels.max() >= k:
+            raise ValueError(
+                f"matched ids: expected clusters 0 to {k - 1}, got {labels.min()} to {labels.max()}"
+            )
+    pairs = b_labels.astype(np.int64) * k + a_labels
+    shared = np.bincount(pairs, minlength=k * k).reshape(k, k)
+    return linear_sum_assignment(shared, maximize=True)[1].astype(np.int64)
+
+
+def rename_map(arrays: MapArrays, ids: Int[np.ndarray, " k"]) -> MapArrays:
+    """A map with its clusters renamed: labels, columns of p, regions."""
+    raster = dataclasses.replace(
+        arrays.raster,
+        winner=_rename(arrays.raster.winner, ids),
+        p=_columns(arrays.raster.p, ids),
+    )
+    return dataclasses.replace(
+        arrays, labels=_rename(arrays.labels, ids), p=_columns(arrays.p, ids), raster=raster
+    )
+
+
+def rename_path(path: AttackPath, ids: Int[np.ndarray, " k"]) -> AttackPath:
+    """A path with its clusters renamed: labels, columns of p, target."""
+    target = None if path.target is None else int(ids[path.target])
+    return dataclasses.replace(
+        path, labels=_rename(path.labels, ids), p=_columns(path.p, ids), target=target
+    )
+
+
+def _rename(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return ids[labels].astype(labels.dtype)
+
+
+def _columns(p: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    renamed = np.empty_like(p)
+    renamed[..., ids] = p
+    return renamed
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A turn or mirroring of the plane with one scale and a shift."""
+
+    matrix: Float[np.ndarray, "2 2"]
+    shift: Float[np.ndarray, " 2"]
+
+    def __call__(self, xy: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
+        """The places after it. Every place goes alike, whatever comes beside it."""
+        # a product of matrices may round a place differently in a longer list
+        moved = xy[..., :1] * self.matrix[0] + xy[..., 1:] * self.matrix[1] + self.shift
+        return moved.astype(np.float32)
+
+
+def align(xy_a: Float[np.ndarray, "n 2"], xy_b: Float[np.ndarray, "other 2"]) -> Similarity:
+    """What turns B's map onto A's: orthogonal Procrustes analysis of the clean positions.
+
+    Schoenemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 1966.
+    The scale is the ratio of the spreads, not that of least squares, which would shrink a map the
+    more the less it agrees.
+
+    Raises:
+        ValueError: other samples, or a map without any spread.
+    """
+    if xy_a.shape != xy_b.shape:
+        raise ValueError(
+            f"maps to align: expected the same samples, got {len(xy_a)} beside {len(xy_b)}"
+        )
+    middle_a, middle_b = xy_a.mean(0, dtype=np.float64), xy_b.mean(0, dtype=np.float64)
+    a, b = xy_a - middle_a, xy_b - middle_b
+    spread = float(np.linalg.norm(b))
+    if spread == 0:
+        raise ValueError("maps to align: expected some spread, got all samples at one place")
+    left, _, right = np.linalg.svd(b.T @ a)
+    matrix = left @ right * (float(np.linalg.norm(a)) / spread)
+    return Similarity(matrix, middle_a - middle_b @ matrix)
+
+
+def joint(
+    smallest_a: Num[np.ndarray, " m"],
+    smallest_b: Num[np.ndarray, " other"],
+    strength: float | int,
+) -> Integer[np.ndarray, " m"]:
+    """Who has moved at a strength: LEFT (under A only), BOTH, RIGHT (under B only) or NEITHER.
+
+    Args:
+        smallest_a: of A's path. "Moved at s" is `smallest <= s`, never for NaN.
+        smallest_b: of B's path, the same samples in the same order.
+        strength: on the scale of both.
+
+    Raises:
+        ValueError: paths of different lengths.
+    """
+    if smallest_a.shape != smallest_b.shape:
+        raise ValueError(
+            "joint moves: expected paths of the same samples, "
+            f"got {len(smallest_a)} beside {len(smallest_b)}"
+        )
+    return LEFT * (smallest_a <= strength) + RIGHT * (smallest_b <= strength)

@@ -1,0 +1,202 @@
+"""What Compare says in words: the clean cost, who moved, what the maps are, what proves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clustcore import comparing
+from clustcore.runs import RunInfo
+from clustcore.types import AttackPath
+from ui import loaders, panels, scene, tables
+from ui.cluster_map.packing import quantise_smallest
+
+
+def defended(run: RunInfo) -> bool:
+    """Whether a run claims a defence."""
+    return panels.defence(run) != "undefended"
+
+
+def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> str:
+    """The line under the title."""
+    kind = " beside ".join(panels.defence(run) for run in (now.run, now.partner))
+    if not (defended(now.run) or defended(now.partner)):
+        kind = "two models, no defence"
+    parts = [panels.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
+    if path is None:
+        parts.append("not computed yet")
+    else:
+        n = f"{len(path.rows):,} of {len(found.a.xy):,} {found.a.split} images"
+        parts[-1] += f" on {n}, run anew on each model"
+        parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
+    device = loaders.device_in_use(now.partner, now.device)
+    return " · ".join([*parts, device] if device else parts)
+
+
+def clean_cost(now: scene.Scene) -> str:
+    """Accuracy and NMI of both without any attack, from their cards, and what lies between."""
+    a, b = (clean_figures(run) for run in (now.run, now.partner))
+    names = [panels.plain(run.name) for run in (now.run, now.partner)]
+    lead = "Clean cost" if defended(now.partner) else "Before any attack"
+    lines = []
+    if "acc" in a and "acc" in b:
+        points = 100 * (b["acc"] - a["acc"])
+        lines.append(
+            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {_signed(points, '.1f')} points"
+        )
+    if "nmi" in a and "nmi" in b:
+        by = _signed(b["nmi"] - a["nmi"], ".3f")
+        lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
+    if not lines:
+        return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
+    n = f"n = {a['n']:,}" if a.get("n") == b.get("n") and "n" in a else "on different samples"
+    return f"**{lead}**, {names[0]} → {names[1]}: {' · '.join(lines)} · {n}"
+
+
+def clean_figures(run: RunInfo) -> dict[str, Any]:
+    """The clean figures of a card that are numbers."""
+    scores = run.card.get("scores")
+    scores = scores if isinstance(scores, dict) else {}
+    clean = scores.get("clean")
+    values = {**(clean if isinstance(clean, dict) else {}), "n": scores.get("n")}
+    good = (int, float)
+    return {k: v for k, v in values.items() if isinstance(v, good) and not isinstance(v, bool)}
+
+
+def _signed(value: float, form: str) -> str:
+    text = f"{abs(value):{form}}"
+    if not float(text):
+        return f"±{text}"
+    return ("+" if value > 0 else "−") + text  # noqa: RUF001
+
+
+def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
+    """Why what is seen of a defended model is no evidence of robustness; a sentence each."""
+    found = []
+    models = (now.run, now.partner)
+    for run, path, other, beside in (
+        (models[0], paths[0], models[1], paths[1]),
+        (models[1], paths[1], models[0], paths[0]),
+    ):
+        if not defended(run):
+            continue
+        name, what = panels.plain(run.name), scene.attack_name(now.attack)
+        if now.attack == "noise":
+            found.append(f"Random noise is a control, no attack: it says nothing of {name}.")
+        if loaders.attacker_state(run, now.attack) == "stale":
+            found.append(
+                f"{what} was fitted to other weights than those of {name}: an old attacker."
+            )
+        mine, theirs = (_reported(one, now) for one in (run, other))
+        protocol = mine.get("protocol", "adaptive")
+        if protocol != "adaptive":
+            said = panels.plain(str(protocol))
+            found.append(f"The card of {name} reports {what} under the protocol {said!r}.")
+        if _weaker(mine, theirs, path, beside):
+            found.append(f"{name} got a smaller budget of {what} than {panels.plain(other.name)}.")
+    return found
+
+
+def _reported(run: RunInfo, now: scene.Scene) -> dict[str, Any]:
+    """What a card reports of this attack; empty where it does not."""
+    scores = run.card.get("scores")
+    entries = scores.get("attacked") if isinstance(scores, dict) else None
+    which = (now.attack, now.space, now.norm)
+    for entry in entries if isinstance(entries, list) else []:
+        names = ("attack", "space", "norm")
+        if isinstance(entry, dict) and tuple(entry.get(key) for key in names) == which:
+            return entry
+    return {}
+
+
+def _weaker(
+    mine: dict[str, Any],
+    theirs: dict[str, Any],
+    path: AttackPath | None,
+    beside: AttackPath | None,
+) -> bool:
+    """Whether the first attack was given less: strength, steps, restarts, end of the dial."""
+
+    def less(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
+        pair = one.get(key), other.get(key)
+        return all(isinstance(value, int | float) for value in pair) and pair[0] < pair[1]
+
+    settings = [
+        x.get("settings") if isinstance(x.get("settings"), dict) else {} for x in (mine, theirs)
+    ]
+    if less(mine, theirs, "eps") or any(less(*settings, key) for key in ("steps", "restarts")):
+        return True
+    return bool(path and beside and path.strengths[-1] < beside.strengths[-1])
+
+
+def same_samples(a: AttackPath | None, b: AttackPath | None) -> bool:
+    """Whether two paths, where both are there, are of the same samples and strengths."""
+    if a is None or b is None:
+        return True
+    return np.array_equal(a.rows, b.rows) and np.array_equal(a.strengths, b.strengths)
+
+
+def counts(
+    a: AttackPath, b: AttackPath, strength: float, end: float, among: Any = None
+) -> tuple[int, int, int, int]:
+    """How many moved only under A, under both, only under B, under neither, as the strip counts.
+
+    Args:
+        a: the path of A.
+        b: the path of B, the same samples.
+        strength: on the dial.
+        end: of the dial.
+        among: rows to count, or None for all.
+    """
+    at = tables.threshold(strength, end)
+    codes = comparing.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
+    if among is not None:
+        codes = codes[np.isin(a.rows, among)]
+    order = (comparing.LEFT, comparing.BOTH, comparing.RIGHT, comparing.NEITHER)
+    return tuple(int((codes == code).sum()) for code in order)
+
+
+def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, strength: float) -> str:
+    """The state of the dial in words."""
+    if a is None or b is None:
+        return "No attack path of both models has been computed yet: the maps show clean samples."
+    left, both, right, neither = counts(a, b, strength, now.dial.end)
+    return (
+        f"At strength {tables.strength_text(strength)}, {left:,} of {len(a.rows):,} samples left "
+        f"their cluster only in {panels.plain(now.run.name)}, {both:,} in both, {right:,} only in "
+        f"{panels.plain(now.partner.name)}, {neither:,} in neither."
+    )
+
+
+def pinned(
+    now: scene.Scene, found: loaders.Pair, a: AttackPath | None, b: AttackPath | None, row: int
+) -> str:
+    """What both models say of the pinned sample."""
+    parts = []
+    models = ((now.run, found.a, a), (now.partner, found.b, b))
+    for run, arrays, path in models:
+        at = np.flatnonzero(path.rows == row) if path is not None else []
+        words = f"cluster {arrays.labels[row]} in {panels.plain(run.name)}"
+        if len(at):
+            smallest = float(path.smallest[at[0]])
+            end = f"up to {now.dial.end:g}"
+            words += f", unmoved {end}" if np.isnan(smallest) else f", moved at {smallest:.3g}"
+        parts.append(words)
+    outside = a is not None and row not in a.rows
+    note = " It is none of the attacked samples." if outside else ""
+    return f"Sample {row}: {'; '.join(parts)}.{note}"
+
+
+def maps_sentence(now: scene.Scene, found: loaders.Pair) -> str:
+    """Which projector draws which map, and whose cluster numbers these are."""
+    a, b = (panels.plain(run.name) for run in (now.run, now.partner))
+    if found.turn is None:
+        maps = f"One projector draws both maps, that of {a}; trustworthiness"
+    else:
+        maps = f"Each model has its own map; {b}'s is turned onto {a}'s. Trustworthiness"
+    return (
+        f"{maps} {found.a.trustworthiness:.3f} and {found.b.trustworthiness:.3f}. "
+        f"The clusters of {b} bear the numbers of {a}'s, matched on clean samples without labels: "
+        f"{found.agree:.1%} of them are in the same cluster."
+    )

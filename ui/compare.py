@@ -1,0 +1,328 @@
+"""The parts of Compare: twin maps under one dial, what is computed on demand, curves of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from clustcore.runs import RunInfo
+from clustcore.types import AttackPath
+from ui import attack, claims, loaders, panels, scene, tables
+from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
+
+_SHOWN = 20_000  # base points of each map: both travel in one message
+_FONT = {"font_family": "Source Sans, sans-serif"}
+
+
+def no_partner(now: scene.Scene) -> None:
+    """There is no other model of these data: says which runs could be one."""
+    name, data = panels.plain(now.run.name), panels.plain(now.data_label)
+    st.info(
+        f"A partner is another model of {data} with a map: one trained by another method, or "
+        f"`{now.run.name}` itself, defended. "
+        f"`python -m clustcore train --help` tells how to train one, and "
+        f"`python -m clustcore project` makes its map. Until then {name} stands here alone; "
+        "other data sets are at the left.",
+        title=f"No partner for {now.run.name} yet",
+        icon=":material/compare:",
+    )
+
+
+def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> None:
+    """Say it where a defended model is not shown under an adaptive attack of equal budget."""
+    if not claims.same_samples(*paths):
+        a, b = paths
+        st.warning(
+            f"The stored paths are of different samples: {len(a.rows):,} of "
+            f"{panels.plain(now.run.name)} and {len(b.rows):,} of "
+            f"{panels.plain(now.partner.name)}. Only the clean maps are shown.",
+            title="These attacks cannot be compared",
+            icon=":material/warning:",
+        )
+    sentences = claims.warnings(now, paths)
+    if sentences:
+        st.warning(
+            " ".join(sentences) + " A claim of robustness counts only under an attack made anew "
+            "on the defended model, with at least the budget of the other.",
+            title="This is no evidence of robustness",
+            icon=":material/warning:",
+        )
+
+
+def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
+    """The paths that the page draws, of A and of B: the attack, and noise beside it."""
+    found = []
+    for run in (now.run, now.partner):
+        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed)
+        found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
+    return found[0], found[1]
+
+
+def offer(now: scene.Scene) -> None:
+    """What is still to be computed, and what an old attacker must be fitted anew for."""
+    missing = [
+        ask
+        for ask in (*asks(now)[0], *asks(now)[1])
+        if loaders.path(ask) is None or loaders.attacker_state(ask.run, ask.attack) == "stale"
+    ]
+    afresh = any(claims.defended(ask.run) for ask in missing)
+    attack.offer(now, missing, "Attack the defended model afresh" if afresh else "Compute now")
+
+
+@st.fragment
+def twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
+    """Both maps under one dial, and all that follows a release."""
+    with panels.calm():
+        _twin_maps(now, found)
+
+
+def _paths(
+    now: scene.Scene, found: loaders.Pair
+) -> tuple[list[AttackPath | None], list[AttackPath | None]]:
+    """Of A and of B: the attack and its noise control, B's under A's numbers.
+
+    None: not there, or of other samples than those of the other model.
+    """
+    of_a, of_b = asks(now)
+    a = [loaders.path(ask) for ask in of_a]
+    b = [loaders.partner_path(found, ask) for ask in of_b]
+    if not all(claims.same_samples(*both) for both in zip(a, b, strict=True)):
+        return [None, None], [None, None]
+    return [*a, None][:2], [*b, None][:2]
+
+
+def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
+    strength, row = scene.entries(now, len(found.a.xy))
+    a, b = _paths(now, found)
+    both = a[0] is not None and b[0] is not None
+    order = scene.take_order()
+    colour = "cluster" if now.colour == "fragility" and not both else now.colour
+    said = claims.sentence(now, a[0], b[0], strength)
+    state = cluster_map(
+        _view(now, found, a, b, said),
+        key="map_compare",
+        options=MapOptions(
+            colour=colour,
+            note="" if both else "Paths not computed yet: these are the clean samples.",
+        ),
+        strength=strength,
+        pin=row,
+        select=order.get("select"),
+        zoom=order.get("zoom"),
+        on_strength_change=scene.set_strength,
+        on_pin_change=scene.set_pin,
+        on_select_change=scene.hold,
+    )
+    st.caption(said)
+    if row is not None:
+        st.caption(claims.pinned(now, found, a[0], b[0], row))
+    _selection(state, a[0], b[0], strength, now)
+    st.caption(claims.maps_sentence(now, found))
+    if both:
+        st.download_button(
+            "Attacked samples, both models (CSV)",
+            lambda: tables.csv(_frame(a[0], b[0])),
+            file_name=f"compared-{now.run.name}-{now.partner.name}-{now.attack}-{now.norm}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            help="Sample, cluster and smallest strength under each model.",
+        )
+
+
+def _view(
+    now: scene.Scene,
+    found: loaders.Pair,
+    a: list[AttackPath | None],
+    b: list[AttackPath | None],
+    alt: str,
+) -> MapView:
+    truth = loaders.truth(found.a)
+    both = a[0] is not None and b[0] is not None
+    noise = both and a[1] is not None and b[1] is not None
+    which = (now.attack, now.space, now.norm, now.seed, both, noise)
+    shown = stratified(found.a.labels, _SHOWN) if len(found.a.xy) > _SHOWN else None
+    return MapView(
+        key=f"compare {found.key} {which}",
+        mode="compare",
+        xy=found.a.xy,
+        clusters=found.a.labels,
+        k=found.a.p.shape[1],
+        confidence=found.a.p.max(1).astype(np.float32),
+        labels=truth.y,
+        class_names=truth.names,
+        path=a[0] if both else None,
+        noise=a[1] if noise else None,
+        end=now.dial.end,
+        attack_name=scene.attack_name(now.attack),
+        strength_unit=now.unit,
+        shown=shown,
+        sprites=loaders.sprites(found.a.data, found.a.split),
+        alt=alt,
+        name=_head(now.run),
+        aside=_aside(now.run),
+        partner=Partner(
+            name=_head(now.partner),
+            aside=_aside(now.partner),
+            xy=found.b.xy,
+            clusters=found.b.labels,
+            confidence=found.b.p.max(1).astype(np.float32),
+            path=b[0] if both else None,
+            noise=b[1] if noise else None,
+        ),
+    )
+
+
+def _head(run: RunInfo) -> str:
+    return f"{run.name}, {panels.defence(run)}" if claims.defended(run) else run.name
+
+
+def _aside(run: RunInfo) -> str:
+    acc = claims.clean_figures(run).get("acc")
+    return "" if acc is None else f"accuracy on clean images {100 * acc:.1f} %"
+
+
+def _selection(
+    state: MapState,
+    a: AttackPath | None,
+    b: AttackPath | None,
+    strength: float,
+    now: scene.Scene,
+) -> None:
+    rows = state.selection
+    if not len(rows):
+        return
+    text = f"**{len(rows):,}** selected, by {panels.plain(state.selected_by)}."
+    if a is not None and b is not None:
+        left, both, right, neither = claims.counts(a, b, strength, now.dial.end, rows)
+        n = left + both + right + neither
+        text += (
+            f" Of the {n:,} attacked ones {left:,} left their cluster only in "
+            f"{panels.plain(now.run.name)}, {both:,} in both, {right:,} only in "
+            f"{panels.plain(now.partner.name)}."
+        )
+    place = st.container(horizontal=True, vertical_alignment="center")
+    place.markdown(text, width="content")
+    place.button("Clear", icon=":material/close:", on_click=_clear)
+
+
+def _clear() -> None:
+    scene.order_map(select=[])
+
+
+def _frame(a: AttackPath, b: AttackPath) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "sample": a.rows,
+            "cluster_a": a.labels[0],
+            "cluster_b": b.labels[0],
+            "smallest_strength_a": a.smallest,
+            "smallest_strength_b": b.smallest,
+        }
+    )
+
+
+def figures(now: scene.Scene, found: loaders.Pair) -> None:
+    """Curves of both models with bands, drawn once opened: plotly is a large download."""
+    box = st.expander(
+        "Curves: moved share, accuracy, NMI, purity; transfer", on_change="rerun", key="curves"
+    )
+    if not box.open:
+        return
+    a, b = _paths(now, found)
+    if a[0] is None or b[0] is None:
+        box.caption("There are no curves before both paths are computed.")
+        return
+    with box:
+        moved = _transfer(now)
+        _curves(now, found, a, b, moved)
+
+
+def _transfer(now: scene.Scene) -> Any:
+    """The attack made on A and judged on B: asked for, worked out, or None."""
+    if now.space != "pixels":
+        st.caption("A change in one model's embedding means nothing in the other's: no transfer.")
+        return None
+    ask = asks(now)[0][0]
+    found = loaders.transfer(ask, now.partner, now.device)
+    if found is not None:
+        return found
+    name = f"Attack {now.run.name}, judge on {now.partner.name}"
+    if not all(panels.has_weights(run) for run in (now.run, now.partner)):
+        st.caption("The weights of a model are missing: no transfer.")
+        return None
+    place = st.container(horizontal=True, vertical_alignment="center")
+    seconds = attack.duration(attack.estimate(ask))
+    pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
+    place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
+    if pressed:
+        attack.work_through(
+            {"transfer": lambda show: loaders.transfer(ask, now.partner, now.device, show)}
+        )
+    return None
+
+
+def _curves(
+    now: scene.Scene,
+    found: loaders.Pair,
+    a: list[AttackPath | None],
+    b: list[AttackPath | None],
+    moved: Any,
+) -> None:
+    from clustcore import evaluation
+    from clustcore import figures as draw
+
+    truth = loaders.truth(found.a)
+    theme = "dark" if st.context.theme.type == "dark" else "light"
+    rows = a[0].rows
+    y = None if truth.y is None else truth.y[rows]
+    names = (now.run.name, now.partner.name)
+    curves, noise = {}, {}
+    for name, arrays, (path, control) in zip(names, (found.a, found.b), (a, b), strict=True):
+        match = (
+            None if y is None else evaluation.matching(arrays.labels, truth.y, arrays.p.shape[1])
+        )
+        curves[name] = evaluation.bands(path, y, match, now.seed)
+        if control is not None:
+            noise[f"noise, {name}"] = evaluation.bands(control, y, match, now.seed)
+    about = f"{now.data_label}, {scene.attack_name(now.attack)}"
+    caption = draw.Caption(about, len(rows), now.seed)
+    axis = draw.strength_title(now.space, now.norm)
+    parts = [("moved", "How many samples leave their cluster", "moved (% of samples)")]
+    if y is not None:
+        parts += [
+            ("acc", "Accuracy, clusters matched on clean data", "ACC (%)"),
+            ("nmi", "NMI with the true classes", "NMI (%)"),
+            ("purity", "Purity of the clusters", "purity (%)"),
+        ]
+    places = [*st.columns(2), *st.columns(2)]
+    for place, (which, title, quantity) in zip(places, parts, strict=False):
+        lines = {name: getattr(one, which) for name, one in curves.items()}
+        if which == "moved" and moved is not None:
+            hits = np.round(moved * len(rows)).astype(int)
+            lines["transfer"] = evaluation.share_band(hits, len(rows))
+        figure = draw.bands(
+            a[0].strengths,
+            {name: (band.value, band.low, band.high) for name, band in lines.items()},
+            {name: getattr(one, which).value for name, one in noise.items()},
+            title=title,
+            quantity=quantity,
+            axis=axis,
+            caption=caption,
+            theme=theme,
+        )
+        place.plotly_chart(figure.update_layout(_FONT), theme=None, key=f"curve_{which}")
+    st.caption(
+        "Bands: 95 %. Moved share, accuracy and transfer by Wilson's interval, NMI and purity by "
+        "1.96 bootstrap standard errors. Dotted: random noise of equal size."
+        + (
+            f" Transfer: made on {panels.plain(names[0])}, judged on {panels.plain(names[1])} "
+            "against its own clean assignment."
+            if moved is not None
+            else ""
+        )
+    )
