@@ -108,7 +108,7 @@ def test_a_tensor_with_nan(run):
 def test_card_faults(run):
     change_card(run, model="unheard")
     with pytest.raises(
-        ValueError, match=r"card.json: field 'model': unknown model 'unheard'; known: dec"
+        ValueError, match=r"card.json: field 'model': unknown model 'unheard'; known: alrdc, dec"
     ):
         load_model(run)
     change_card(run, model="dec", config={"clusters": 3, "odd": 1})

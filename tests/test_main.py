@@ -51,7 +51,7 @@ def test_train_from_a_card(place, tmp_path):
     ("argv", "message"),
     [
         (["dance"], "unknown command 'dance'; known: train"),
-        (["train"], "expected a model first; known: dec, drc"),
+        (["train"], "expected a model first; known: alrdc, dec, drc"),
         (["train", "abc"], "unknown model 'abc'"),
         (["evaluate", "none"], "unknown run 'none'"),
         (["reproduce", "all"], "expected data, runs or tables, got 'all'"),
