@@ -182,7 +182,7 @@ def test_the_door_attacks_arrays_and_tensors_alike(mapped, samples):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "pdg"}, r"unknown attack 'pdg'; known: exact, fgsm, min_flip, noise, pgd"),
+        ({"name": "pdg"}, r"unknown attack 'pdg'; known: alrdc, alrdc-relu, exact"),
         ({"eps": -0.1}, r"expected .*got -0.1"),
         ({"norm": "l7"}, r"l7"),
         ({"space": "labels"}, r"labels"),

@@ -41,7 +41,14 @@ _LABELS = {
         "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
         "digits": "Digits, 8 x 8",
     },
-    "attack": {"pgd": "Margin PGD", "fgsm": "FGSM", "noise": "Random noise", "exact": "Exact"},
+    "attack": {
+        "pgd": "Margin PGD",
+        "fgsm": "FGSM",
+        "noise": "Random noise",
+        "exact": "Exact",
+        "alrdc": "ALRDC",
+        "alrdc-relu": "ALRDC (ReLU)",
+    },
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
     "colour": {
@@ -116,9 +123,9 @@ def attack_name(attack: str) -> str:
 def attacks(space: str) -> list[str]:
     """The attacks a dial can show in this space.
 
-    `exact` knows the embedding only, and `min_flip` has no strength of its own.
+    `exact` and ALRDC's know the embedding only, and `min_flip` has no strength of its own.
     """
-    hidden = {"min_flip"} if space == "embedding" else {"min_flip", "exact"}
+    hidden = {"min_flip"} | ({"exact", "alrdc", "alrdc-relu"} if space == "pixels" else set())
     return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
-from clustcore.attacks.problem import length
+from clustcore.attacks.problem import check_samples, length
 from clustcore.runs import atomic
 from clustcore.types import Config, setting
 
@@ -77,7 +77,8 @@ class Perturb(nn.Module):
         for layer in reversed(self.layers[1:-1]):
             bias = bias + weight @ layer.bias.detach().double()
             weight = weight @ layer.weight.detach().double()
-        one = Perturb(self.shape, self.dim, self.kind, folded=True).to(last.weight)
+        with torch.random.fork_rng(devices=[]):  # its first weights are not kept
+            one = Perturb(self.shape, self.dim, self.kind, folded=True).to(last.weight)
         one.layers[1].load_state_dict({"weight": weight, "bias": bias})
         return one
 
@@ -122,7 +123,7 @@ class Learned(Attack, ABC):
     def fit(
         self,
         target: Target,
-        x: Shaped[Tensor, "n c h w"],
+        x: Tensor,
         seed: int = 0,
         on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
     ) -> list[dict[str, float]]:
@@ -132,7 +133,7 @@ class Learned(Attack, ABC):
         code where it is noisy.
 
         Args:
-            x: uint8, or float in [0, 1].
+            x: (n, c, h, w) images, uint8, or float in [0, 1].
             seed: of the first weights, the order and the noise.
             on_epoch: told (done, total, parts) after each epoch; may raise to cancel, and nothing
                 is learned then.
@@ -141,12 +142,9 @@ class Learned(Attack, ABC):
             The means of the loss and its parts, one entry an epoch.
 
         Raises:
-            ValueError: no images, or a loss that is not finite.
+            ValueError: no such images, or a loss that is not finite.
         """
-        if x.ndim != 4 or not len(x):
-            raise ValueError(
-                f"{self.name}: fit: expected images (n, c, h, w), got shape {tuple(x.shape)}"
-            )
+        check_samples(_unit(x, x.device), "pixels")
         weights = [p for module in target.modules() for p in module.parameters()]
         device = weights[0].device if weights else x.device
         generator = torch.Generator().manual_seed(seed)
@@ -245,7 +243,8 @@ class Learned(Attack, ABC):
         try:
             config = cls.Config.from_dict(json.loads(note["config"]), str(path))
             shape, dim = tuple(json.loads(note["shape"])), int(note["dim"])
-            perturb = Perturb(shape, dim, cls.kind, folded=json.loads(note["folded"]))
+            with torch.random.fork_rng(devices=[]):  # its first weights are not kept
+                perturb = Perturb(shape, dim, cls.kind, folded=json.loads(note["folded"]))
             perturb.load_state_dict(tensors)
             fitted_on = note["weights_sha256"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
