@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
 from torch import nn
 
+from clustcore.checkpoint import load_model, sha256
 from clustcore.defences.alrdc import ALRDCDefence, information
+from clustcore.making import defend, fit_attacker
 from clustcore.models.alrdc import ALRDC
 from clustcore.models.base import Views
 from clustcore.models.drc import DRC
+from clustcore.pipeline import Run
+from clustcore.runs import read_card
 
 
 class Constant(nn.Module):
@@ -131,3 +136,21 @@ def test_without_a_decoder_the_discriminator_sees_no_image():
     assert other.discriminator[0].in_features == 4 + 784 + 3
     loss = defence.term(model, batch(), {})
     assert torch.isfinite(loss.total)
+
+
+def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "tiny")
+    card, model = read_card(folder), load_model(folder)
+    run = Run("tiny", folder, card, model, torch.device("cpu"))
+    settings = ({"epochs": 1}, blobs, {"batch": 16, "device": "cpu"}, {})
+    with pytest.raises(ValueError, match=r"alrdc.safetensors: expected a fitted attacker"):
+        defend("safe", run, "alrdc", *settings, folder=tmp_path / "safe")
+    file = fit_attacker(run, blobs)
+    defended = defend("safe", run, "alrdc", *settings, folder=tmp_path / "safe")
+    note = read_card(defended)["defence"]
+    assert note["from"] == "tiny"
+    assert note["attacker_sha256"] == sha256(file)
+    assert not (defended / "attackers").exists()  # what was fitted on the source is stale here
+    stale = Run("tiny", folder, card | {"weights_sha256": "other"}, model, run.device)
+    with pytest.raises(ValueError, match=r"expected an attacker fitted on the weights of 'tiny'"):
+        defend("safe", stale, "alrdc", *settings, folder=tmp_path / "again")

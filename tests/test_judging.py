@@ -1,0 +1,130 @@
+"""Judging a model under attack: the closed form as oracle, and the bar's laws."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from clustcore import judging
+from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
+from clustcore.attacks.exact import Exact
+from clustcore.checkpoint import load_model
+from clustcore.judging import JudgeConfig
+from clustcore.pipeline import Run, cluster, target_of
+from clustcore.runs import read_card
+from tests.conftest import make_blobs
+
+CONFIG = JudgeConfig(n=60, steps=20, restarts=2, aimed=1)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return dataclasses.replace(make_blobs(90, seed=1), name="mnist")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run):
+    """A DEC run: its scores are affine in z, so that the smallest flip has a closed form."""
+    return Run("tiny", tiny_run, read_card(tiny_run), load_model(tiny_run), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def attacker(run, samples):
+    found = ALRDCAttack(ALRDCConfig(epochs=5, batch=16, weight_y=400.0))
+    found.fit(target_of(run.model), torch.from_numpy(samples.x))
+    return found
+
+
+@pytest.fixture(scope="module")
+def smallest(run, samples):
+    """rho of each judged sample's smallest flip."""
+    x = torch.from_numpy(samples.x[judging.rows_of(samples, CONFIG)])
+    return Exact().smallest(target_of(run.model), x, unit=run.unit).numpy()
+
+
+def test_half_have_moved_at_the_median_of_the_closed_form(run, samples, smallest):
+    b = judging.halfway(run, samples, "embedding", "l2", CONFIG)
+    middle = np.sort(smallest)[(len(smallest) + 1) // 2 - 1]
+    assert middle <= b * 1.0001
+    assert b == pytest.approx(middle, rel=0.05)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_the_worst_case_is_the_closed_forms(run, samples, smallest, quantile, attacker):
+    eps = float(np.quantile(smallest, quantile))
+    found = judging.worst(run, samples, "embedding", "l2", eps, CONFIG, [attacker])
+    least, most = (smallest < eps / 1.05).mean(), (smallest <= eps * 1.0001).mean()
+    assert least <= found["moved"] <= most
+    low, high = found["moved_interval"]
+    assert low <= found["moved"] <= high
+    assert max(found["by_attack"].values()) <= found["moved"] + 1e-9
+    assert set(found["by_attack"]) <= {"pgd", "learned-0", "with every target"}
+
+
+def test_nothing_moves_by_nothing_and_all_by_much(run, samples):
+    for eps, share in ((0.0, 0.0), (50.0, 1.0)):
+        found = judging.worst(run, samples, "embedding", "l2", eps, CONFIG)
+        assert found["moved"] == share
+
+
+def test_a_model_no_budget_of_the_dial_moves_is_said(run, samples):
+    far = dataclasses.replace(run, card=run.card | {"embedding": {"R": 1e-9}})
+    with pytest.raises(ValueError, match=r"expected half of the samples to move .*, got 0%"):
+        judging.halfway(far, samples, "embedding", "l2", CONFIG)
+
+
+def test_the_learned_attack_beside_a_slow_count(run, samples, attacker):
+    found = judging.learned(run, samples, attacker, CONFIG)
+    moved, lengths, relative, change = [], [], [], []
+    with torch.no_grad():
+        for image in torch.from_numpy(samples.x):
+            z = run.model.embed(image[None])
+            delta = attacker.perturb(image[None])
+            moved.append(run.model.scores(z).argmax() != run.model.scores(z + delta).argmax())
+            lengths.append(float(delta.norm()))
+            relative.append(float(delta.norm() / z.norm()))
+            far = run.model.decode(z + delta) - run.model.decode(z)
+            change.append(float((far**2).sum()))
+    assert found["moved"] == pytest.approx(np.mean(moved))
+    assert found["length"] == pytest.approx(np.mean(lengths), rel=1e-4)
+    assert found["rho"] == pytest.approx(np.mean(lengths) / run.unit, rel=1e-4)
+    assert found["length_relative"] == pytest.approx(np.mean(relative), rel=1e-4)
+    assert found["decoded_change"] == pytest.approx(np.mean(change), rel=1e-3)
+    assert found["pgd_moved"] >= found["noise_moved"]
+
+
+def test_a_model_beside_itself_loses_nothing_and_clears_no_bar(run, samples):
+    twin = dataclasses.replace(run, name="twin")
+    found = judging.bar(run, twin, samples, samples, "embedding", "l2", CONFIG)
+    assert found["acc_change"] == 0
+    assert found["reconstruction_ratio"] == 1
+    assert found["neighbour_overlap"] == 1
+    assert found["undefended"] == found["defended"]
+    assert found["undefended"]["moved"] >= 0.5 - 1 / CONFIG.n
+    assert found["cleared"] is False
+
+
+def test_neighbours_are_kept_by_turning_and_scaling_and_lost_by_shuffling():
+    draw = np.random.default_rng(0)
+    z = draw.normal(size=(80, 5))
+    turn = np.linalg.qr(draw.normal(size=(5, 5)))[0]
+    assert judging.neighbour_overlap(z, 3 * z @ turn + 1) == 1
+    other = draw.normal(size=(80, 3))
+    distance = [np.linalg.norm(a[:, None] - a[None], axis=2) for a in (z, other)]
+    near = [np.argsort(d + np.diag([np.inf] * 80), axis=1)[:, :15] for d in distance]
+    shared = [len(set(a) & set(b)) / 15 for a, b in zip(*near, strict=True)]
+    assert judging.neighbour_overlap(z, other) == pytest.approx(np.mean(shared))
+
+
+def test_the_clean_figures_are_those_of_the_door(run, samples):
+    found = judging.clean(run, samples)
+    clean = cluster(run.model, samples.x)
+    with torch.no_grad():
+        decoded = run.model.decode(torch.from_numpy(clean.z)).numpy()
+    assert found["reconstruction"] == pytest.approx(
+        ((decoded - samples.x) ** 2).sum((1, 2, 3)).mean(), rel=1e-5
+    )
+    assert found["used"] == len(np.unique(clean.labels))
