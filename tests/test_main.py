@@ -57,7 +57,7 @@ def test_train_from_a_card(place, tmp_path):
         (["defend", "none"], "expected --defence NAME; known: alrdc, alternating, control"),
         (["defend", "none", "--defence", "hope"], "unknown defence 'hope'; known: alrdc"),
         (["defend", "none", "--defence", "control"], "unknown run 'none'"),
-        (["reproduce", "all"], "expected data, runs or tables, got 'all'"),
+        (["reproduce", "all"], "expected data, runs, alrdc or tables, got 'all'"),
         (["reproduce", "runs", "--only", "x"], "unknown run 'x'; known: drc-mnist"),
         (["train", "dec", "--data", "digits", "--device", "cuda:99"], "device 'cuda:99'"),
         (["train", "dec", "--data", "digits", "--train.lr", "7"], "TrainConfig.lr: expected"),
