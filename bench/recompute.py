@@ -30,7 +30,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         opened = clustcore.load_run(info.name, "cpu")
         samples = clustcore.load_samples(opened.map.data)
         width = float(np.ptp(opened.map.xy[:, 0]))
-        for attack, space, norm in making.PATHS:
+        for attack, space, norm in making.paths_of(opened):
             stored = runs.stored_path(info.folder, attack, space, norm)
             chosen = np.random.default_rng(0).permutation(len(stored.rows))[
                 : 20 if quick else SAMPLES

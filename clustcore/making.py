@@ -27,6 +27,7 @@ from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.pipeline import (
     OnStep,
     Run,
+    attack_of,
     check_images,
     cluster,
     parts_of,
@@ -435,7 +436,8 @@ def fit_attacker(
     seed: int = 0,
     on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Path:
-    """Fit ALRDC's attacker to a run and write it into the run.
+    """Fit ALRDC's attacker to a run and write it into the run (beside a shipped one: see
+    `runs.fitted_file`).
 
     Args:
         samples: what it learns from: the training split, so that what it is judged on is new to it.
@@ -454,9 +456,10 @@ def fit_attacker(
     name = names[kind]
     attacker = lookup(ATTACKS, name, "attack")()
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
-    file = runs.attacker_file(run.folder, name)
-    for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
-        path.unlink()  # walked by the attacker before
+    file = runs.fitted_file(run.folder, name)
+    if file.is_relative_to(run.folder):
+        for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
+            path.unlink()  # walked by the attacker before
     attacker.save(file, run.card["weights_sha256"])
     return file
 
@@ -469,11 +472,16 @@ PATHS = [
 ]
 
 
+def paths_of(run: Run) -> list[tuple[str, str, str]]:
+    """The paths a run carries: the usual ones, and those of the learned attackers it has."""
+    return [*PATHS, *((attack, "embedding", "l2") for attack in run.attackers)]
+
+
 def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
     """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
     stale.
     """
-    for attack, space, norm in PATHS:
+    for attack, space, norm in paths_of(run):
         file = run.folder / "paths" / runs.path_name(attack, space, norm)
         found = runs.read_path(file)
         if found is None or found.weights != run.card["weights_sha256"]:
@@ -497,11 +505,13 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
     clean = cluster(run.model, samples.x)
     whole = evaluation.scores(clean.labels, samples.y, run.model.clusters)
     attacked = []
-    for attack, space, norm in PATHS:
+    stale = run.attackers
+    for attack, space, norm in paths_of(run):
         path = runs.read_path(run.folder / "paths" / runs.path_name(attack, space, norm))
         if path is None:
             continue
-        attacked.append(_measure_path(run, samples, path))
+        protocol = "old attacker" if stale.get(attack) else "adaptive"
+        attacked.append(_measure_path(run, samples, path, protocol))
     return {
         "split": samples.split,
         "n": len(samples),
@@ -511,7 +521,7 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
     }
 
 
-def _measure_path(run: Run, samples: Samples, path: AttackPath) -> dict[str, Any]:
+def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> dict[str, Any]:
     budget = dial(samples.name, path.space, path.norm).default
     clean = run.map.labels.astype(np.int64)
     y = None if samples.y is None else samples.y[path.rows]
@@ -527,14 +537,14 @@ def _measure_path(run: Run, samples: Samples, path: AttackPath) -> dict[str, Any
         moved=path.smallest <= budget,
         match=match,
     )
-    settings = lookup(ATTACKS, path.attack, "attack").Config().to_dict()
+    settings = attack_of(run, path.attack).config.to_dict()
     values = {
         "attack": path.attack,
         "space": path.space,
         "norm": path.norm,
         "eps": budget,
         "settings": settings,
-        "protocol": "adaptive",
+        "protocol": protocol,
         "n": len(path.rows),
         "seed": path.seed,
         "moved": figures.moved.value,

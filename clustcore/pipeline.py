@@ -69,8 +69,11 @@ class Run:
         Raises:
             ValueError: a file is damaged, or another attack's.
         """
-        files = sorted((self.folder / runs.ATTACKERS).glob("*.safetensors"))
-        found = {file.stem: lookup(ATTACKS, file.stem, "attack").load(file) for file in files}
+        found = {}
+        for name in ("alrdc", "alrdc-relu"):
+            file = runs.attacker_file(self.folder, name)
+            if file.is_file():
+                found[name] = lookup(ATTACKS, name, "attack").load(file)
         weights = self.card["weights_sha256"]
         return {name: attacker.fitted_on != weights for name, attacker in found.items()}
 

@@ -401,8 +401,22 @@ def cache_folder() -> Path:
 
 
 def attacker_file(folder: Path, attack: str) -> Path:
-    """Where a run keeps a learned attack that was fitted to it."""
-    return folder / ATTACKERS / f"{attack}.safetensors"
+    """Where the learned attack of a run lies: the one fitted on this machine, else the run's own.
+
+    There need not be one.
+    """
+    fitted = fitted_file(folder, attack)
+    return fitted if fitted.is_file() else folder / ATTACKERS / f"{attack}.safetensors"
+
+
+def fitted_file(folder: Path, attack: str) -> Path:
+    """Where a learned attack goes that is fitted now: into the run, or beside it in the cache where
+    the run is a shipped one, which stays as it is.
+    """
+    if SHIPPED not in folder.parents:
+        return folder / ATTACKERS / f"{attack}.safetensors"
+    name = digest(read_card(folder)["weights_sha256"], attack)
+    return cache_folder() / ATTACKERS / f"{name}.safetensors"
 
 
 def cached_path_file(
@@ -431,7 +445,9 @@ def stored_path(
     """
     weights = read_card(folder)["weights_sha256"]
     shipped = read_path(folder / "paths" / path_name(attack, space, norm, target))
-    if shipped is not None and shipped.weights == weights and shipped.seed == seed:
+    # a learned attack that was fitted since walks another path
+    own = attacker_file(folder, attack).is_relative_to(folder)
+    if own and shipped is not None and shipped.weights == weights and shipped.seed == seed:
         return shipped
     cached = cached_path_file(folder, attack, space, norm, target, seed)
     try:

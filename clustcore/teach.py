@@ -35,6 +35,12 @@ class TeachConfig(Config):
         7, "manifolds fitted; the one that agrees most with the others is kept", range=(1, 100)
     )
     starts: int = setting(12, "mixtures fitted on each; the likeliest is kept", range=(1, 1000))
+    init: str = setting(
+        "kmeans",
+        "where a mixture starts: from k-means, or from spread samples, which finds likelier ones "
+        "but takes more starts",
+        choices=("kmeans", "k-means++"),
+    )
     seed: int = setting(0, "seed", range=(0, 2**31 - 1))
 
 
@@ -119,7 +125,11 @@ def _clusters(
     for start, other in enumerate(seeds):
         say(1 + start, f"mixture {start + 1} of {config.starts}")
         mixture = GaussianMixture(
-            config.clusters, random_state=other, max_iter=300, reg_covar=1e-3
+            config.clusters,
+            init_params=config.init,
+            random_state=other,
+            max_iter=300,
+            reg_covar=1e-3,
         ).fit(points)
         score = float(mixture.score(points))
         if best is None or score > best[1]:

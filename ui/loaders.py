@@ -364,7 +364,7 @@ def attacker_state(run: RunInfo, attack: str) -> str:
     Raises:
         ValueError: the file is damaged.
     """
-    file = run.folder / "attackers" / f"{attack}.safetensors"
+    file = runs.attacker_file(run.folder, attack)
     if not file.is_file():
         return ""
     from safetensors import SafetensorError, safe_open
