@@ -21,6 +21,7 @@ BENCHES = {
     "projector": "bench.projector",
     "start": "bench.start",
     "recompute": "bench.recompute",
+    "defences": "bench.defences",
 }
 
 

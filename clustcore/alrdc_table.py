@@ -7,7 +7,6 @@ README's table and the app read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from clustcore.judging import JudgeConfig
 from clustcore.pipeline import Run, load_run, target_of
 from clustcore.recipes import RECIPES
 from clustcore.reproduce import attacker_images, train_seed
+from clustcore.tables import ALRDC, alrdc_entries
 from clustcore.types import Samples
 
-FILE = runs.PROJECT / "assets" / "alrdc.json"
 DATA = ("mnist", "fashion-mnist")
 QUICK = 10_000  # training images
 _DEFENCES = ("control", "alrdc", "alternating")
@@ -57,22 +56,7 @@ def reproduce_alrdc(
         for seed in seeds:
             entry = _entry(name, seed, train, test, quick, device, config, report)
             _keep(entry)
-            report(f"{FILE}: {name}, seed {seed}{', quick' if quick else ''}")
-
-
-def read() -> list[dict[str, Any]]:
-    """The entries made so far.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if not FILE.is_file():
-        return []
-    try:
-        entries = json.loads(FILE.read_text(encoding="utf-8"))["entries"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{FILE}: expected entries in JSON, got {error!r}") from None
-    return entries
+            report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 
 
 def _entry(
@@ -130,6 +114,6 @@ def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
 
 def _keep(entry: dict[str, Any]) -> None:
     key = ("data", "mode", "seed")
-    others = [e for e in read() if any(e[k] != entry[k] for k in key)]
+    others = [e for e in alrdc_entries() if any(e[k] != entry[k] for k in key)]
     entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))
-    runs.write_json(FILE, {"entries": entries})
+    runs.write_json(ALRDC, {"entries": entries})

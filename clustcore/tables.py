@@ -1,13 +1,22 @@
-"""The README's tables, written from the cards of the shipped runs: no figure is typed in."""
+"""The README's tables, written from the cards of the shipped runs and from ALRDC's measurements:
+no figure is typed in.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from clustcore import runs
 
-_START, _END = "<!-- results -->", "<!-- /results -->"
+ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
+_NAMES = {
+    "undefended": "undefended",
+    "control": "control: same further steps",
+    "alrdc": "the paper's defence",
+    "alternating": "alternating",
+}
 
 
 def results() -> str:
@@ -30,23 +39,106 @@ def results() -> str:
     return "\n".join(lines)
 
 
+def alrdc_entries() -> list[dict[str, Any]]:
+    """What `reproduce alrdc` measured, one entry a data set, mode and seed.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not ALRDC.is_file():
+        return []
+    try:
+        return json.loads(ALRDC.read_text(encoding="utf-8"))["entries"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{ALRDC}: expected entries in JSON, got {error!r}") from None
+
+
+def alrdc() -> str:
+    """ALRDC's table as Markdown, the mean of an entry's seeds, and the bar below it."""
+    columns = ["data", "training images", "seeds", "model", "attacker", "ACC", "NMI", "ARI"]
+    columns += ["moved", "random, same length", "PGD, same length", "ACC attacked", "re-matched"]
+    columns += ["NMI(clean, attacked)", "rho", "decoded change"]
+    lines = _head(columns)
+    entries = alrdc_entries()
+    for data, n in sorted({(e["data"], e["n_train"]) for e in entries}, key=str):
+        group = [e for e in entries if (e["data"], e["n_train"]) == (data, n)]
+        seeds = ", ".join(str(e["seed"]) for e in group)
+        for i, row in enumerate(group[0]["rows"]):
+            same = [e["rows"][i] for e in group]
+            clean = [_mean(same, "clean", name) for name in ("acc", "nmi", "ari")]
+            under = [
+                _mean(same, "under", name, style)
+                for name, style in (
+                    ("moved", ".1%"),
+                    ("noise_moved", ".1%"),
+                    ("pgd_moved", ".1%"),
+                    ("acc", ".3f"),
+                    ("acc_rematched", ".3f"),
+                    ("nmi_clean_attacked", ".3f"),
+                    ("rho", ".2f"),
+                    ("decoded_change", ".2f"),
+                )
+            ]
+            first = [data, f"{n:,}", seeds, _NAMES[row["model"]], row["attacker"]]
+            lines.append("| " + " | ".join(first + clean + under) + " |")
+    columns = ["data", "seed", "space", "b", "undefended, moved at b"]
+    columns += ["alternating, moved at b (95 %)", "ACC change", "decoder's error"]
+    lines += ["", *_head([*columns, "15 nearest kept", "bar"])]
+    lines += [_bar_line(e, bar) for e in entries for bar in e["bar"]]
+    return "\n".join(lines)
+
+
 def update(readme: Path) -> bool:
-    """Write the table between the README's two marks; True where that changed it.
+    """Write the tables between the README's marks; True where that changed it.
 
     Raises:
         ValueError: the marks are not there.
     """
     text = readme.read_text(encoding="utf-8")
-    if text.count(_START) != 1 or text.count(_END) != 1:
-        raise ValueError(f"{readme}: expected one {_START} and one {_END}, got others")
-    before, rest = text.split(_START)
-    _, after = rest.split(_END)
-    new = f"{before}{_START}\n{results()}\n{_END}{after}"
+    new = text
+    for mark, table in (("results", results), ("alrdc", alrdc)):
+        start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+        if new.count(start) != 1 or new.count(end) != 1:
+            raise ValueError(f"{readme}: expected one {start} and one {end}, got others")
+        before, rest = new.split(start)
+        _, after = rest.split(end)
+        new = f"{before}{start}\n{table()}\n{end}{after}"
     if new == text:
         return False
     with runs.atomic(readme) as part:
         part.write_text(new, encoding="utf-8")
     return True
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+
+
+def _mean(rows: list[dict[str, Any]], part: str, name: str, style: str = ".3f") -> str:
+    values = [row[part][name] for row in rows]
+    if None in values:
+        return ""
+    spread = f" ({min(values):{style}} to {max(values):{style}})" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):{style}}{spread}"
+
+
+def _bar_line(entry: dict[str, Any], bar: dict[str, Any]) -> str:
+    low, high = bar["defended"]["moved_interval"]
+    unit = "rho" if bar["space"] == "embedding" else "L-inf"
+    ratio = bar["reconstruction_ratio"]
+    cells = [
+        entry["data"],
+        str(entry["seed"]),
+        bar["space"],
+        f"{unit} {bar['b']:.3f}",
+        f"{bar['undefended']['moved']:.1%}",
+        f"{bar['defended']['moved']:.1%} ({low:.1%} to {high:.1%})",
+        f"{bar['acc_change']:+.3f}",
+        "" if ratio is None else f"x {ratio:.2f}",
+        f"{bar['neighbour_overlap']:.2f}",
+        "cleared" if bar["cleared"] else "not cleared",
+    ]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _with_spread(row: dict[str, Any], figure: str) -> str:

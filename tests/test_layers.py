@@ -42,7 +42,8 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "tables": {"runs"},
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
     "recipes": {"making"},
-    "alrdc_table": LEAVES - {"figures"} | {"types", "pipeline", "judging", "recipes", "reproduce"},
+    "alrdc_table": LEAVES - {"figures"}
+    | {"types", "pipeline", "judging", "recipes", "reproduce", "tables"},
     "reproduce": LEAVES - {"figures"}
     | {"defences", "types", "checkpoint", "pipeline", "making", "recipes", "judging"},
 }
