@@ -122,10 +122,11 @@ def make_run(
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
-    origin = _origin(settings, augment, pixels, given)
+    votes = None if teacher is None else torch.from_numpy(teacher.votes)
+    origin = _origin(settings, augment, pixels, given, votes)
     progress = train(
         model,
-        TrainData(pixels, given),
+        TrainData(pixels, given, votes),
         settings,
         augment,
         folder=folder,
@@ -232,13 +233,15 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
     return attack.perturb, sha256(file)
 
 
-def _origin(settings: TrainConfig, augment: AugmentConfig, pixels: Tensor, given: Any) -> str:
+def _origin(
+    settings: TrainConfig, augment: AugmentConfig, pixels: Tensor, *given: Tensor | None
+) -> str:
     # what is trained on what; where and for how long do not enter
     return digest(
         {k: v for k, v in settings.to_dict().items() if k not in ("minutes", "device")},
         augment.to_dict(),
         hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
-        None if given is None else hashlib.sha256(given.numpy().tobytes()).hexdigest(),
+        *(t if t is None else hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in given),
     )
 
 

@@ -93,11 +93,11 @@ def train_seed(
     settings = plan.train | {"seed": seed, "device": device}
     plan = dataclasses.replace(plan, config=config, train=settings)
     teacher = None
-    if recipe.teacher is not None and not change:
+    if recipe.teacher and not change:
         file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
         if not file.is_file():
             report(f"{label}: teacher")
-            how = TeachConfig(**recipe.teacher, seed=seed)
+            how = TeachConfig(seed=seed)
             save_teacher(file, teach(samples.x, samples.name, how, on_step))
         teacher = load_teacher(file, len(samples), samples.name)
 

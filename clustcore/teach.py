@@ -35,12 +35,6 @@ class TeachConfig(Config):
         7, "manifolds fitted; the one that agrees most with the others is kept", range=(1, 100)
     )
     starts: int = setting(12, "mixtures fitted on each; the likeliest is kept", range=(1, 1000))
-    init: str = setting(
-        "kmeans",
-        "where a mixture starts: from k-means, or from spread samples, which finds likelier ones "
-        "but takes more starts",
-        choices=("kmeans", "k-means++"),
-    )
     seed: int = setting(0, "seed", range=(0, 2**31 - 1))
 
 
@@ -49,6 +43,7 @@ class Teacher:
     """Clusters of a training split, and what they were made with."""
 
     clusters: NDArray[np.int64]  # (n,)
+    votes: NDArray[np.float32]  # (n, k) the share of the manifolds that put a sample there
     log_likelihood: float  # of its mixture, the mean per sample
     agreement: float  # mean adjusted Rand index with the other manifolds' clusters; 1 if alone
     config: TeachConfig
@@ -94,7 +89,9 @@ def teach(
     agreement = _agreement([clusters for clusters, _ in found])
     best = int(agreement.argmax())
     say(steps, steps, "done")
-    return Teacher(*found[best], float(agreement[best]), config, data)
+    clusters, score = found[best]
+    votes = _votes([other for other, _ in found], clusters, config.clusters)
+    return Teacher(clusters, votes, score, float(agreement[best]), config, data)
 
 
 def _clusters(
@@ -126,7 +123,6 @@ def _clusters(
         say(1 + start, f"mixture {start + 1} of {config.starts}")
         mixture = GaussianMixture(
             config.clusters,
-            init_params=config.init,
             random_state=other,
             max_iter=300,
             reg_covar=1e-3,
@@ -147,9 +143,23 @@ def _agreement(found: list[NDArray[np.int64]]) -> NDArray[np.float64]:
     return (pairs.sum(1) - 1) / (len(found) - 1)
 
 
+def _votes(found: list[NDArray[np.int64]], named: NDArray[np.int64], k: int) -> NDArray[np.float32]:
+    """How many of the clusterings put each sample where, under the names of one of them."""
+    from scipy.optimize import linear_sum_assignment
+
+    votes = np.zeros((len(named), k), np.float32)
+    for clusters in found:
+        shared = np.zeros((k, k), np.int64)
+        np.add.at(shared, (clusters, named), 1)
+        names = linear_sum_assignment(shared, maximize=True)[1]
+        votes[np.arange(len(named)), names[clusters]] += 1 / len(found)
+    return votes
+
+
 def save_teacher(path: Path, teacher: Teacher) -> None:
     """Write `teacher.npz`, whole or not at all."""
     values = {"clusters": teacher.clusters.astype(np.uint16), "data": teacher.data}
+    values |= {"votes": np.round(teacher.votes * teacher.config.manifolds).astype(np.uint8)}
     values |= {"log_likelihood": teacher.log_likelihood, "agreement": teacher.agreement}
     values |= {f"config_{name}": value for name, value in teacher.config.to_dict().items()}
     save_npz(path, values)
@@ -170,6 +180,7 @@ def load_teacher(path: Path, n: int, data: str) -> Teacher:
     config = TeachConfig(**{name: npz[f"config_{name}"].item() for name in names})
     teacher = Teacher(
         npz["clusters"].astype(np.int64),
+        npz["votes"].astype(np.float32) / config.manifolds,
         float(npz["log_likelihood"]),
         float(npz["agreement"]),
         config,

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from clustcore.runs import load_npz, save_npz
-from clustcore.teach import TeachConfig, _agreement, load_teacher, save_teacher, teach
+from clustcore.teach import TeachConfig, _agreement, _votes, load_teacher, save_teacher, teach
 
 SMALL = TeachConfig(clusters=3, pca=5, dim=2, neighbours=5, manifolds=2, starts=2)
 
@@ -51,12 +51,25 @@ def test_the_clustering_that_most_seeds_find_agrees_most():
     assert _agreement(found[:1]) == 1
 
 
+def test_votes_are_counted_under_one_set_of_names():
+    draw = np.random.default_rng(1)
+    named = draw.integers(0, 4, 100)
+    other = named.copy()
+    other[:7] = (other[:7] + 1) % 4
+    votes = _votes([draw.permutation(4)[named], draw.permutation(4)[other], named], named, 4)
+    np.testing.assert_allclose(votes.sum(1), 1, atol=1e-6)
+    expected = (2 * np.eye(4)[named] + np.eye(4)[other]) / 3
+    np.testing.assert_allclose(votes, expected, atol=1e-6)
+
+
 def test_a_teacher_survives_its_file(teacher, tmp_path):
     file = tmp_path / "teacher.npz"
     save_teacher(file, teacher)
     found = load_teacher(file, len(teacher.clusters), "blobs")
     np.testing.assert_array_equal(found.clusters, teacher.clusters)
-    assert dataclasses.replace(found, clusters=teacher.clusters) == teacher
+    np.testing.assert_allclose(found.votes, teacher.votes, atol=1e-6)
+    same = dataclasses.replace(found, clusters=teacher.clusters, votes=teacher.votes)
+    assert same == teacher
 
 
 def test_what_is_no_teacher_for_these_samples_is_refused(teacher, tmp_path, blobs):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
@@ -47,6 +47,9 @@ class DRCConfig(Config):
         20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
     )
     weight_t: float = setting(1.0, "weight of the cross-entropy to given clusters", range=(0, 100))
+    votes: bool = setting(
+        False, "follow the votes of the teacher's manifolds; off: its clusters, none in doubt"
+    )
 
 
 class DRC(Model):
@@ -81,14 +84,14 @@ class DRC(Model):
         config = self.config
         stages = [
             Stage("drc", config.alone, self._loss),
-            Stage("taught", config.taught, self._guided, _ask_teacher),
+            Stage("taught", config.taught, self._guided, self._ask_teacher),
             Stage("relabelled", config.relabelled, self._guided, self._ask_self, lr=0.5),
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
     def upkeep(self) -> Stage:
         """DRC's losses beside given clusters: alone, they would let the clusters drift."""
-        return Stage("upkeep", 1, self._guided, _ask_teacher, lr=0.5)
+        return Stage("upkeep", 1, self._guided, _given, lr=0.5)
 
     def _loss(self, views: Views, state: dict[str, Tensor]) -> Loss:
         first, second = self(views.first), self(views.second)
@@ -114,6 +117,17 @@ class DRC(Model):
                 "cr": balance(p, config.regulariser),
             }
         return Loss(parts["af"] + parts["ap"] + config.weight_r * parts["cr"], parts)
+
+    def _ask_teacher(
+        self, data: TrainData, epoch: int, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        given = data.votes if self.config.votes else data.teacher
+        if given is None:
+            raise ValueError(
+                "drc: stage 'taught': expected a teacher, got none; `python -m clustcore teach` "
+                "makes one, or set taught to 0"
+            )
+        return {"clusters": given}
 
     @torch.no_grad()
     def _ask_self(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,11 +171,5 @@ def balance(p: Float[Tensor, "n k"], form: str) -> Float[Tensor, ""]:
     return math.log(p.shape[1]) + (mean * mean.clamp_min(1e-12).log()).sum()
 
 
-def _ask_teacher(data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if data.teacher is None:
-        raise ValueError(
-            "drc: stage 'taught': expected a teacher, got none; `python -m clustcore teach` "
-            "makes one, or set taught to 0"
-        )
-    clusters: Int64[Tensor, " n"] = data.teacher
-    return {"clusters": clusters}
+def _given(data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {"clusters": data.teacher}
