@@ -177,8 +177,8 @@ def _defend(argv: list[str]) -> int:
             name,
             dataclasses.asdict(args.defence),
             _samples_of(run.card, args),
-            dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
-            dataclasses.asdict(args.augment),
+            _over(run.card["train"], args.train) | {"seed": args.seed, "device": args.device},
+            _over(run.card.get("augment", {}), args.augment),
             on_epoch=bars.epoch,
             on_step=bars.batch,
         )
@@ -276,12 +276,9 @@ def _attack(argv: list[str]) -> int:
 
 
 def _fit(run: Any, kind: str, args: Any) -> None:
-    from clustcore import evaluation
-    from clustcore.making import fit_attacker
+    from clustcore.making import attacker_images, fit_attacker
 
-    train = _samples_of(run.card, dataclasses.replace(args, split="train"))
-    # as many as the paper's; more only take longer, and labels have no part in the choice
-    train = train.take(evaluation.sample_rows(min(10_000, len(train)), len(train), None, seed=0))
+    train = attacker_images(_samples_of(run.card, dataclasses.replace(args, split="train")))
     with _Bars() as bars:
 
         def tell(done: int, total: int, parts: dict[str, float]) -> None:
@@ -459,6 +456,13 @@ def _changed(config: Any) -> dict[str, Any]:
     if config.input_shape == default.input_shape:
         values.pop("input_shape")
     return values
+
+
+def _over(card: dict[str, Any], flags: Any) -> dict[str, Any]:
+    # what the run was trained with, unless a flag says otherwise
+    default, values = dataclasses.asdict(type(flags)()), dataclasses.asdict(flags)
+    kept = {k: card[k] for k in values if k in card and k not in ("minutes", "seed", "device")}
+    return kept | {k: v for k, v in values.items() if v != default[k] or k not in kept}
 
 
 def _value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any:

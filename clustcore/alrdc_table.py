@@ -17,9 +17,10 @@ from clustcore import judging, runs
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
 from clustcore.judging import JudgeConfig
-from clustcore.pipeline import Run, load_run, target_of
+from clustcore.making import attacker_images
+from clustcore.pipeline import Run, attack_of, load_run, target_of
 from clustcore.recipes import RECIPES
-from clustcore.reproduce import attacker_images, train_seed
+from clustcore.reproduce import fit_attackers, train_seed
 from clustcore.tables import ALRDC, alrdc_entries
 from clustcore.types import Samples
 
@@ -43,8 +44,8 @@ def reproduce_alrdc(
     """Train what is missing, judge it, and put one entry a data set and seed into the file.
 
     Args:
-        quick: learn from 10,000 training images, with a tenth of the attack's restarts; the entry
-            says so.
+        quick: learn from 10,000 training images and attack with 40 steps and 2 starts; the entry
+            says so, and has no bar.
     """
     config = config or (JudgeConfig(restarts=2, aimed=0, steps=40) if quick else JudgeConfig())
     for name in data:
@@ -75,23 +76,27 @@ def _entry(
         for n in names
     ]
     images = attacker_images(train)
-    old = _fit(models[0], images, seed)
+    fit_attackers(models[0], ("affine",), train, seed, report)
+    old = attack_of(models[0], "alrdc")  # the very one that the paper's defence was trained against
     rows = []
-    for run, what in zip(models, ("undefended", *_DEFENCES), strict=True):
+    kinds = ("undefended", *_DEFENCES)
+    for run, what in zip(models, kinds, strict=True):
         report(f"{run.name}: judged under the attackers of before and of now")
         clean = judging.clean(run, test)
-        for attacker, whose in ((old, "old"), (None, "adaptive")):
-            if run is models[0] and attacker is None:
-                continue  # the old one is its own
-            attacker = attacker or _fit(run, images, seed)
+        whose = ("its own",) if run is models[0] else ("old", "adaptive")
+        for who in whose:
+            attacker = _fit(run, images, seed) if who == "adaptive" else old
             under = judging.learned(run, test, attacker, config)
-            rows.append({"model": what, "attacker": whose, "clean": clean, "under": under})
+            rows.append({"model": what, "attacker": who, "clean": clean, "under": under})
     entry = {
         "data": data,
         "seed": seed,
         "mode": "quick" if quick else "full",
         "n_train": len(train),
         "n_attacker": len(images),
+        "settings": config.to_dict(),
+        "device": str(models[0].device),
+        "weights": [run.card["weights_sha256"] for run in models],
         "rows": rows,
         "bar": [],
     }

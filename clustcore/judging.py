@@ -26,6 +26,7 @@ from clustcore.pipeline import Run, cluster, parts_of, target_of
 from clustcore.types import Config, Samples, dial, setting
 
 NEIGHBOURS = 15
+_NEVER = 1e9  # patience: no start is given up early, however little it promises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) 
     noise = noise / noise.norm(dim=1, keepdim=True) * length[:, None]
     rows = rows_of(samples, config)
     pgd = _call(
-        PGD(PGDConfig(steps=config.steps, restarts=config.restarts)),
+        _pgd(config, config.restarts),
         run,
         z[rows],
         samples.ids[rows],
@@ -135,15 +136,15 @@ def halfway(
 ) -> float:
     """b: the smallest budget at which the worst case over the attacks moves half of the samples.
 
-    Each attack is followed over the dial, and each sample's smallest strength is the least that any
-    of them needed; b is their median.
+    Each attack is followed over the dial, PGD with a warm and a cold start at each strength, and
+    each sample's smallest strength is the least that any of them needed; b is their median.
 
     Raises:
         ValueError: half of the samples stay up to the end of the dial.
     """
     rows = rows_of(samples, config)
     strengths = dial(samples.name, space, norm).strengths
-    pgd = PGD(PGDConfig(path_steps=config.steps, restarts=config.restarts))
+    pgd = PGD(PGDConfig(path_steps=config.steps, patience=_NEVER))
     searches: list[tuple[Attack, Goal]] = [(pgd, Goal())]
     searches += [(pgd, Goal(objective="multi_targeted"))] if config.aimed else []
     searches += [(attacker, Goal()) for attacker in attackers]
@@ -202,12 +203,11 @@ def worst(
         moved[which] |= hit
         shares[name] = float(hit.mean()) if not only_left else float(moved.mean())
 
-    pgd = PGD(PGDConfig(steps=config.steps, restarts=config.restarts))
-    attack("pgd", pgd, Goal())
+    attack("pgd", _pgd(config, config.restarts), Goal())
     for index, attacker in enumerate(attackers):
         attack(f"learned-{index}", attacker, Goal())
     if config.aimed:
-        aimed = PGD(PGDConfig(steps=config.steps, restarts=config.aimed))
+        aimed = _pgd(config, config.aimed)
         attack("with every target", aimed, Goal(objective="multi_targeted"), only_left=True)
     whole = evaluation.share(moved, seed=config.seed)
     return {
@@ -258,12 +258,6 @@ def bar(
         "reconstruction_ratio": ratio,
         "neighbour_overlap": neighbour_overlap(*z),
     }
-    cleared = (
-        found[defended.name]["moved"] <= 1 / 6
-        and figures["acc_change"] >= -0.02
-        and (ratio is None or ratio <= 1.2)
-        and figures["neighbour_overlap"] >= 0.5
-    )
     return {
         "space": space,
         "norm": norm,
@@ -272,8 +266,20 @@ def bar(
         "defended": found[defended.name],
         "settings": config.to_dict(),
         **figures,
-        "cleared": bool(cleared),
+        "cleared": clears(found[defended.name]["moved"], **figures),
     }
+
+
+def clears(
+    moved: float, acc_change: float, reconstruction_ratio: float | None, neighbour_overlap: float
+) -> bool:
+    """Whether a defence clears the bar: see `bar`."""
+    return bool(
+        moved <= 1 / 6
+        and acc_change >= -0.02
+        and (reconstruction_ratio is None or reconstruction_ratio <= 1.2)
+        and neighbour_overlap >= 0.5
+    )
 
 
 def fresh_attackers(
@@ -282,7 +288,8 @@ def fresh_attackers(
     """Learned attackers fitted anew on a run: affine and ReLU, of each seed.
 
     They are after the assignment alone: the decoded image, which the published attacker has to
-    keep, would only hold them back.
+    keep, would only hold them back. They learn in units of R, so that the embedding's scale does
+    not enter.
 
     Args:
         images: what they learn from: training images.
@@ -293,7 +300,7 @@ def fresh_attackers(
     for kind in (ALRDCAttack, ALRDCReLU):
         for seed in seeds:
             attacker = kind(config)
-            attacker.fit(target, torch.from_numpy(images.x).to(run.device), seed)
+            attacker.fit(target, torch.from_numpy(images.x).to(run.device), seed, unit=run.unit)
             found.append(attacker)
     return found
 
@@ -310,6 +317,10 @@ def neighbour_overlap(
     ]
     shared = [len(np.intersect1d(one, other)) for one, other in zip(*near, strict=True)]
     return float(np.mean(shared) / count)
+
+
+def _pgd(config: JudgeConfig, restarts: int) -> PGD:
+    return PGD(PGDConfig(steps=config.steps, restarts=restarts, patience=_NEVER))
 
 
 def _call(

@@ -50,6 +50,9 @@ _SOURCES = {
 }
 
 
+ATTACKER_IMAGES = 10_000
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to train: the part of a card that is known beforehand."""
@@ -213,12 +216,15 @@ def defend(
             "from_weights": weights,
             "attacker_sha256": attacker_sha,
             "epochs": config.epochs,
-            "projector": None,  # named when the map is made
         },
         "augment": augment.to_dict(),
         "train": loop.to_dict() | {"stages": {defence: config.epochs}},
         "teacher": source.card.get("teacher"),
     }
+    if attacker_sha is not None:  # the old attacker stays at hand; the new weights make it stale
+        old = runs.attacker_file(source.folder, "alrdc")
+        (folder / runs.ATTACKERS).mkdir(exist_ok=True)
+        shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
     return _finish(folder, card, model, samples, progress)
 
 
@@ -429,6 +435,14 @@ def min_flips(
         seed=seed,
         weights=run.card["weights_sha256"],
     )
+
+
+def attacker_images(samples: Samples) -> Samples:
+    """What learned attackers learn from: 10,000 of the images, drawn without labels; as many as the
+    paper's saw.
+    """
+    rows = np.random.default_rng(0).permutation(len(samples))[:ATTACKER_IMAGES]
+    return samples.take(np.sort(rows))
 
 
 def fit_attacker(

@@ -117,13 +117,15 @@ RECIPES: dict[str, Recipe] = {
 
 def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) -> Recipe:
     first = RECIPES[source]
+    kept = "clusters are kept by the cross-entropy to the starting model's, beside its own losses"
     return Recipe(
         first.plan,
         first.teacher,
-        departures=first.departures,
+        departures=(*first.departures, kept),
         seeds=(0,),
         defended=Defended(source, defence, config),
-        attackers=first.attackers,
+        # the paper's defence keeps the attacker it was trained against, which is stale by now
+        attackers=() if defence == "alrdc" else first.attackers,
         ships=ships,
     )
 

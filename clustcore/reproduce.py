@@ -13,18 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
-from clustcore.making import defend, fit_attacker, make_run
+from clustcore.making import attacker_images, defend, fit_attacker, make_run
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
-
-ATTACKER_IMAGES = 10_000
 
 
 def reproduce_runs(
@@ -58,7 +54,7 @@ def reproduce_runs(
                 for s in variant.seeds
             ]
             rows.append(_row(variant.label, varied, test, device))
-        fit_attackers(load_run(main[0], device), recipe.attackers, train, report)
+        fit_attackers(load_run(main[0], device), recipe.attackers, train, chosen[0], report)
         _finish(name, main[0], rows, test, recipe, device, report, on_step)
 
 
@@ -120,7 +116,7 @@ def _defend_seed(
     name = train_seed(defended.source, first, {}, seed, samples, device, report, on_step, quick)
     source = load_run(name, device)
     if defended.defence == "alrdc":
-        fit_attackers(source, ("affine",), samples, report)
+        fit_attackers(source, ("affine",), samples, seed, report)
     settings = recipe.plan.train | {"seed": seed, "device": device}
     defend(
         label,
@@ -139,6 +135,7 @@ def fit_attackers(
     run: Run,
     kinds: tuple[str, ...],
     samples: Samples,
+    seed: int,
     report: Callable[[str], None],
 ) -> None:
     """Fit the learned attackers that a run has none of, or stale ones, on training images."""
@@ -146,13 +143,7 @@ def fit_attackers(
         name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
         if run.attackers.get(name, True):
             report(f"{run.name}: attacker {name}")
-            fit_attacker(run, attacker_images(samples), kind)
-
-
-def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: 10,000 training images, as many as the paper's saw."""
-    rows = np.random.default_rng(0).permutation(len(samples))[:ATTACKER_IMAGES]
-    return samples.take(np.sort(rows))
+            fit_attacker(run, attacker_images(samples), kind, seed=seed)
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
@@ -193,7 +184,11 @@ def _finish(
     report(f"{name}: paths")
     making.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
+    defended = run.card.get("defence")
+    if recipe.defended is not None:  # what ships came from what ships
+        defended = defended | {"from": recipe.defended.source}
     card = run.card | {
+        "defence": defended,
         "decoder": run.model.has_decoder,
         "scores": making.measure(run, test),
         "rows": rows,

@@ -150,7 +150,10 @@ def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path)
     note = read_card(defended)["defence"]
     assert note["from"] == "tiny"
     assert note["attacker_sha256"] == sha256(file)
-    assert not (defended / "attackers").exists()  # what was fitted on the source is stale here
+    # the old attacker is at hand there, and known to be one
+    safe = Run("safe", defended, read_card(defended), load_model(defended), torch.device("cpu"))
+    assert safe.attackers == {"alrdc": True}
+    assert (defended / "attackers" / file.name).read_bytes() == file.read_bytes()
     stale = Run("tiny", folder, card | {"weights_sha256": "other"}, model, run.device)
     with pytest.raises(ValueError, match=r"expected an attacker fitted on the weights of 'tiny'"):
         defend("safe", stale, "alrdc", *settings, folder=tmp_path / "again")

@@ -11,6 +11,7 @@ import torch
 from clustcore import judging
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
 from clustcore.attacks.exact import Exact
+from clustcore.attacks.problem import Target
 from clustcore.checkpoint import load_model
 from clustcore.judging import JudgeConfig
 from clustcore.pipeline import Run, cluster, target_of
@@ -105,6 +106,46 @@ def test_a_model_beside_itself_loses_nothing_and_clears_no_bar(run, samples):
     assert found["undefended"] == found["defended"]
     assert found["undefended"]["moved"] >= 0.5 - 1 / CONFIG.n
     assert found["cleared"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "cleared"),
+    [
+        ({}, True),
+        ({"moved": 1 / 6 + 1e-6}, False),
+        ({"acc_change": -0.0201}, False),
+        ({"reconstruction_ratio": 1.21}, False),
+        ({"reconstruction_ratio": None}, True),
+        ({"neighbour_overlap": 0.499}, False),
+    ],
+)
+def test_the_bar_has_four_limits(change, cleared):
+    just = {"moved": 1 / 6, "acc_change": -0.02, "neighbour_overlap": 0.5}
+    just |= {"reconstruction_ratio": 1.2}
+    assert judging.clears(**just | change) is cleared
+
+
+def test_an_attacker_that_learns_in_units_of_r_knows_no_scale(run, samples):
+    class Scaled(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.inner, self.factor = run.model, factor
+
+        def embed(self, x):
+            return self.inner.embed(x) * self.factor
+
+        def scores(self, z):
+            return self.inner.scores(z / self.factor)
+
+    shifts = []
+    for factor in (1.0, 16.0):  # a power of two: nothing is rounded
+        model = Scaled(factor).eval()
+        target = Target(model.embed, model.scores)
+        attacker = ALRDCAttack(ALRDCConfig(epochs=3, batch=16, weight_y=400.0))
+        attacker.fit(target, torch.from_numpy(samples.x), unit=factor * run.unit)
+        shifts.append(attacker.perturb(torch.from_numpy(samples.x)) / factor)
+    assert shifts[0].norm() > 0
+    torch.testing.assert_close(*shifts, rtol=1e-5, atol=1e-6)
 
 
 def test_neighbours_are_kept_by_turning_and_scaling_and_lost_by_shuffling():

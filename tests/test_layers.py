@@ -43,7 +43,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
     "recipes": {"making"},
     "alrdc_table": LEAVES - {"figures"}
-    | {"types", "pipeline", "judging", "recipes", "reproduce", "tables"},
+    | {"types", "pipeline", "judging", "making", "recipes", "reproduce", "tables"},
     "reproduce": LEAVES - {"figures"}
     | {"defences", "types", "checkpoint", "pipeline", "making", "recipes", "judging"},
 }

@@ -126,6 +126,7 @@ class Learned(Attack, ABC):
         x: Tensor,
         seed: int = 0,
         on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
+        unit: float = 1.0,
     ) -> list[dict[str, float]]:
         """Learn psi on images, the model frozen: Adam on L_att.
 
@@ -137,6 +138,9 @@ class Learned(Attack, ABC):
             seed: of the first weights, the order and the noise.
             on_epoch: told (done, total, parts) after each epoch; may raise to cancel, and nothing
                 is learned then.
+            unit: what a length of 1 stands for in the network's output and in ||delta||^2. The
+                paper's is 1, under which a model with a larger embedding meets a weaker attacker;
+                with R it meets the same one.
 
         Returns:
             The means of the loss and its parts, one entry an epoch.
@@ -159,7 +163,7 @@ class Learned(Attack, ABC):
                 sums: dict[str, float] = {}
                 for rows in torch.randperm(len(x), generator=generator).split(self.config.batch):
                     delta = perturb(_unit(x[rows], device))
-                    loss, parts = self._loss(target, *codes.draw(rows, generator), delta)
+                    loss, parts = self._loss(target, *codes.draw(rows, generator), delta, unit)
                     if not torch.isfinite(loss):
                         raise ValueError(
                             f"{self.name}: fit: epoch {epoch}: expected a finite loss, got "
@@ -173,6 +177,9 @@ class Learned(Attack, ABC):
                 history.append(sums)
                 if on_epoch is not None:
                     on_epoch(epoch + 1, self.config.epochs, sums)
+        with torch.no_grad():  # from here on its shifts are lengths of the embedding
+            perturb.layers[-1].weight.mul_(unit)
+            perturb.layers[-1].bias.mul_(unit)
         self.perturb, self.fitted_on = perturb.folded().eval().requires_grad_(False), ""
         return history
 
@@ -255,15 +262,16 @@ class Learned(Attack, ABC):
         return cls(config, perturb, fitted_on)
 
     def _loss(
-        self, target: Target, mu: Tensor, noise: Tensor, delta: Tensor
+        self, target: Target, mu: Tensor, noise: Tensor, delta: Tensor, unit: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, decode = self.config, target.decode
         soft = target.soft or (lambda z: target.scores(z).softmax(1))
         with torch.no_grad():
             y, xh = soft(mu), None if decode is None else decode(mu + noise)
-        xh_adv = None if decode is None else decode(mu + delta + noise)
+        moved = mu + unit * delta
+        xh_adv = None if decode is None else decode(moved + noise)
         weights = (config.weight_y, config.weight_x, config.weight_d)
-        return attack_loss(xh, xh_adv, y, soft(mu + delta), delta, *weights)
+        return attack_loss(xh, xh_adv, y, soft(moved), delta, *weights)
 
     def _search(self, problem: Problem, radii: Float[Tensor, " n"]) -> Float[Tensor, "n d"]:
         delta = self._shifts(problem)

@@ -1,6 +1,6 @@
 """ALRDC's defence (Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020;
-the authors' code: github.com/xdxuyang/ALRDC), exactly as published: one attacker, learned before
-and frozen, and one defence against it. An attacker learned anew undoes much of it; `alternating` is
+the authors' code: github.com/xdxuyang/ALRDC), as published: one attacker, learned before and
+frozen, and one defence against it. An attacker learned anew undoes much of it; `alternating` is
 for that.
 """
 
@@ -35,8 +35,10 @@ class ALRDCDefence(Defence):
     latent, across the attack, and the model helps it.
 
     M1 joins the attacked latent with the clean image and assignment, M2 the reverse. No gradient is
-    stopped. Departures, outside ALRDC's own network alone: without a decoder T sees no image, and
-    where there is no variance the noise is 0.
+    stopped. Departures: in place of L_clu alone stands the model's upkeep, which for ALRDC is L_clu
+    on augmented views beside the cross-entropy to the starting clusters (`weight_t`), without
+    which the clusters drift. Without a decoder T sees no image, and where there is no variance the
+    noise is 0.
     """
 
     name = "alrdc"

@@ -87,21 +87,21 @@ class Alternating(Defence):
         self.attacker = Perturb((channels, height, width), model.dim, self.config.kind)
         self.attacker.requires_grad_(False)
         self.inner = torch.optim.Adam(self.attacker.parameters(), lr=self.config.attacker_lr)
-        self._step = 0
+        # kept with the resume state: a long interval may span epochs
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def prepare(
         self, model: Model, data: TrainData, epoch: int, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """The part of the budgets that this epoch uses, and the starting embedding."""
-        self._step = 0
         z = state["z"] if "z" in state else embed_all(model, data)
         share = min(1.0, (epoch + 1) / self.config.warm)
         return {"share": torch.tensor(share, device=z.device), "z": z}
 
     def step_attacker(self, model: Model, views: Views, state: dict[str, Tensor]) -> None:
         """One step of A on ALRDC's L_att, every few steps of the model."""
-        self._step += 1
-        if not self.config.rho or self._step % self.config.every:
+        self.step += 1
+        if not self.config.rho or int(self.step) % self.config.every:
             return
         x = views.clean
         with as_tested(model, frozen=True):
@@ -189,10 +189,11 @@ def likeness(
     0 where every cluster was only moved, turned or scaled, so that shrinking costs nothing and
     neighbours stay neighbours. 0 also where no two samples share a cluster.
     """
-    own = F.one_hot(labels, clusters).float()
-    pairs = (own @ own.T).fill_diagonal_(0)
-    now, then = (_proportions(points.float(), own, pairs) for points in (z, start))
-    return ((now - then).square() * pairs).sum() / pairs.sum().clamp_min(1)
+    with torch.autocast(z.device.type, enabled=False):  # squares cancel in half precision
+        own = F.one_hot(labels, clusters).float()
+        pairs = (own @ own.T).fill_diagonal_(0)
+        now, then = (_proportions(points.float(), own, pairs) for points in (z, start))
+        return ((now - then).square() * pairs).sum() / pairs.sum().clamp_min(1)
 
 
 def _proportions(z: Tensor, own: Tensor, pairs: Tensor) -> Tensor:
