@@ -276,12 +276,9 @@ def _attack(argv: list[str]) -> int:
 
 
 def _fit(run: Any, kind: str, args: Any) -> None:
-    from clustcore import evaluation
-    from clustcore.making import fit_attacker
+    from clustcore.making import attacker_images, fit_attacker
 
-    train = _samples_of(run.card, dataclasses.replace(args, split="train"))
-    # as many as the paper's; more only take longer, and labels have no part in the choice
-    train = train.take(evaluation.sample_rows(min(10_000, len(train)), len(train), None, seed=0))
+    train = attacker_images(_samples_of(run.card, dataclasses.replace(args, split="train")))
     with _Bars() as bars:
 
         def tell(done: int, total: int, parts: dict[str, float]) -> None:

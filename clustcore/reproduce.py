@@ -18,13 +18,12 @@ import numpy as np
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
-from clustcore.making import defend, fit_attacker, make_run
+from clustcore.making import attacker_images, defend, fit_attacker, make_run
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
-ATTACKER_IMAGES = 10_000
 
 
 def reproduce_runs(
@@ -147,12 +146,6 @@ def fit_attackers(
         if run.attackers.get(name, True):
             report(f"{run.name}: attacker {name}")
             fit_attacker(run, attacker_images(samples), kind)
-
-
-def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: 10,000 training images, as many as the paper's saw."""
-    rows = np.random.default_rng(0).permutation(len(samples))[:ATTACKER_IMAGES]
-    return samples.take(np.sort(rows))
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
