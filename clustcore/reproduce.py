@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
@@ -23,7 +21,6 @@ from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
-
 
 
 def reproduce_runs(

@@ -18,7 +18,8 @@ from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 # What a path costs beforehand: passes through the model a sample, in training steps of one view.
 _PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
 # What an image costs while an attacker is fitted, likewise: all of it is the decoder's both passes.
-_FIT_VIEWS, _FIT_VIEWS_BARE, _FIT_EPOCHS = 3.5, 0.5, 10
+_FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
+FIT_EPOCHS = 10
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
@@ -65,8 +66,8 @@ def warn(now: scene.Scene) -> None:
     if stale(now.ask):
         name, model = scene.attack_name(now.attack), panels.plain(now.run.name)
         st.warning(
-            f"{name} was fitted on other weights than those of {model}: it under-reports how "
-            "little it takes. An attacker fitted afresh says what the model withstands.",
+            f"{name} was fitted on other weights than those of {model}: it under-reports how many "
+            "samples move. Only an attacker fitted afresh says what this model withstands.",
             title="An old attacker",
             icon=":material/warning:",
         )
@@ -125,9 +126,9 @@ def _fits(asks: list[loaders.Ask]) -> str:
     n, split = loaders.fit_images(unfit[0].run)
     images = f"{n:,} training images" if split == "train" else f"{n:,} {split} images"
     trained = unfit[0].run.card["data"]["split"]
-    why = "" if split == trained else f" (the {trained} split is not here)"
+    why = "" if split == trained else " (the training split is not here)"
     what = "An attacker is" if len(unfit) == 1 else "An attacker of each is"
-    return f"{what} fitted first, on {images}{why}, {_FIT_EPOCHS} epochs. Then "
+    return f"{what} fitted first, on {images}{why}, {FIT_EPOCHS} epochs. Then "
 
 
 def estimate(ask: loaders.Ask) -> float:
@@ -142,7 +143,7 @@ def estimate(ask: loaders.Ask) -> float:
 
 def _fit_seconds(run: RunInfo) -> float:
     views = _FIT_VIEWS if loaders.decodes(run) else _FIT_VIEWS_BARE
-    return _FIT_EPOCHS * loaders.fit_images(run)[0] * views * _view_seconds(run)
+    return FIT_EPOCHS * loaders.fit_images(run)[0] * views * _view_seconds(run)
 
 
 def _view_seconds(run: RunInfo) -> float:

@@ -462,8 +462,8 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
         if pin.image is None:
             raise ValueError("Pin.decoded: expected Pin.image beside it, got none")
         _shape("Pin.decoded", pin.decoded, (steps, *np.shape(pin.image)))
-        sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])
         _finite("Pin.decoded", pin.decoded)
+        sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])
         change, scale = _change(pin.decoded, np.asarray(pin.decoded[0], np.float32))
         sections["pin.decoded_change"], sections["pin.decoded_scale"] = change, scale
     if pin.p is not None:
