@@ -18,10 +18,9 @@ from clustcore import judging, runs
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
 from clustcore.judging import JudgeConfig
-from clustcore.making import attacker_images
 from clustcore.pipeline import Run, load_run, target_of
 from clustcore.recipes import RECIPES
-from clustcore.reproduce import train_seed
+from clustcore.reproduce import attacker_images, train_seed
 from clustcore.types import Samples
 
 FILE = runs.PROJECT / "assets" / "alrdc.json"

@@ -395,11 +395,13 @@ def test_a_learned_attack_has_no_target_and_none_in_pixels(learned: Path) -> Non
     target = app.selectbox(key="target")
     assert target.options == ["Untargeted"]
     assert target.disabled
+    assert any("needs write access to the embedding" in text for text in texts(app))
     next(g for g in app.get("segmented_control") if g.key == "space").set_value("pixels").run()
     assert calm(app)
     assert app.selectbox(key="attack").value == "pgd"
     assert "ALRDC" not in app.selectbox(key="attack").options
     assert not app.selectbox(key="target").disabled
+    assert not any("write access" in text for text in texts(app))
 
 
 def test_the_images_an_attacker_learns_from_are_named(

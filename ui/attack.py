@@ -22,6 +22,10 @@ _FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
 FIT_EPOCHS = 10
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
+_WRITES = (
+    "An attack in the embedding needs write access to the embedding: who can only send images to "
+    "the model cannot make it."
+)
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
 
@@ -247,6 +251,8 @@ def _attack_map(
             scene.attempt("pin", what, lambda: loaders.pin_frames(now.ask, row, now.device))
         panels.redraw()
     st.caption(tables.sentence(path, strength, now.dial.end))
+    if now.space == "embedding":
+        st.caption(_WRITES)
     selection.draw(
         state,
         arrays,

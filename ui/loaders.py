@@ -512,13 +512,14 @@ def _device(device: str) -> tuple[str, str]:
 
 
 def _model(run: RunInfo, device: str) -> Run:
-    found = _load(run.name, _device(device)[0], _stamp(run.folder / "weights.safetensors"))
+    where = (str(run.folder), _stamp(run.folder / "weights.safetensors"))
+    found = _load(run.name, _device(device)[0], where)
     _recent().put((run.name, "device", device), str(found.device).upper())
     return found
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _load(name: str, device: str, stamp: int) -> Run:
+def _load(name: str, device: str, where: tuple[str, int]) -> Run:
     from clustcore import pipeline
 
     return pipeline.load_run(name, device)
@@ -568,7 +569,7 @@ def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) 
 
 
 def _made_of(run: RunInfo) -> tuple[Any, ...]:
-    return run.name, _stamp(run.folder / "weights.safetensors"), map_stamp(run)
+    return str(run.folder), _stamp(run.folder / "weights.safetensors"), map_stamp(run)
 
 
 def _stamp(file: Path) -> int:
