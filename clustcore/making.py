@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import boundaries, evaluation, projection, runs
-from clustcore.attacks import ATTACKS
+from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
@@ -48,9 +48,6 @@ _SOURCES = {
     "Guo et al., IDEC, IJCAI 2017; Guo et al., DEC-DA, ACML 2018",
     "wrapped": "a module of one's own",
 }
-
-
-ATTACKER_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -437,14 +434,6 @@ def min_flips(
     )
 
 
-def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: 10,000 of the images, drawn without labels; as many as the
-    paper's saw.
-    """
-    rows = np.random.default_rng(0).permutation(len(samples))[:ATTACKER_IMAGES]
-    return samples.take(np.sort(rows))
-
-
 def fit_attacker(
     run: Run,
     samples: Samples,
@@ -467,7 +456,7 @@ def fit_attacker(
     Raises:
         ValueError: unknown kind, or images that are not the model's.
     """
-    names = {lookup(ATTACKS, name, "attack").kind: name for name in ("alrdc", "alrdc-relu")}
+    names = {lookup(ATTACKS, name, "attack").kind: name for name in LEARNED}
     if kind not in names:
         raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
     name = names[kind]
@@ -479,6 +468,14 @@ def fit_attacker(
             path.unlink()  # walked by the attacker before
     attacker.save(file, run.card["weights_sha256"])
     return file
+
+
+def attacker_images(samples: Samples) -> Samples:
+    """What learned attackers learn from: no more images than the paper's saw, drawn without
+    labels.
+    """
+    rows = np.random.default_rng(0).permutation(len(samples))[: runs.FIT_SAMPLES]
+    return samples.take(np.sort(rows))
 
 
 # the paths a shipped run carries: attack, space, norm

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import evaluation, projection, runs
-from clustcore.attacks import ATTACKS
+from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, PathResult, Target
 from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
@@ -70,7 +70,7 @@ class Run:
             ValueError: a file is damaged, or another attack's.
         """
         found = {}
-        for name in ("alrdc", "alrdc-relu"):
+        for name in LEARNED:
             file = runs.attacker_file(self.folder, name)
             if file.is_file():
                 found[name] = lookup(ATTACKS, name, "attack").load(file)
@@ -90,10 +90,8 @@ class PinFrames:
     """One sample on its way through the strengths, with what can be seen of it."""
 
     path: AttackPath  # of this one sample
-    frames: (
-        NDArray[np.float32] | None
-    )  # (S, c, h, w): attacked images; decoded ones in the embedding
-    reconstruction: NDArray[np.float32] | None  # (c, h, w)
+    frames: NDArray[np.float32] | None  # (S, c, h, w) attacked images; None in the embedding
+    decoded: NDArray[np.float32] | None  # (S, c, h, w) decoded embeddings; None without a decoder
 
 
 @dataclass(frozen=True)
@@ -401,13 +399,12 @@ def pin_frames(
         path = _take(stored, at)
     else:
         path = _draw(run, rows, result, attack, space, norm, target, seed, False)
-    frames = None
-    if result.x_adv is not None:
-        frames = result.x_adv[:, 0].numpy()
-    elif run.model.has_decoder:
+    frames = None if result.x_adv is None else result.x_adv[:, 0].numpy()
+    decoded = None
+    if run.model.has_decoder:
         with torch.no_grad():
-            frames = run.model.decode(result.z[:, 0].to(run.device)).float().cpu().numpy()
-    return PinFrames(path, frames, reconstruct(run, samples.x[row]))
+            decoded = run.model.decode(result.z[:, 0].to(run.device)).float().cpu().numpy()
+    return PinFrames(path, frames, decoded)
 
 
 def reconstruct(run: Run, x: NDArray[np.float32]) -> NDArray[np.float32] | None:

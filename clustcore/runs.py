@@ -391,6 +391,7 @@ def write_json(path: Path, value: Any) -> None:
 
 ATTACKERS = "attackers"
 PATH_SAMPLES = 2000
+FIT_SAMPLES = 10_000  # that a learned attacker learns from, as many as the paper's saw
 FLIP_SAMPLES = 1000
 _PATH_CODE = 1  # raised whenever a path would come out differently
 

@@ -24,9 +24,10 @@ with panels.calm():
     path = loaders.path(now.ask)
     status.caption(attack.status(now, arrays, path))
     asks = [now.ask] if now.attack == "noise" else [now.ask, attack.control_of(now.ask)]
-    missing = [ask for ask in asks if loaders.path(ask) is None]
+    missing = attack.missing(asks)
+    attack.warn(now)
     offer_place = st.container()
     attack.attack_map(now, arrays, path, only_moved)
     attack.figures(now, path)
     with offer_place:
-        attack.offer(now, missing)
+        attack.offer(now, missing, attack.action(now))

@@ -91,3 +91,25 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
         train={"batch": 16, "device": "cpu", "lr": 3e-3},
     )
     return make_run("tiny", plan, blobs, folder=tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Path:
+    """The folder of a small DEC run on digits, with its map: what a page can load and attack."""
+    from clustcore import making, pipeline
+    from clustcore.datasets import load_samples
+    from clustcore.projection import ProjectionConfig
+
+    plan = making.Plan(
+        "dec",
+        {"name": "digits"},
+        {"width": 4, "dim": 4, "autoencode": 2, "cluster": 1},
+        train={"device": "cpu", "lr": 3e-3},
+    )
+    place = tmp_path_factory.mktemp("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_RUNS", str(place))
+        making.make_run("d", plan, load_samples("digits", "train"), folder=place / "d")
+        quick = ProjectionConfig(steps=150, batch=64, width=32, landmarks=16)
+        making.make_map(pipeline.load_run("d", "cpu"), digits, config=quick)
+    return place / "d"

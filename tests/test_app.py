@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -334,6 +335,94 @@ def test_a_sample_that_is_in_the_target_already_is_told_apart_from_a_failure(pla
     app.text_input(key="pin").set_value("7").run()
     assert calm(app)
     assert header(app)["parts"]["pin"]["note"].startswith("This sample is in cluster 7 already.")
+
+
+# Learned attacks
+
+
+@pytest.fixture
+def learned(place: Path, digits_run: Path) -> Path:
+    """A real run on digits, the only one; none of its paths is computed."""
+    shutil.copytree(digits_run, place / "d")
+    return place / "d"
+
+
+def open_learned(**query: str) -> AppTest:
+    """Attack on that run, in the embedding, by the learned attack."""
+    return open_app("pages/2_Attack.py", space="Embedding", attack="ALRDC", **query)
+
+
+def offered(app: AppTest) -> str:
+    """What the page offers to compute."""
+    (offer,) = [text for text in texts(app) if "**Not computed" in text or "**To be" in text]
+    return offer
+
+
+def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path) -> None:
+    run = runs.find_run("d")
+    app = open_learned()
+    assert calm(app)
+    n = len(loaders.images("digits", "train"))
+    assert "ALRDC and random noise, rho, seed 0. An attacker is fitted first" in offered(app)
+    assert f"on {n:,} training images, 10 epochs. Then 2,000 samples" in offered(app)
+    assert app.button(key="compute").label == "Compute now"
+    app.button(key="compute").click().run()
+    assert calm(app)
+    assert loaders.attacker_state(run, "alrdc") == "fitted"
+    assert "compute" not in [button.key for button in app.button]
+    path = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
+    assert any(f"ALRDC on {len(path.rows):,} of " in text for text in texts(app))
+
+    from clustcore.attacks.alrdc import ALRDCAttack
+
+    file = runs.attacker_file(learned, "alrdc")
+    ALRDCAttack.load(file).save(file, "0" * 64)
+    app = open_learned()
+    assert not app.exception
+    (warning,) = app.warning
+    assert warning.proto.title == "An old attacker"
+    assert "ALRDC was fitted on other weights than those of d: it under-reports" in warning.value
+    assert any("an old attacker, fitted on other weights: it under-rep" in t for t in texts(app))
+    assert "An attacker is fitted first" in offered(app)
+    assert app.button(key="compute").label == "Fit a fresh attacker"
+    app.button(key="compute").click().run()
+    assert calm(app)
+    assert loaders.attacker_state(run, "alrdc") == "fitted"
+
+
+def test_a_learned_attack_has_no_target_and_none_in_pixels(learned: Path) -> None:
+    app = open_learned()
+    target = app.selectbox(key="target")
+    assert target.options == ["Untargeted"]
+    assert target.disabled
+    assert any("needs write access to the embedding" in text for text in texts(app))
+    next(g for g in app.get("segmented_control") if g.key == "space").set_value("pixels").run()
+    assert calm(app)
+    assert app.selectbox(key="attack").value == "pgd"
+    assert "ALRDC" not in app.selectbox(key="attack").options
+    assert not app.selectbox(key="target").disabled
+    assert not any("write access" in text for text in texts(app))
+
+
+def test_the_images_an_attacker_learns_from_are_named(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "no data"))
+    demo.make_run(place)
+    offer = offered(open_learned())
+    # half a millisecond a view, half a view an image without a decoder; and the path
+    assert offer.endswith(
+        "seed 0. An attacker is fitted first, on 10,000 test images (the training split is not "
+        "here), 10 epochs. Then 2,000 samples on 11 strengths: about 30 s on a CPU in all."
+    )
+    change_card(place / "demo", decoder=True)
+    assert "about 3 min on a CPU in all" in offered(open_learned())
+
+
+def test_the_estimate_knows_how_long_a_fit_is() -> None:
+    from clustcore.attacks.alrdc import ALRDCConfig
+
+    assert ALRDCConfig().epochs == attack_page.FIT_EPOCHS
 
 
 # Two models

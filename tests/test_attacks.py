@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
 
-from clustcore.attacks import ATTACKS, objectives
+from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET, objectives
 from clustcore.attacks.alrdc import Perturb
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target, dead_gradients
 from clustcore.attacks.exact import Exact
@@ -759,3 +759,9 @@ def test_a_target_is_what_a_model_offers(net):
     assert Target.of(nn.ModuleDict({"embed": nn.Identity(), "scores": nn.Identity()})).head is None
     problem = Problem(target, torch.rand(2, 1, 8, 8), Goal(), Budget(0.1))
     assert problem.answer(problem.points)[0].shape == (2, 128)
+
+
+def test_what_is_said_of_attacks_before_they_are_imported_is_so() -> None:
+    classes = {name: lookup(ATTACKS, name, "attack") for name in ATTACKS}
+    assert tuple(name for name, cls in classes.items() if cls.learned) == LEARNED
+    assert tuple(name for name, cls in classes.items() if not cls.targeted) == WITHOUT_TARGET

@@ -280,6 +280,40 @@ def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> N
     assert float(one.entry("Strength").input_value()) == 0.1
 
 
+@pytest.mark.skipif(
+    not (runs.SHIPPED / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
+)
+@pytest.mark.parametrize("space", ["Embedding", "Pixels"])
+def test_the_decoded_pictures_follow_the_dial(screen: Any, space: str) -> None:
+    one = screen().open(f"Attack?run=dec-mnist&space={space}&pin=1652")
+    one.wait_data("detail", "1652")
+    one.quiet()
+    view = one.part("map-decoder")
+    assert view.locator("figcaption b").all_inner_texts() == [
+        *("original", "decoded", "attacked", "difference")
+    ]
+    assert one.part("map-triptych").is_visible() == (space == "Pixels")
+    said = one.part("map-decoder-note")
+    assert said.inner_text() == "Same picture, same cluster."
+
+    def pictures() -> list[str]:
+        script = "all => all.map(canvas => canvas.toDataURL())"
+        return view.locator("canvas").evaluate_all(script)
+
+    still = pictures()
+    assert still[1] == still[2] != still[0]  # nothing attacked yet
+    before = one.sent
+    assert drag_dial(one, 0.7) == 0
+    moved = pictures()
+    assert moved[:2] == still[:2]
+    assert moved[2] != still[2]
+    assert moved[3] != still[3]
+    assert re.search(r"different cluster: 8 → \d\.$", said.inner_text())
+    one.quiet()
+    assert one.sent - before == 1
+    one.shot(f"attack-decoder-{space.lower()}")
+
+
 def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any, tmp_path: Path) -> None:
     one = screen().open(f"Attack?run={RUN}&norm=L2&strength=1.2&colour=Confidence")
     one.entry("Sample").fill("7")

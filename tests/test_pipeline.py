@@ -12,6 +12,7 @@ import torch
 
 import clustcore
 from clustcore import making, pipeline, runs
+from clustcore.attacks.base import Goal
 from clustcore.projection import ProjectionConfig
 from clustcore.types import dial
 from tests.conftest import make_blobs
@@ -112,14 +113,38 @@ def test_a_pin_is_recomputed_as_it_was(mapped, samples, space, norm):
     row = int(path.rows[7])
     pin = pipeline.pin_frames(mapped, samples, row, "pgd", space, norm)
     np.testing.assert_array_equal(pin.path.xy, path.xy[:, 7:8])  # the screen shows what ships
-    assert pin.frames.shape == (11, 1, 28, 28)
-    assert pin.reconstruction.shape == (1, 28, 28)
+    assert pin.decoded.shape == (11, 1, 28, 28)
+    assert (pin.frames is None) == (space == "embedding")
     if space == "pixels":
         np.testing.assert_allclose(pin.frames[0], samples.x[row], atol=1e-6)
         change = np.abs(pin.frames - samples.x[row]).reshape(11, -1).max(1)
         np.testing.assert_allclose(change, path.linf[:, 7], atol=2e-3)
         seen = pipeline.cluster(mapped.model, pin.frames).labels
         np.testing.assert_array_equal(seen, path.labels[:, 7])
+
+
+@pytest.mark.parametrize(("space", "norm"), [("pixels", "l2"), ("embedding", "l2")])
+def test_a_pin_is_decoded_at_every_strength(mapped, samples, space, norm, monkeypatch):
+    pin = pipeline.pin_frames(mapped, samples, 5, "pgd", space, norm)
+    walked = pipeline.attack_of(mapped, "pgd").path(
+        pipeline.target_of(mapped.model),
+        torch.from_numpy(samples.x[5:6]),
+        Goal(),
+        torch.from_numpy(dial("mnist", space, norm).strengths),
+        norm=norm,
+        space=space,
+        unit=mapped.unit,
+        ids=torch.tensor([5]),
+    )
+    for decoded, z in zip(pin.decoded, walked.z, strict=True):
+        direct = mapped.model.decode(z)[0].detach().numpy()
+        np.testing.assert_allclose(decoded, direct, atol=1e-5)
+    clean = pipeline.reconstruct(mapped, samples.x[5])
+    np.testing.assert_allclose(pin.decoded[0], clean, atol=1e-5)
+    monkeypatch.setattr(type(mapped.model), "has_decoder", False)
+    pin = pipeline.pin_frames(mapped, samples, 5, "pgd", space, norm)
+    assert pin.decoded is None
+    assert (pin.frames is None) == (space == "embedding")
 
 
 def test_a_pin_without_a_path_is_computed(mapped, samples):

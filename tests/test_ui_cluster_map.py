@@ -114,6 +114,14 @@ def back(packed: np.ndarray, header: dict[str, Any]) -> np.ndarray:
     return packed.astype(np.float64) / 65535 * span + [x0, y0]
 
 
+def test_a_path_walked_anew_under_the_same_name_is_drawn_anew() -> None:
+    view = make_view()
+    first = packing.base(view)
+    assert packing.base(view) is first
+    sooner = dataclasses.replace(view.path, smallest=view.path.smallest / 2)
+    assert packing.base(dataclasses.replace(view, path=sooner)) is not first
+
+
 def test_round_trip_of_a_whole_message() -> None:
     view = make_view()
     header, sections = whole(view)
@@ -367,6 +375,25 @@ def test_pin_change_keeps_its_contrast_at_every_strength() -> None:
     assert not sections["pin.change"][0].any()
 
 
+def test_decoded_images_come_back_at_every_strength() -> None:
+    view = make_view()
+    shape = (11, 1, 6, 6)
+    decoded = np.random.default_rng(4).uniform(0, 1, shape).astype(np.float32)
+    decoded[1] = decoded[0] + 1e-4  # a faint change keeps its contrast
+    base = packing.base(view)
+    pin, sections = packing.pin_part(pin_of(view, frames=None, decoded=decoded), base)
+    _, got = decode(packing.message(base, {"pin": pin}, sections, {}, whole=False))
+    assert "pin.change" not in got
+    scale = got["pin.decoded_scale"].reshape(-1, 1, 1, 1)
+    change = got["pin.decoded_change"].reshape(shape) / 127 * scale
+    assert (np.abs(change - (decoded - decoded[0])) <= scale / 254 + 1e-6).all()
+    assert not got["pin.decoded_change"].reshape(shape)[0].any()
+    clean = got["pin.decoded"].reshape(1, 6, 6) / 255
+    np.testing.assert_allclose(clean, decoded[0], atol=0.5 / 255 + 1e-6)
+    sizes = [got[name].nbytes for name in got if name.startswith("pin.decoded")]
+    assert sum(sizes) == 12 * 36 + 4 * 11  # a byte a pixel
+
+
 def test_pin_smallest_tells_never_from_not_searched() -> None:
     base = packing.base(make_view())
     never = packing.pin_part(Pin(row=1, smallest=float("nan")), base)[0]
@@ -461,6 +488,12 @@ def test_rasters_that_do_not_fit_are_named() -> None:
         ({"image": np.zeros((2, 6, 6))}, r"Pin.image: expected 1 or 3 channels"),
         ({"image": None}, r"Pin.frames: expected Pin.image beside them"),
         ({"frames": np.zeros((3, 1, 6, 6))}, r"Pin.frames: expected shape \(11, 1, 6, 6\)"),
+        ({"decoded": np.zeros((11, 1, 5, 5))}, r"Pin.decoded: expected shape \(11, 1, 6, 6\)"),
+        ({"decoded": np.full((11, 1, 6, 6), np.nan)}, r"Pin.decoded: expected finite numbers"),
+        (
+            {"image": None, "frames": None, "decoded": np.zeros((11, 1, 6, 6))},
+            r"Pin.decoded: expected Pin.image beside it",
+        ),
         ({"p": np.zeros((1, 4))}, r"Pin.p: expected shape \(11, 4\), got \(1, 4\)"),
         ({"p": np.full((11, 4), np.nan)}, r"Pin.p: expected finite numbers"),
         ({"xy": np.zeros((2, 2))}, r"Pin.xy: expected shape \(11, 2\)"),

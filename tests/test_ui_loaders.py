@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -198,3 +199,56 @@ def test_importing_the_loaders_imports_no_torch() -> None:
     code = "import sys, ui.loaders; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def learner(digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> loaders.Ask:
+    """A learned attack on a real run, without an attacker."""
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(digits_run, tmp_path / "own" / "d")
+    return loaders.Ask(runs.find_run("d"), "alrdc", "embedding", "l2")
+
+
+def test_a_fit_cancelled_between_epochs_keeps_nothing(learner: loaders.Ask) -> None:
+    said = []
+
+    def cancel(done: int, total: int, sentence: str) -> None:
+        said.append(sentence)
+        if "epoch 3 of 10" in sentence:
+            raise KeyboardInterrupt
+
+    assert loaders.needs_fit(learner)
+    before = sorted(learner.run.folder.rglob("*"))
+    with pytest.raises(KeyboardInterrupt):
+        loaders.compute_path(learner, "cpu", cancel)
+    assert sorted(learner.run.folder.rglob("*")) == before
+    assert loaders.attacker_state(learner.run, "alrdc") == ""
+    n = loaders.fit_images(learner.run)[0]
+    assert said[-2:] == [
+        f"fitting the attacker on {n:,} images, train split, epoch {i} of 10" for i in (2, 3)
+    ]
+
+
+def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(learner: loaders.Ask) -> None:
+    shares = []
+    stamps = [loaders.path_stamp(learner)]
+    loaders.compute_path(learner, "cpu", lambda done, total, _: shares.append(done / total))
+    assert shares == sorted(shares)
+    assert shares[0] == 0 < 0.9 <= shares[-1] <= 1
+    assert not loaders.needs_fit(learner)
+    stamps.append(loaders.path_stamp(learner))
+    first = loaders.path(learner)
+    pin = loaders.pin_frames(learner, 3, "cpu")
+    assert loaders.pin_frames(learner, 3, "cpu", compute=False) is pin
+
+    from clustcore import making, pipeline
+
+    run = pipeline.load_run("d", "cpu")
+    making.fit_attacker(run, loaders.samples("digits", "train"), seed=1)
+    stamps.append(loaders.path_stamp(learner))
+    assert len(set(stamps)) == 3
+    assert first is not None
+    assert loaders.path(learner) is None  # what another attacker walked is no longer shown
+    assert loaders.pin_frames(learner, 3, "cpu", compute=False) is None

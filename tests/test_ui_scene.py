@@ -87,7 +87,7 @@ def test_every_value_survives_the_trip_through_its_label() -> None:
         "space": ["pixels", "embedding"],
         "norm": ["linf", "l2"],
         "colour": ["cluster", "label", "confidence", "fragility"],
-        "target": scene.targets(RUNS[0]),
+        "target": scene.targets(RUNS[0], "pgd"),
     }
     for key, values in options.items():
         for value in values:
@@ -273,3 +273,13 @@ def test_a_kept_partner_is_kept_beside_the_run_it_fits(family: list[RunInfo]) ->
     kept = {"dataset": "mnist", "run": "base", "partner": "another"}
     assert scene.resolve({}, family, kept)[0]["partner"] == "another"
     assert scene.resolve({"run": "another"}, family, kept)[0]["partner"] == "base"
+
+
+def test_an_attack_without_a_way_into_a_cluster_has_no_target() -> None:
+    assert scene.targets(RUNS[0], "alrdc") == [scene.UNTARGETED]
+    link = {"space": "Embedding", "attack": "ALRDC", "target": "7"}
+    values, problems = scene.resolve(link, RUNS, {})
+    assert (values["attack"], values["target"]) == ("alrdc", scene.UNTARGETED)
+    assert problems == ["The link's target '7' is unknown: showing Untargeted."]
+    kept = {"attack": "alrdc", "space": "embedding"}
+    assert scene.resolve({"space": "Pixels"}, RUNS, kept)[0]["attack"] == "pgd"

@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from clustcore.runs import PATH_SAMPLES, MapArrays
+from clustcore.runs import PATH_SAMPLES, MapArrays, RunInfo
 from clustcore.types import AttackPath
 from ui import loaders, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 
 # What a path costs beforehand: passes through the model a sample, in training steps of one view.
 _PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
+# What an image costs while an attacker is fitted, likewise: all of it is the decoder's both passes.
+_FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
+FIT_EPOCHS = 10
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
+_WRITES = (
+    "An attack in the embedding needs write access to the embedding: who can only send images to "
+    "the model cannot make it."
+)
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
 
@@ -45,10 +52,39 @@ def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
         parts[-1] += f" on {len(path.rows):,} of {len(arrays.xy):,} {arrays.split} images"
         when = "computed ahead" if path.ahead else "computed here"
         parts.append(f"{when}, seed {path.seed}")
+    if stale(now.ask):
+        parts.append("an old attacker, fitted on other weights: it under-reports")
     device = loaders.device_in_use(now.run, now.device)
     if device:
         parts.append(device)
     return " · ".join(parts)
+
+
+def stale(ask: loaders.Ask) -> bool:
+    """Whether the attacker of a learned attack was fitted on other weights than the run's."""
+    return loaders.attacker_state(ask.run, ask.attack) == "stale"
+
+
+def warn(now: scene.Scene) -> None:
+    """Say it where the attacker knows another model than this one."""
+    if stale(now.ask):
+        name, model = scene.attack_name(now.attack), panels.plain(now.run.name)
+        st.warning(
+            f"{name} was fitted on other weights than those of {model}: it under-reports how many "
+            "samples move. Only an attacker fitted afresh says what this model withstands.",
+            title="An old attacker",
+            icon=":material/warning:",
+        )
+
+
+def action(now: scene.Scene) -> str:
+    """What the button of the offer says."""
+    return "Fit a fresh attacker" if stale(now.ask) else "Compute now"
+
+
+def missing(asks: list[loaders.Ask]) -> list[loaders.Ask]:
+    """The paths that are not there, or that an old attacker has walked."""
+    return [ask for ask in asks if loaders.path(ask) is None or stale(ask)]
 
 
 def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute now") -> None:
@@ -71,26 +107,57 @@ def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute no
     seconds = sum(estimate(ask) for ask in missing)
     goal = "" if now.target is None else f", into cluster {now.target}"
     place = st.container(horizontal=True, vertical_alignment="center")
+    old = any(stale(ask) for ask in missing)
     place.markdown(
-        f"**Not computed yet:** {names}{goal}, {now.unit}, seed {now.seed}. "
-        f"{PATH_SAMPLES:,} samples on 11 strengths: about {duration(seconds)} on a CPU.",
-        width="content",
+        f"**{'To be computed afresh' if old else 'Not computed yet'}:** {names}{goal}, {now.unit}, "
+        f"seed {now.seed}. {_fits(missing)}{PATH_SAMPLES:,} samples on 11 strengths: "
+        f"about {duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
+        width="content" if not _unfit(missing) else "stretch",
     )
     if place.button(label, icon=":material/play_arrow:", key="compute"):
         _compute(now, missing)
 
 
+def _unfit(asks: list[loaders.Ask]) -> list[loaders.Ask]:
+    return [ask for ask in asks if loaders.needs_fit(ask)]
+
+
+def _fits(asks: list[loaders.Ask]) -> str:
+    """What is fitted first, and on which images; empty where nothing is."""
+    unfit = _unfit(asks)
+    if not unfit:
+        return ""
+    n, split = loaders.fit_images(unfit[0].run)
+    images = f"{n:,} training images" if split == "train" else f"{n:,} {split} images"
+    trained = unfit[0].run.card["data"]["split"]
+    why = "" if split == trained else " (the training split is not here)"
+    what = "An attacker is" if len(unfit) == 1 else "An attacker of each is"
+    return f"{what} fitted first, on {images}{why}, {FIT_EPOCHS} epochs. Then "
+
+
 def estimate(ask: loaders.Ask) -> float:
-    """Seconds that a path will take on a CPU, judged by how long the run's training took on one."""
-    if ask.space == "embedding":
-        return 5.0  # the network itself is not asked
-    train, data = ask.run.card["train"], ask.run.card["data"]
+    """Seconds that a path will take on a CPU, judged by how long the run's training took on one.
+
+    Where an attacker has to be fitted, with that.
+    """
+    if ask.space == "embedding":  # the network itself is not asked
+        return 5.0 + (_fit_seconds(ask.run) if loaders.needs_fit(ask) else 0.0)
+    return max(5.0, _PASSES.get(ask.attack, 100) * PATH_SAMPLES * _view_seconds(ask.run))
+
+
+def _fit_seconds(run: RunInfo) -> float:
+    views = _FIT_VIEWS if loaders.decodes(run) else _FIT_VIEWS_BARE
+    return FIT_EPOCHS * loaders.fit_images(run)[0] * views * _view_seconds(run)
+
+
+def _view_seconds(run: RunInfo) -> float:
+    train, data = run.card["train"], run.card["data"]
     view = _VIEW_SECONDS
     numbers = [train.get("minutes"), train.get("epochs"), data.get("n")]
     if train.get("device") == "cpu" and all(isinstance(x, int | float) and x > 0 for x in numbers):
         minutes, epochs, n = numbers
         view = 60 * minutes / (epochs * n * 2)
-    return max(5.0, _PASSES.get(ask.attack, 100) * PATH_SAMPLES * view)
+    return view
 
 
 def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
@@ -184,6 +251,8 @@ def _attack_map(
             scene.attempt("pin", what, lambda: loaders.pin_frames(now.ask, row, now.device))
         panels.redraw()
     st.caption(tables.sentence(path, strength, now.dial.end))
+    if now.space == "embedding":
+        st.caption(_WRITES)
     selection.draw(
         state,
         arrays,
@@ -213,6 +282,7 @@ def _view(
 ) -> MapView:
     ask = now.ask
     which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, bool(path), bool(noise))
+    which += loaders.path_stamp(ask)
     made_of = (now.run.name, loaders.map_stamp(now.run), now.run.card["weights_sha256"])
     return MapView(
         key=f"attack {made_of} {which}",
@@ -255,25 +325,23 @@ def _detail(
         return (None if waits else Pin(row, image=image, note=failed or _NO_IMAGES)), waits
     one, i = (path, int(at[0])) if found is None else (found.path, 0)
     smallest = float(one.smallest[i])
-    decoded = found is not None and found.frames is not None and now.space == "embedding"
     notes = []
     if int(arrays.labels[row]) == now.target:
         notes.append(f"This sample is in cluster {now.target} already.")
     if found is None:
         notes.append(failed or ("The attacked images follow." if waits else _NO_IMAGES))
-    elif found.frames is None:
+    elif found.frames is None and found.decoded is None:
         notes.append("This model has no decoder: a changed embedding has no image.")
     return Pin(
         row,
-        # a change in the embedding is seen against the decoded clean embedding
-        image=found.frames[0] if decoded else image,
+        image=image,
         frames=None if found is None else found.frames,
+        decoded=None if found is None else found.decoded,
         p=one.p[:, i],
         xy=one.xy[:, i],
         clusters=one.labels[:, i],
         l2=one.l2[:, i],
         smallest=smallest,
-        reconstruction=None if found is None else found.reconstruction,
         note=" ".join(notes),
         **nearest,
     ), waits

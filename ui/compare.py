@@ -62,11 +62,7 @@ def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
 
 def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
-    missing = [
-        ask
-        for ask in (*asks(now)[0], *asks(now)[1])
-        if loaders.path(ask) is None or loaders.attacker_state(ask.run, ask.attack) == "stale"
-    ]
+    missing = attack.missing([*asks(now)[0], *asks(now)[1]])
     afresh = any(claims.defended(ask.run) for ask in missing)
     attack.offer(now, missing, "Attack the defended model afresh" if afresh else "Compute now")
 
@@ -143,6 +139,7 @@ def _view(
     both = a[0] is not None and b[0] is not None
     noise = both and a[1] is not None and b[1] is not None
     which = (now.attack, now.space, now.norm, now.seed, both, noise)
+    which += tuple(loaders.path_stamp(one[0]) for one in asks(now))
     shown = stratified(found.a.labels, _SHOWN) if len(found.a.xy) > _SHOWN else None
     return MapView(
         key=f"compare {found.key} {which}",

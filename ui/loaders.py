@@ -21,6 +21,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from clustcore import comparing, runs
+from clustcore.attacks import LEARNED
 from clustcore.datasets import load_samples, shipped
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, Samples
@@ -74,18 +75,24 @@ def path(ask: Ask) -> AttackPath | None:
         ValueError: the file is damaged.
     """
     name = (ask.attack, ask.space, ask.norm, ask.target)
-    return _path(str(ask.run.folder), name, ask.seed, _path_stamp(ask))
+    return _path(str(ask.run.folder), name, ask.seed, path_stamp(ask))
 
 
-def _path_stamp(ask: Ask) -> tuple[int, int]:
+def path_stamp(ask: Ask) -> tuple[int, int, int]:
+    """Changes when the path does, and when the attacker is fitted anew that walks it."""
     name = (ask.attack, ask.space, ask.norm, ask.target)
     shipped_file = ask.run.folder / "paths" / runs.path_name(*name)
-    return _stamp(shipped_file), _stamp(runs.cached_path_file(ask.run.folder, *name, ask.seed))
+    cached = runs.cached_path_file(ask.run.folder, *name, ask.seed)
+    return _stamp(shipped_file), _stamp(cached), _attacker_stamp(ask)
+
+
+def _attacker_stamp(ask: Ask) -> int:
+    return _stamp(runs.attacker_file(ask.run.folder, ask.attack))
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _path(
-    folder: str, name: tuple[str, str, str, int | None], seed: int, stamp: tuple[int, int]
+    folder: str, name: tuple[str, str, str, int | None], seed: int, stamp: tuple[int, int, int]
 ) -> AttackPath | None:
     return _frozen(runs.stored_path(Path(folder), *name, seed))
 
@@ -145,7 +152,7 @@ def partner_path(found: Pair, ask: Ask) -> AttackPath | None:
     own = path(ask)
     if own is None:
         return None
-    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, *_path_stamp(ask))
+    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, *path_stamp(ask))
     return _partner_path(found.key, which, own, found)
 
 
@@ -300,7 +307,8 @@ def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFram
         where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
         return pipeline.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, *where)
 
-    key = ("pin", ask.attack, ask.space, ask.norm, ask.target, ask.seed, row)
+    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, _attacker_stamp(ask))
+    key = ("pin", *which, row)
     return _answer(ask.run, key, work if compute else None)
 
 
@@ -333,8 +341,11 @@ def probe(run: RunInfo, xy: tuple[float, float], device: str, compute: bool = Tr
 def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     """A path, computed now and kept on disk. Imports torch.
 
+    A learned attack without an attacker, or with a stale one, is fitted first.
+
     Args:
-        on_step: called with (done, total, sentence); raising in it cancels.
+        on_step: called with (done, total, sentence); raising in it cancels, and keeps nothing but
+            an attacker that was fitted to its end.
 
     Raises:
         ValueError: the attack does not fit this run, or the run or its data cannot be loaded.
@@ -344,18 +355,20 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     with _alone(on_step):
         from clustcore import pipeline
 
-        if is_learned(ask.attack) and attacker_state(ask.run, ask.attack) != "fitted":
-            _fit_attacker(run, ask, on_step)
+        if needs_fit(ask):
+            on_step, fitting = _in_two(on_step)
+            _fit_attacker(run, ask, fitting)
         where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
         return pipeline.compute_path(run, data, *where, on_step=on_step)
 
 
-def is_learned(attack: str) -> bool:
-    """Whether an attack is fitted to a model before it is used. Imports torch."""
-    from clustcore.attacks import ATTACKS
-    from clustcore.types import lookup
+def needs_fit(ask: Ask) -> bool:
+    """Whether the attack is a learned one without an attacker fitted on the run's own weights.
 
-    return getattr(lookup(ATTACKS, attack, "attack"), "learned", False)
+    Raises:
+        ValueError: the attacker's file is damaged.
+    """
+    return ask.attack in LEARNED and attacker_state(ask.run, ask.attack) != "fitted"
 
 
 def attacker_state(run: RunInfo, attack: str) -> str:
@@ -377,17 +390,53 @@ def attacker_state(run: RunInfo, attack: str) -> str:
     return "fitted" if run.card["weights_sha256"] in about.values() else "stale"
 
 
+def fit_images(run: RunInfo) -> tuple[int, str]:
+    """How many images a learned attacker of the run will be fitted on, and of which split: the one
+    it was trained on where that is here, else that of its map.
+    """
+    data = run.card["data"]
+    try:
+        n, split = _size(data["name"], data["split"]), data["split"]
+    except ValueError:
+        arrays = map_arrays(run)
+        n, split = (0, data["split"]) if arrays is None else (len(arrays.xy), arrays.split)
+    return min(n, runs.FIT_SAMPLES), split
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _size(name: str, split: str) -> int:
+    return len(load_samples(name, split))
+
+
+def _in_two(on_step: OnStep) -> tuple[OnStep, OnStep]:
+    """Two callbacks that fill one bar: for the path, its last tenth, and for the fit before it."""
+
+    def path(done: int, total: int, sentence: str) -> None:
+        on_step(9 * total + done, 10 * total, sentence)
+
+    def fit(done: int, total: int, sentence: str) -> None:
+        on_step(9 * done, 10 * total, sentence)
+
+    return path, fit
+
+
 def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
-    """Fit a learned attack to a model: on the images it was trained on, where they are here."""
     from clustcore import making
 
+    on_step(0, 1, "reading the images that the attacker learns from")
     try:
         data = load_samples(ask.run.card["data"]["name"], ask.run.card["data"]["split"])
     except ValueError:  # one that has seen the very samples it will move is no weaker
         data = _samples_of(ask.run)
+    data = making.attacker_images(data)
+    doing = f"fitting the attacker on {len(data):,} images, {data.split} split, epoch"
+    on_step(0, 1, f"{doing} 1")
+
+    def tell(done: int, total: int, parts: dict[str, float]) -> None:
+        on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
+
     kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    on_step(0, 1, f"fitting {ask.attack} to {ask.run.name}")
-    making.fit_attacker(run, data, kind=kind, on_epoch=lambda *_: on_step(0, 1, "fitting"))
+    making.fit_attacker(run, data, kind=kind, on_epoch=tell)
 
 
 def transfer(
@@ -463,13 +512,14 @@ def _device(device: str) -> tuple[str, str]:
 
 
 def _model(run: RunInfo, device: str) -> Run:
-    found = _load(run.name, _device(device)[0], _stamp(run.folder / "weights.safetensors"))
+    where = (str(run.folder), _stamp(run.folder / "weights.safetensors"))
+    found = _load(run.name, _device(device)[0], where)
     _recent().put((run.name, "device", device), str(found.device).upper())
     return found
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _load(name: str, device: str, stamp: int) -> Run:
+def _load(name: str, device: str, where: tuple[str, int]) -> Run:
     from clustcore import pipeline
 
     return pipeline.load_run(name, device)
@@ -519,7 +569,7 @@ def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) 
 
 
 def _made_of(run: RunInfo) -> tuple[Any, ...]:
-    return run.name, _stamp(run.folder / "weights.safetensors"), map_stamp(run)
+    return str(run.folder), _stamp(run.folder / "weights.safetensors"), map_stamp(run)
 
 
 def _stamp(file: Path) -> int:

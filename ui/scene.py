@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 
-from clustcore.attacks import ATTACKS
+from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
 from clustcore.datasets import DATASETS
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
@@ -137,7 +137,7 @@ def attacks(space: str) -> list[str]:
 
     `exact` and ALRDC's know the embedding only, and `min_flip` has no strength of its own.
     """
-    hidden = {"min_flip"} | ({"exact", "alrdc", "alrdc-relu"} if space == "pixels" else set())
+    hidden = {"min_flip"} | ({"exact", *LEARNED} if space == "pixels" else set())
     return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
 
 
@@ -152,9 +152,9 @@ def clusters(run: RunInfo) -> int:
     return count if isinstance(count, int) and 0 < count <= 255 else 0
 
 
-def targets(run: RunInfo) -> list[str | int]:
-    """What an attack can aim at: anywhere, or one cluster."""
-    return [UNTARGETED, *range(clusters(run))]
+def targets(run: RunInfo, attack: str) -> list[str | int]:
+    """What an attack can aim at: anywhere, or one cluster where it knows a way there."""
+    return [UNTARGETED] if attack in WITHOUT_TARGET else [UNTARGETED, *range(clusters(run))]
 
 
 def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
@@ -252,7 +252,7 @@ def resolve(
     for key in ("space", "norm", "colour"):
         values[key] = choose(key, [*_LABELS[key]], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
-    values["target"] = choose("target", targets(run), UNTARGETED)
+    values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
     values["strength"] = kept.get("strength", 0.0) if same else 0.0
     end = dial(values["dataset"], values["space"], values["norm"]).end
@@ -345,9 +345,8 @@ def draw(page: str, head: Any) -> Scene | None:
     norm = _norm(place, space)
     target = st.session_state["scene"].get("target", UNTARGETED)
     if page == "Attack":
-        target = _select(
-            head, "Target", "target", targets(run), label_visibility="collapsed", width=140
-        )
+        aims, bare = targets(run, attack), {"label_visibility": "collapsed", "width": 140}
+        target = _select(head, "Target", "target", aims, disabled=len(aims) == 1, **bare)
     entry_slot = side.container()
     colours = [c for c in _LABELS["colour"] if c != "label" or loaders.has_labels(dataset)]
     if page != "Explore":

@@ -15,3 +15,6 @@ ATTACKS = {
     "alrdc": "clustcore.attacks.alrdc:ALRDCAttack",
     "alrdc-relu": "clustcore.attacks.alrdc:ALRDCReLU",
 }
+# what a screen has to know of them before torch is loaded
+LEARNED = ("alrdc", "alrdc-relu")  # fitted to a model before they are used
+WITHOUT_TARGET = ("exact", *LEARNED)  # know no way into one chosen cluster

@@ -223,3 +223,14 @@ test("the second model's sections are kept apart from the first one's", () => {
   assert.deepEqual([...held.geometry.xy], [1, 2]);
   assert.deepEqual([...held.partner.xy], [3, 4]);
 });
+
+test("a change between two steps is their mixture, each at its own scale", () => {
+  const change = Int8Array.of(0, 0, 127, -127, 127, 0), scale = Float32Array.of(0, 0.5, 0.2);
+  const at = (k, t) => [0, 1].map(core.changeAt(change, scale, 2, { k, t }));
+  const near = (got, wanted) => got.forEach((value, i) => assert.ok(Math.abs(value - wanted[i]) < 1e-6));
+  near(at(0, 0), [0, 0]);
+  near(at(0, 1), [0.5, -0.5]);
+  near(at(1, 0), [0.5, -0.5]);
+  near(at(1, 0.5), [0.35, -0.25]);
+  near(at(1, 1), [0.2, 0]);
+});

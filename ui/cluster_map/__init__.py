@@ -33,7 +33,8 @@ Hooks for browser tests: the outermost element carries `data-testid="cluster-map
 `data-camera` (x0,y0,x1,y1 in map units), `data-colour`, `data-theme`, `data-frames` (overlay frames
 drawn), `data-sent` (messages sent), `data-runs` (runs of the JS in this mount), `data-tiles`
 (sprite sheets held). Parts are found by `data-testid`: `map-stage`, `map-dial` (the range input),
-`map-play`, `map-readout`, `map-curve`, `map-inspector`, `map-triptych`, `map-bars`, `map-smallest`,
+`map-play`, `map-readout`, `map-curve`, `map-inspector`, `map-triptych`, `map-decoder` and its
+caption `map-decoder-note`, `map-bars`, `map-smallest`,
 `map-flow`, `map-neighbours`, `map-probe`, `map-card` (hover card), `map-pin`, `map-live` (live
 region), `map-note`, `map-tool-pan`, `map-tool-box`, `map-tool-lasso`, `map-zoom-in`,
 `map-zoom-out`, `map-zoom-fit`, `map-png`, `map-suggest`. Two models beside each other have no

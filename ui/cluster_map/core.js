@@ -26,6 +26,13 @@ const core = (() => {
     return { header, sections };
   }
 
+  // What a picture of `size` values has changed at a moment of the dial, linear between steps: a function of the index.
+  // `change` holds signed bytes, step by step, in parts of 127 of each step's `scale`.
+  function changeAt(change, scale, size, { k, t }) {
+    const a = (scale[k] / 127) * (1 - t), b = (scale[k + 1] / 127) * t;
+    return (i) => change[k * size + i] * a + change[(k + 1) * size + i] * b;
+  }
+
   // Lay a message over what a mount holds. Answers what changed, or null where the base is missing.
   function merge(held, { header, sections }) {
     if (!header.whole && header.base !== held.base) return null;
@@ -279,6 +286,6 @@ const core = (() => {
 
   return {
     parse, merge, stepOf, threshold, countUpTo, sideOf, joint, flow, histogram, insidePolygon, buildIndex, nearest, towards,
-    placeLabels, density, group, signed, share, percent, brief, fine, ticks, snap, TOP,
+    changeAt, placeLabels, density, group, signed, share, percent, brief, fine, ticks, snap, TOP,
   };
 })();

@@ -93,5 +93,15 @@ const dom = (() => {
 
   const swatch = (cluster) => h("i", { class: "swatch", style: `--hue: var(--hue-${cluster % 10}); --edge: var(--edge-${cluster % 10})` });
 
-  return { h, s, text, attribute, readTheme, blend, onRamp, paint, paintChange, swatch };
+  // A picture with a name and a line below it.
+  function figure(name) {
+    const canvas = h("canvas", { width: 1, height: 1, role: "img", "aria-label": name });
+    const title = h("b", { text: name }), below = h("span", { class: "sub" });
+    return { root: h("figure", {}, canvas, h("figcaption", {}, title, below)), canvas, title, below };
+  }
+  function named(element, cluster, words) {
+    element.replaceChildren(swatch(cluster), words);
+  }
+
+  return { h, s, text, attribute, readTheme, blend, onRamp, paint, paintChange, swatch, figure, named };
 })();

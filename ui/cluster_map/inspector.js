@@ -1,18 +1,10 @@
 // The inspector: what is known of the pinned sample or of a probed spot, and, for an attack, of all moved samples.
 const inspector = (() => {
-  const { h, s, text, attribute, paint, paintChange, swatch } = dom;
+  const { h, s, text, attribute, paint, paintChange, swatch, figure, named } = dom;
   const BINS = 60, MANY = 12; // beyond twelve clusters bars and flow show the largest only
 
   const head = (title, side) => h("div", { class: "head" }, title, side);
   const section = (testid, ...children) => h("section", { "data-testid": testid }, ...children);
-  const figure = (name) => {
-    const canvas = h("canvas", { width: 1, height: 1, role: "img", "aria-label": name });
-    const title = h("b", { text: name }), below = h("span", { class: "sub" });
-    return { root: h("figure", {}, canvas, h("figcaption", {}, title, below)), canvas, title, below };
-  };
-  function named(element, cluster, words) {
-    element.replaceChildren(swatch(cluster), words);
-  }
 
   // Bars of a soft assignment, with a tick for the clean value.
   function bars(testid, title) {
@@ -173,7 +165,8 @@ const inspector = (() => {
     const note = h("p", { class: "note", "data-testid": "map-pin-note" });
     const empty = h("p", { class: "hint" });
     const suggest = h("button", { type: "button", class: "action", "data-testid": "map-suggest" });
-    const sample = section("map-sample", head(title, h("span", { class: "ends" }, aside, unpin)), triptych, note, empty, suggest);
+    const decoded = decoder.create();
+    const sample = section("map-sample", head(title, h("span", { class: "ends" }, aside, unpin)), triptych, decoded.root, note, empty, suggest);
     const soft = bars("map-bars", "Soft assignment");
     const big = h("b", { class: "big" }), words = h("span", { class: "words" }), chart = histogram();
     const smallestTitle = h("h4");
@@ -197,7 +190,9 @@ const inspector = (() => {
       const attack = view.mode === "attack";
       const nothing = !pin;
       unpin.hidden = nothing;
-      triptych.hidden = nothing;
+      // an attack on the embedding has no image but the decoded one
+      triptych.hidden = nothing || (pin.detail?.decoded && !pin.detail.change);
+      decoded.root.hidden = true;
       empty.hidden = !nothing;
       suggest.hidden = !nothing || !view.suggestion;
       soft.root.hidden = nothing || !pin.detail?.p;
@@ -229,6 +224,7 @@ const inspector = (() => {
         const clean = Array.from({ length: k }, (_, c) => at(0, c));
         const p = attack ? clean.map((v, c) => at(now.k, c) + (at(now.k + 1, c) - at(now.k, c)) * now.t) : clean;
         soft.update(p, attack ? clean : null, attack ? "tick: clean" : "");
+        if (attack) decoded.update(pin, now, theme, p, clean);
         if (attack) {
           named(images[0].below, pin.cluster, `${pin.cluster}, ${clean[pin.cluster].toFixed(2)}`);
           named(images[2].below, pin.now, `${pin.now}, ${p[pin.now].toFixed(2)}`);
@@ -257,7 +253,7 @@ const inspector = (() => {
         if (!detail?.p) named(clean.below, pin.cluster, String(pin.cluster));
         if (!attack && detail?.reconstruction) paint(change.canvas, detail.reconstruction.shape, bytes(detail.reconstruction));
       }
-      text(clean.title, attack && view.space === "embedding" && detail?.change ? "decoded" : attack ? "clean" : "image");
+      text(clean.title, attack ? "clean" : "image");
       text(change.title, attack ? "change" : "reconstruction");
       change.root.hidden = !attack && !detail?.reconstruction;
       attacked.root.hidden = !attack;
@@ -270,10 +266,9 @@ const inspector = (() => {
       }
       if (!detail?.change) return;
       const size = shape.reduce((a, b) => a * b, 1), { k, t } = now;
-      const a = (detail.scale[k] / 127) * (1 - t), b = (detail.scale[k + 1] / 127) * t;
-      const delta = (i) => detail.change[k * size + i] * a + detail.change[(k + 1) * size + i] * b;
+      const delta = core.changeAt(detail.change, detail.scale, size, now);
       let scale = now.strength;
-      if (view.norm !== "linf" || view.space === "embedding") {
+      if (view.norm !== "linf") {
         scale = 0;
         for (let i = 0; i < size; i++) scale = Math.max(scale, Math.abs(delta(i)));
       }

@@ -113,10 +113,10 @@ const map = (() => {
       }
       st.asking = null;
       if (twin) Object.assign(m.panels[1].held, { base: held.base, parts: held.parts, extra: held.extra });
+      st.options = held.parts.options; // a mount that had to ask for the base has a size by now, and is drawn at once
       if (changed.base) setup(before);
       for (const [number, png] of changed.tiles) keepTile(number, png);
       applyControl();
-      st.options = held.parts.options;
       const probe = held.parts.probe;
       if (probe && (st.probe === null || (st.probe === undefined && m.runs <= 1 && st.pin === null))) {
         const asks = st.probeAt;

@@ -22,7 +22,7 @@ from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (
-    *("core", "layers", "flat", "dom", "dial", "strip", "inspector"),
+    *("core", "layers", "flat", "dom", "dial", "strip", "decoder", "inspector"),
     *("places", "drawing", "gestures", "frame", "map"),
 )
 

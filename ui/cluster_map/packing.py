@@ -18,6 +18,7 @@ import io
 import json
 import math
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,9 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray):
             value = value.shape
         elif field.name in ("path", "noise") and value is not None:
-            value = (value.attack, value.space, value.norm, value.target, value.seed, value.weights)
+            about = (value.attack, value.space, value.norm, value.target, value.seed, value.weights)
+            # a learned attack that was fitted anew walks another path under the same name
+            value = (*about, zlib.crc32(np.ascontiguousarray(value.smallest).tobytes()))
         elif field.name == "raster" and value is not None:
             value = (value.bounds, value.winner.shape)
         elif field.name == "sprites" and value is not None:
@@ -429,8 +432,8 @@ def _rows(where: str, rows: Any, n: int) -> None:
 def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sections]:
     """What is known of the pinned sample as header entry and sections; None: nothing known.
 
-    The change is sent as signed bytes with one scale per strength, so that a small strength keeps
-    its full contrast.
+    A change, of the image or of the decoded one, is sent as signed bytes with one scale per
+    strength, so that a small strength keeps its full contrast.
 
     Raises:
         ValueError: arrays whose shapes do not fit together, or not finite.
@@ -454,17 +457,18 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
     if pin.frames is not None:
         if pin.image is None:
             raise ValueError("Pin.frames: expected Pin.image beside them, got none")
-        shape = np.shape(pin.image)
-        _shape("Pin.frames", pin.frames, (steps, *shape))
+        _shape("Pin.frames", pin.frames, (steps, *np.shape(pin.image)))
         _finite("Pin.frames", pin.frames)
         clean = sections["pin.image"].astype(np.float32) / 255
-        change = np.asarray(pin.frames, np.float32) - clean
-        # The step at strength 0 is the clean image; its rounding to bytes is no change.
-        change[0] = 0
-        scale = np.abs(change).reshape(steps, -1).max(1)
-        whole = np.where(scale > 0, scale, 1).reshape(-1, 1, 1, 1)
-        sections["pin.change"] = np.round(change / whole * 127).astype(np.int8)
-        sections["pin.scale"] = scale.astype(np.float32)
+        sections["pin.change"], sections["pin.scale"] = _change(pin.frames, clean)
+    if pin.decoded is not None:
+        if pin.image is None:
+            raise ValueError("Pin.decoded: expected Pin.image beside it, got none")
+        _shape("Pin.decoded", pin.decoded, (steps, *np.shape(pin.image)))
+        _finite("Pin.decoded", pin.decoded)
+        sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])
+        change, scale = _change(pin.decoded, np.asarray(pin.decoded[0], np.float32))
+        sections["pin.decoded_change"], sections["pin.decoded_scale"] = change, scale
     if pin.p is not None:
         _shape("Pin.p", pin.p, (steps, base.meta["k"]))
         _finite("Pin.p", pin.p)
@@ -497,6 +501,18 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
             images = _image("Pin.neighbour_images", pin.neighbour_images)
             sections["pin.neighbour_images"] = images
     return header, sections
+
+
+def _change(
+    frames: NDArray[np.floating], clean: NDArray[np.float32]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """What (S, c, h, w) images have changed of a clean one, in parts of 127 of (S,) scales."""
+    change = np.asarray(frames, np.float32) - clean
+    # The step at strength 0 is the clean image; its rounding to bytes is no change.
+    change[0] = 0
+    scale = np.abs(change).reshape(len(change), -1).max(1)
+    whole = np.where(scale > 0, scale, 1).reshape(-1, 1, 1, 1)
+    return np.round(change / whole * 127).astype(np.int8), scale.astype(np.float32)
 
 
 def _image(where: str, image: Any) -> NDArray[np.uint8]:

@@ -104,13 +104,14 @@ class MapOptions:
 class Pin:
     """What is known of the pinned sample; fields that do not apply stay None.
 
-    S strengths (those of the view's path), images are (c, h, w) in [0, 1]. In the embedding `image`
-    and `frames` are decoded images, or `frames` is None where the model has no decoder.
+    S strengths (those of the view's path), images are (c, h, w) in [0, 1]. In the embedding there
+    are no attacked images: `decoded` is all there is to see, where the model has a decoder.
     """
 
     row: int
     image: NDArray[np.floating] | NDArray[np.uint8] | None = None  # (c, h, w), the clean image
     frames: NDArray[np.floating] | None = None  # (S, c, h, w) the attacked images
+    decoded: NDArray[np.floating] | None = None  # (S, c, h, w) the embeddings, decoded; [0]: clean
     p: NDArray[np.floating] | None = None  # (S, k) soft assignments; (1, k) in mode "explore"
     xy: NDArray[np.floating] | None = None  # (S, 2) positions, where the row is not in the path
     clusters: NDArray[np.integer] | None = None  # (S,) clusters, likewise
