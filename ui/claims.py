@@ -28,7 +28,10 @@ def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> st
         parts.append("not computed yet")
     else:
         n = f"{len(path.rows):,} of {len(found.a.xy):,} {found.a.split} images"
-        parts[-1] += f" on {n}, run anew on each model"
+        models = (now.run, now.partner)
+        old = [r.name for r in models if loaders.attacker_state(r, now.attack) == "stale"]
+        how = f"an old attacker on {' and '.join(old)}" if old else "run anew on each model"
+        parts[-1] += f" on {n}, {panels.plain(how)}"
         parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
     device = loaders.device_in_use(now.partner, now.device)
     return " · ".join([*parts, device] if device else parts)
@@ -90,7 +93,8 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
             )
         mine, theirs = (_reported(one, now) for one in (run, other))
         protocol = mine.get("protocol", "adaptive")
-        if protocol != "adaptive":
+        shown = path is None or path.ahead  # what was walked here since is not the card's
+        if protocol != "adaptive" and shown:
             said = panels.plain(str(protocol))
             found.append(f"The card of {name} reports {what} under the protocol {said!r}.")
         if _weaker(mine, theirs, path, beside):

@@ -115,7 +115,10 @@ def pair(run: RunInfo, partner: RunInfo) -> Pair:
     Raises:
         ValueError: maps of other samples or of another number of clusters, or a file is damaged.
     """
-    key = tuple((str(one.folder), map_stamp(one)) for one in (run, partner))
+    key = tuple(
+        (str(one.folder), map_stamp(one), _stamp(one.folder / "projector.safetensors"))
+        for one in (run, partner)
+    )
     return _pair(key, run, partner)
 
 
@@ -125,6 +128,13 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
     a, b = map_arrays(_run), map_arrays(_partner)
     if a is None or b is None:
         raise ValueError(f"{name} and {other}: expected a map of each, got none")
+    for one, arrays in ((_run, a), (_partner, b)):
+        if arrays.weights != one.card["weights_sha256"]:
+            raise ValueError(
+                f"{one.name} cannot be compared: its map was made with other weights "
+                f"({arrays.weights[:8]}) than the card's ({one.card['weights_sha256'][:8]}); "
+                f"`python -m clustcore project {one.name}` makes it anew"
+            )
     for what, of_a, of_b in (
         ("the data set", a.data, b.data),
         ("the split", a.split, b.split),
