@@ -23,8 +23,8 @@ FIT_EPOCHS = 10
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
 _WRITES = (
-    "An attack in the embedding needs write access to the embedding: who can only send images to "
-    "the model cannot make it."
+    "An attack in the embedding needs write access to the embedding: someone who can only send "
+    "images to the model cannot make it."
 )
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
