@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ def make_blobs(
         row, column = divmod(int(label), 3)
         x[i, :, row * third : (row + 1) * third, column * third : (column + 1) * third] += 0.7
     return Samples(x.astype(np.float32), y.astype(np.int64), np.arange(n), "blobs", ("a", "b", "c"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs of one's own are not seen by the tests, but for those that a test makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_RUNS", str(tmp_path_factory.mktemp("no-runs")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -49,16 +49,13 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 @contextmanager
 def served(cache: Path) -> Iterator[str]:
-    """A freshly started server that keeps what it computes in `cache` and knows no run but those
-    that ship; its address.
-    """
+    """A freshly started server that keeps what it computes in `cache`; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DRIFTMAP_CACHE": str(cache)}
-    environment |= {"DRIFTMAP_RUNS": str(cache / "runs")}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
