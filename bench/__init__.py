@@ -1,4 +1,4 @@
-"""Side-by-side measurements: `python -m bench [map|attacks|projector|start|all]`.
+"""Side-by-side measurements: `python -m bench [NAME|all]`.
 
 Each module here has `run() -> dict`: it prints a table and returns its figures. Times compare with
 one another within one run only; they are never asserted in a test.
