@@ -1,8 +1,8 @@
 """ALRDC's table, with the columns that its paper leaves out: `python -m clustcore reproduce alrdc`.
 
 Undefended | the same further steps without a defence | the paper's defence | alternating, each
-under the attacker of before and under one fitted anew. Written to `assets/alrdc.json`, which the
-README's table and the app read.
+under the attacker of before and under one fitted anew. Written to `assets/alrdc.json`, from which
+`reproduce tables` makes the README's table.
 """
 
 from __future__ import annotations

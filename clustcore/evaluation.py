@@ -2,8 +2,8 @@
 here alone.
 
 Shapes: n samples, m samples with a path, k clusters, S strengths. `labels` are cluster numbers, `y`
-    true classes. Every interval is a 95 %
-one, from a seeded percentile bootstrap over samples unless it says otherwise.
+true classes. Every interval is a 95 % one, from a seeded percentile bootstrap over samples unless
+it says otherwise.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def teach(
     mixtures; all that from several seeds, of which the most typical clustering is kept.
 
     One UMAP is a matter of luck: on Fashion-MNIST its clusters fall into a few quite different
-    groupings. The one that most seeds find is the one that is the data's own; stability needs no
-    label to be seen (von Luxburg, Clustering stability, arXiv 1007.1075).
+    groupings. The one that most seeds find is kept: stability needs no label to be seen (von
+    Luxburg, Clustering stability, arXiv 1007.1075), and is no promise that it fits the classes.
 
     Raises:
         ValueError: fewer images than the steps need.

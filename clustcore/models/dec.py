@@ -174,9 +174,8 @@ class DEC(Model):
 
 
 def sharpen(q: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """The target distribution P (DEC, eq.
-
-    3): confident assignments weigh more, large clusters less.
+    """The target distribution P (DEC, eq. 3): confident assignments weigh more, large clusters
+    less.
     """
     weight = q.square() / q.sum(0)
     return weight / weight.sum(1, keepdim=True)
