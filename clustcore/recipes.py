@@ -57,11 +57,12 @@ _ALRDC = Recipe(
     Plan(
         "alrdc",
         {"name": "mnist"},
-        config={"autoencode": 2, "taught": 3, "cluster": 1},
-        train={"batch": 256, "lr": 1e-3},
+        config={"autoencode": 2, "taught": 3, "cluster": 1, "p_hidden": 512},
+        train={"batch": 256, "lr": 1e-3, "precision": "bfloat16"},
     ),
     teacher=True,
     departures=(
+        "p has 512, 512 and 256 units, not 1024, 1024 and 512: a third of the weights",
         "pretraining, which the paper does not say: the autoencoder alone, then p learns a "
         "teacher's clusters (umap-gmm) beside L_clu, whose means start at that teacher's",
         "p is asked for the same cluster on augmented views",

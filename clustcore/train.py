@@ -34,6 +34,13 @@ class TrainConfig(Config):
         0.0, "stop after this many minutes (0: no limit)", range=(0, 1e6), unit="min"
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: str = setting(
+        "auto",
+        "of the products; auto: bfloat16 on CUDA, float32 elsewhere. A CPU with AMX is twice as "
+        "fast in bfloat16, another one slower",
+        choices=("auto", "float32", "bfloat16"),
+        rare=True,
+    )
 
 
 class TrainingFailed(RuntimeError):
@@ -233,6 +240,8 @@ def _epoch(
     torch.manual_seed(config.seed * 1_000_003 + done)
     model.train()
     device = data.x.device
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    half = (auto if config.precision == "auto" else config.precision) == "bfloat16"
     batches = max(1, len(data) // config.batch)
     sums: dict[str, Tensor] = {}
     mean, entropy, confidence = torch.zeros(model.clusters, device=device), 0.0, 0.0
@@ -246,7 +255,7 @@ def _epoch(
         first, second = (
             view(x, ids, augment, seed=config.seed, epoch=done, index=index) for index in (0, 1)
         )
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = stage.loss(Views(x, first, second, ids), stage.state)
         _check_finite(loss, stage.name, done)
         optimiser.zero_grad(set_to_none=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, stop_after):
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(6))
+
+
+def test_bfloat16_learns_about_the_same_and_keeps_the_weights_in_float32():
+    exact, half = make(), make()
+    told = [], []
+    train(exact, data(), CONFIG, AugmentConfig(), on_epoch=told[0].append)
+    config = dataclasses.replace(CONFIG, precision="bfloat16")
+    train(half, data(), config, AugmentConfig(), on_epoch=told[1].append)
+    assert all(value.dtype == torch.float32 for value in half.parameters())
+    pairs = [
+        (a.parts["reconstruction"], b.parts["reconstruction"]) for a, b in zip(*told, strict=True)
+    ][:4]
+    assert all(a != b for a, b in pairs)  # it was on
+    assert all(abs(a - b) < 0.02 * a for a, b in pairs)
+    with pytest.raises(ValueError, match=r"TrainConfig.precision: expected one of auto"):
+        TrainConfig(precision="half")
 
 
 def test_a_time_limit_stops_and_says_that_it_is_not_finished(tmp_path):
