@@ -122,11 +122,10 @@ def make_run(
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
-    votes = None if teacher is None else torch.from_numpy(teacher.votes)
-    origin = _origin(settings, augment, pixels, given, votes)
+    origin = _origin(settings, augment, pixels, given)
     progress = train(
         model,
-        TrainData(pixels, given, votes),
+        TrainData(pixels, given),
         settings,
         augment,
         folder=folder,
@@ -584,7 +583,6 @@ def _at(size: NDArray[np.float32], strengths: NDArray[np.float32], budget: float
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:
     return {
         "name": "umap-gmm",
-        "log_likelihood": teacher.log_likelihood,
         "agreement": teacher.agreement,
         **teacher.config.to_dict(),
     }

@@ -43,7 +43,10 @@ class Recipe:
     ships: bool = True  # False: made on demand alone, or for a table
 
 
-_DRC = {"config": {"alone": 0, "taught": 4, "weight_t": 10.0}, "train": {"batch": 256, "lr": 2e-3}}
+_DRC = {
+    "config": {"alone": 0, "taught": 4, "weight_t": 10.0},
+    "train": {"batch": 256, "lr": 2e-3, "precision": "bfloat16"},
+}
 _ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
 _DRC_DEPARTURES = (
     "small CNN in place of ResNet-34",
@@ -85,9 +88,7 @@ RECIPES: dict[str, Recipe] = {
             "drc",
             {"name": "fashion-mnist"},
             augment=_FASHION_AUGMENT,
-            # one manifold in two groups these clothes otherwise: what is in doubt is taught as such
-            config=_DRC["config"] | {"votes": True},
-            train=_DRC["train"],
+            **_DRC,
         ),
         teacher=True,
         variants=_ALONE,
@@ -98,7 +99,7 @@ RECIPES: dict[str, Recipe] = {
             "dec",
             {"name": "mnist"},
             config={"autoencode": 3, "taught": 2, "cluster": 3, "weight_c": 0.3},
-            train={"batch": 256, "lr": 2e-3},
+            train={"batch": 256, "lr": 2e-3, "precision": "bfloat16"},
         ),
         teacher=True,
         departures=(

@@ -1,5 +1,5 @@
-"""The teacher: clusters from a manifold (PCA, UMAP, Gaussian mixture), as in N2D (McConville et
-al., ICPR 2020), pixels in.
+"""The teacher: clusters from manifolds (PCA, UMAP, Gaussian mixtures) as in N2D (McConville et al.,
+ICPR 2020), pixels in, and a consensus of many such clusterings.
 
 A command of its own that writes `teacher.npz`, so that training never imports umap.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from clustcore.runs import load_npz, save_npz
@@ -21,20 +21,14 @@ from clustcore.types import Config, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TeachConfig(Config):
-    """How the teacher is made.
-
-    No choice in it looks at a label: on each manifold the likeliest mixture counts, and of the
-    manifolds the one whose clusters agree most with those of the others.
-    """
+    """How the teacher is made. No choice in it looks at a label."""
 
     clusters: int = setting(10, "clusters", range=(2, 256))
     pca: int = setting(50, "principal components that UMAP sees", range=(2, 1000))
     dim: int = setting(10, "dimensions of the manifold", range=(2, 100))
     neighbours: int = setting(20, "neighbours in UMAP's graph", range=(2, 200))
-    manifolds: int = setting(
-        7, "manifolds fitted; the one that agrees most with the others is kept", range=(1, 100)
-    )
-    starts: int = setting(12, "mixtures fitted on each; the likeliest is kept", range=(1, 1000))
+    manifolds: int = setting(5, "manifolds fitted, each from a seed of its own", range=(1, 100))
+    starts: int = setting(6, "mixtures fitted on each; all of them vote", range=(1, 1000))
     seed: int = setting(0, "seed", range=(0, 2**31 - 1))
 
 
@@ -43,9 +37,7 @@ class Teacher:
     """Clusters of a training split, and what they were made with."""
 
     clusters: NDArray[np.int64]  # (n,)
-    votes: NDArray[np.float32]  # (n, k) the share of the manifolds that put a sample there
-    log_likelihood: float  # of its mixture, the mean per sample
-    agreement: float  # mean adjusted Rand index with the other manifolds' clusters; 1 if alone
+    agreement: float  # mean adjusted Rand index of its clusterings with their consensus
     config: TeachConfig
     data: str
 
@@ -56,12 +48,11 @@ def teach(
     config: TeachConfig,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> Teacher:
-    """Cluster images without a network: PCA, then UMAP, then the likeliest of several Gaussian
-    mixtures; all that from several seeds, of which the most typical clustering is kept.
+    """Cluster images without a network: PCA, then several UMAPs, on each of them several Gaussian
+    mixtures, then the consensus of all their clusterings.
 
-    One UMAP is a matter of luck: on Fashion-MNIST its clusters fall into a few quite different
-    groupings. The one that most seeds find is kept: stability needs no label to be seen (von
-    Luxburg, Clustering stability, arXiv 1007.1075), and is no promise that it fits the classes.
+    One UMAP and one mixture are a matter of luck: on Fashion-MNIST they fall into several quite
+    different groupings, and the likeliest mixture is not the one that others find again.
 
     Raises:
         ValueError: fewer images than the steps need.
@@ -73,34 +64,53 @@ def teach(
     if len(flat) < need:
         raise ValueError(f"teacher: expected at least {need} images, got {len(flat)}")
     each = config.starts + 1
-    steps = 1 + config.manifolds * each
+    steps = 2 + config.manifolds * each
     say = on_step or (lambda done, total, sentence: None)
     say(0, steps, "principal components")
     components = min(config.pca, *flat.shape)
     flat = PCA(components, random_state=config.seed).fit_transform(flat)
-    found = []
+    found: list[NDArray[np.int64]] = []
     for index in range(config.manifolds):
 
         def tell(done: int, sentence: str, index: int = index) -> None:
             where = f"manifold {index + 1} of {config.manifolds}"
             say(1 + index * each + done, steps, f"{where}: {sentence}")
 
-        found.append(_clusters(flat, config, index, tell))
-    agreement = _agreement([clusters for clusters, _ in found])
-    best = int(agreement.argmax())
+        found += _clusterings(flat, config, index, tell)
+    say(steps - 1, steps, "consensus")
+    clusters = consensus(np.stack(found, 1), config.clusters, config.seed)
     say(steps, steps, "done")
-    clusters, score = found[best]
-    votes = _votes([other for other, _ in found], clusters, config.clusters)
-    return Teacher(clusters, votes, score, float(agreement[best]), config, data)
+    return Teacher(clusters, _agreement(found, clusters), config, data)
 
 
-def _clusters(
+def consensus(found: Int[np.ndarray, "n m"], k: int, seed: int) -> NDArray[np.int64]:
+    """One clustering that shares the most with m given ones, whatever they call their clusters.
+
+    K-means on each sample's m memberships, one-hot: its optimum has the largest quadratic mutual
+    information with them (Topchy, Jain and Punch, "Combining multiple weak clusterings", ICDM
+    2003, section 3). Samples of equal memberships count as one point with their number for its
+    weight.
+
+    Raises:
+        ValueError: fewer different memberships than k.
+    """
+    from sklearn.cluster import KMeans
+
+    rows, inverse, counts = np.unique(found, axis=0, return_inverse=True, return_counts=True)
+    if len(rows) < k:
+        raise ValueError(f"consensus: expected {k} different memberships or more, got {len(rows)}")
+    hot = np.eye(int(found.max()) + 1, dtype=np.float32)[rows].reshape(len(rows), -1)
+    means = KMeans(k, n_init=30, random_state=seed).fit(hot, sample_weight=counts)
+    return means.labels_.astype(np.int64)[inverse.ravel()]
+
+
+def _clusterings(
     flat: NDArray[np.floating],
     config: TeachConfig,
     index: int,
     say: Callable[[int, str], None],
-) -> tuple[NDArray[np.int64], float]:
-    """The clusters of one manifold, and their mixture's mean log-likelihood."""
+) -> list[NDArray[np.int64]]:
+    """The clusterings of one manifold's mixtures."""
     from sklearn.mixture import GaussianMixture
 
     drawn = np.random.SeedSequence([config.seed, index]).generate_state(1 + config.starts)
@@ -118,7 +128,7 @@ def _clusters(
         n_jobs=1,
     ).fit_transform(flat)
     points = manifold.astype(np.float64)
-    best: tuple[NDArray[np.int64], float] | None = None
+    found = []
     for start, other in enumerate(seeds):
         say(1 + start, f"mixture {start + 1} of {config.starts}")
         mixture = GaussianMixture(
@@ -126,41 +136,21 @@ def _clusters(
             random_state=other,
             max_iter=300,
             reg_covar=1e-3,
-        ).fit(points)
-        score = float(mixture.score(points))
-        if best is None or score > best[1]:
-            best = (mixture.predict(points).astype(np.int64), score)
-    return best
+        )
+        found.append(mixture.fit_predict(points).astype(np.int64))
+    return found
 
 
-def _agreement(found: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Each clustering's mean adjusted Rand index with the others."""
+def _agreement(found: list[NDArray[np.int64]], clusters: NDArray[np.int64]) -> float:
     from sklearn.metrics import adjusted_rand_score
 
-    if len(found) == 1:
-        return np.ones(1)
-    pairs = np.array([[adjusted_rand_score(a, b) for b in found] for a in found])
-    return (pairs.sum(1) - 1) / (len(found) - 1)
-
-
-def _votes(found: list[NDArray[np.int64]], named: NDArray[np.int64], k: int) -> NDArray[np.float32]:
-    """How many of the clusterings put each sample where, under the names of one of them."""
-    from scipy.optimize import linear_sum_assignment
-
-    votes = np.zeros((len(named), k), np.float32)
-    for clusters in found:
-        shared = np.zeros((k, k), np.int64)
-        np.add.at(shared, (clusters, named), 1)
-        names = linear_sum_assignment(shared, maximize=True)[1]
-        votes[np.arange(len(named)), names[clusters]] += 1 / len(found)
-    return votes
+    return float(np.mean([adjusted_rand_score(clusters, other) for other in found]))
 
 
 def save_teacher(path: Path, teacher: Teacher) -> None:
     """Write `teacher.npz`, whole or not at all."""
     values = {"clusters": teacher.clusters.astype(np.uint16), "data": teacher.data}
-    values |= {"votes": np.round(teacher.votes * teacher.config.manifolds).astype(np.uint8)}
-    values |= {"log_likelihood": teacher.log_likelihood, "agreement": teacher.agreement}
+    values |= {"agreement": teacher.agreement}
     values |= {f"config_{name}": value for name, value in teacher.config.to_dict().items()}
     save_npz(path, values)
 
@@ -180,8 +170,6 @@ def load_teacher(path: Path, n: int, data: str) -> Teacher:
     config = TeachConfig(**{name: npz[f"config_{name}"].item() for name in names})
     teacher = Teacher(
         npz["clusters"].astype(np.int64),
-        npz["votes"].astype(np.float32) / config.manifolds,
-        float(npz["log_likelihood"]),
         float(npz["agreement"]),
         config,
         str(npz["data"]),

@@ -146,8 +146,8 @@ def train(
         raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
     torch.manual_seed(config.seed)
     model.to(device)
-    given = (None if told is None else told.to(device) for told in (data.teacher, data.votes))
-    data = TrainData(data.x.to(device), *given)
+    told = None if data.teacher is None else data.teacher.to(device)
+    data = TrainData(data.x.to(device), told)
     modules: list[torch.nn.Module] = [model]
     if defence is not None:
         modules.append(defence.to(device))

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from clustcore.models.base import TrainData, Views
 from clustcore.models.drc import DRC, balance, contrast
@@ -96,20 +95,3 @@ def test_a_taught_stage_without_a_teacher_says_so():
     model = DRC(DRC.Config(clusters=3, width=4, alone=0, taught=1))
     with pytest.raises(ValueError, match="stage 'taught': expected a teacher, got none"):
         model.stages()[0].begin(TrainData(torch.zeros(4, 1, 28, 28, dtype=torch.uint8)), 0, {})
-
-
-def test_votes_teach_as_far_as_they_agree(blobs):
-    model = DRC(DRC.Config(clusters=3, width=4, alone=0, taught=1, votes=True)).eval()
-    x = torch.from_numpy(blobs.x[:12])
-    views = Views(x, x, x, torch.arange(12))
-    teacher = torch.arange(12) % 3
-    sure = F.one_hot(teacher, 3).float()
-    (stage,) = model.stages()
-    state = stage.begin(TrainData(x, teacher, sure), 0, {})
-    assert torch.equal(state["clusters"], sure)
-    guide = stage.loss(views, state).parts["guide"]
-    assert guide.item() == pytest.approx(F.cross_entropy(model(x), teacher).item(), rel=1e-5)
-    torn = stage.loss(views, {"clusters": torch.full((12, 3), 1 / 3)}).parts["guide"]
-    assert torn.item() == pytest.approx(-model(x).log_softmax(1).mean().item(), rel=1e-5)
-    with pytest.raises(ValueError, match="expected a teacher, got none"):
-        stage.begin(TrainData(x, teacher), 0, {})

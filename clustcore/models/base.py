@@ -27,7 +27,6 @@ class TrainData:
 
     x: Tensor  # (n, c, h, w) uint8, on the device that trains
     teacher: Int64[Tensor, " n"] | None = None
-    votes: Float[Tensor, "n k"] | None = None  # the same, as shares where the teacher is in doubt
 
     def __len__(self) -> int:
         return len(self.x)

@@ -47,9 +47,6 @@ class DRCConfig(Config):
         20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
     )
     weight_t: float = setting(1.0, "weight of the cross-entropy to given clusters", range=(0, 100))
-    votes: bool = setting(
-        False, "follow the votes of the teacher's manifolds; off: its clusters, none in doubt"
-    )
 
 
 class DRC(Model):
@@ -121,13 +118,12 @@ class DRC(Model):
     def _ask_teacher(
         self, data: TrainData, epoch: int, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        given = data.votes if self.config.votes else data.teacher
-        if given is None:
+        if data.teacher is None:
             raise ValueError(
                 "drc: stage 'taught': expected a teacher, got none; `python -m clustcore teach` "
                 "makes one, or set taught to 0"
             )
-        return {"clusters": given}
+        return {"clusters": data.teacher}
 
     @torch.no_grad()
     def _ask_self(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
