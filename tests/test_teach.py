@@ -6,10 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn.metrics import adjusted_rand_score
 
 from clustcore.runs import load_npz, save_npz
-from clustcore.teach import TeachConfig, consensus, load_teacher, save_teacher, teach
+from clustcore.teach import TeachConfig, balance, consensus, load_teacher, save_teacher, teach
 
 SMALL = TeachConfig(clusters=3, pca=5, dim=2, neighbours=5, manifolds=2, starts=2)
 
@@ -57,6 +58,15 @@ def test_the_consensus_of_one_grouping_under_many_names_is_that_grouping():
     assert adjusted_rand_score(consensus(found[:, order], 4, 0), truth) == 1
     with pytest.raises(ValueError, match="expected 5 different memberships or more, got 4"):
         consensus(found, 5, 0)
+
+
+def test_balance_is_scipys_entropy_and_largest_where_sizes_are_equal():
+    draw = np.random.default_rng(3)
+    clusters = draw.choice(4, 300, p=(0.1, 0.0, 0.3, 0.6))
+    assert balance(clusters) == pytest.approx(entropy(np.bincount(clusters)))
+    assert balance(np.arange(300) % 4) == pytest.approx(np.log(4))
+    merged = np.minimum(np.arange(300) % 4, 2)
+    assert balance(merged) < balance(np.arange(300) % 4)
 
 
 def test_the_larger_camp_decides():
