@@ -194,7 +194,9 @@ def train(
                 progress.epoch += 1
                 # what a defence starts from is clustered already
                 if stage.clusters and (defence is not None or progress.epoch == stage.epochs):
-                    advice = "a larger weight_r" if defence is None else "a weaker defence"
+                    advice = (
+                        "other weights of the losses" if defence is None else "a weaker defence"
+                    )
                     _check_collapse(epoch, advice)
                 if progress.epoch == stage.epochs:
                     progress.stage, progress.epoch = progress.stage + 1, 0

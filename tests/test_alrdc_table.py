@@ -1,0 +1,97 @@
+"""`reproduce alrdc`, from training to the file, on small models of scikit-learn's digits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from clustcore import alrdc_table, runs, tables
+from clustcore.alrdc_table import reproduce_alrdc
+from clustcore.checkpoint import WEIGHTS
+from clustcore.datasets import load_samples
+from clustcore.judging import JudgeConfig
+from clustcore.making import Plan
+from clustcore.recipes import RECIPES, Defended, Recipe
+from clustcore.types import Samples
+
+
+def some(name: str, split: str, **where: object) -> Samples:
+    """Fewer images than there are."""
+    samples = load_samples(name, split)
+    return samples.take(np.arange(300 if split == "train" else 100))
+
+
+LIGHT = JudgeConfig(n=30, steps=4, restarts=1, aimed=0)
+TINY = {"dim": 8, "width": 4, "p_hidden": 32, "autoencode": 12, "cluster": 25, "weight_t": 100.0}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> list[dict]:
+    """The entries after a full call, the same call again, and a quick one; beside their reports."""
+    folder = tmp_path_factory.mktemp("table")
+    plan = Plan("alrdc", {"name": "digits"}, config=TINY, train={"batch": 32, "lr": 3e-3})
+    first = Recipe(plan, teacher=False, ships=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_RUNS", str(folder))
+        for module in (tables, alrdc_table):
+            patch.setattr(module, "ALRDC", folder / "alrdc.json")
+        patch.setattr(alrdc_table, "load_samples", some)
+        patch.setitem(RECIPES, "alrdc-digits", first)
+        for defence in ("control", "alrdc", "alternating"):
+            how = Defended("alrdc-digits", defence, {"epochs": 1})
+            recipe = dataclasses.replace(first, defended=how)
+            patch.setitem(RECIPES, f"alrdc-digits-{defence}", recipe)
+        told = []
+        for quick in (False, False, True):
+            said: list[str] = []
+            reproduce_alrdc(
+                ("digits",),
+                root=None,
+                download=False,
+                seeds=(0,),
+                quick=quick,
+                device="cpu",
+                config=LIGHT,
+                report=said.append,
+            )
+            entries = tables.alrdc_entries()
+            told.append({"said": said, "entries": entries, "text": tables.alrdc()})
+        told.append({"weights": sorted(p.parent.name for p in folder.glob(f"*/{WEIGHTS}"))})
+        told.append({"sha": runs.read_card(folder / "alrdc-digits-seed0")["weights_sha256"]})
+    return told
+
+
+def test_a_row_for_each_model_and_attacker(made):
+    (entry,) = made[0]["entries"]
+    rows = [(row["model"], row["attacker"]) for row in entry["rows"]]
+    assert rows == [
+        ("undefended", "its own"),
+        *((m, who) for m in ("control", "alrdc", "alternating") for who in ("old", "adaptive")),
+    ]
+    assert entry["mode"] == "full"
+    assert entry["settings"] == LIGHT.to_dict()
+    assert entry["weights"][0] == made[-1]["sha"]
+    assert len(set(entry["weights"])) == 4
+    for old, adaptive in zip(entry["rows"][1::2], entry["rows"][2::2], strict=True):
+        assert old["clean"] == adaptive["clean"]
+        assert old["under"]["length"] != adaptive["under"]["length"]  # two attackers
+    assert [bar["space"] for bar in entry["bar"]] == ["embedding", "pixels"]
+
+
+def test_the_same_call_trains_nothing_and_finds_the_same(made):
+    first, again = made[:2]
+    assert any("epoch" in line for line in first["said"])
+    assert not any("epoch" in line or "attacker alrdc" in line for line in again["said"])
+    assert again["entries"] == first["entries"]
+
+
+def test_a_quick_call_stands_beside_the_full_one_and_has_no_bar(made):
+    full, quick = made[2]["entries"]
+    assert (full["mode"], quick["mode"], quick["bar"]) == ("full", "quick", [])
+    assert [full] == made[1]["entries"]
+    names = made[3]["weights"]
+    assert len(names) == 8
+    assert sum(name.startswith("quick-") for name in names) == 4
+    assert "| alternating | adaptive |" in made[2]["text"]
