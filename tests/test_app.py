@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore import comparing, runs
+from clustcore import comparing, runs, tables
 from clustcore.types import dial
 from tests import demo
 from tests.test_ui_cluster_map import decode
@@ -489,6 +489,62 @@ def test_the_clean_cost_comes_before_the_maps(two: Path) -> None:
     order = [type(item).__name__ for item in app.main if getattr(item, "value", "") == cost]
     assert order == ["Markdown"]
     assert any("MNIST · undefended beside pgd\\_at · margin PGD on 60" in t for t in texts(app))
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where ALRDC's measurements are looked for."""
+    monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
+    return tmp_path / "alrdc.json"
+
+
+def test_what_was_measured_of_a_defence_stands_below_models_of_alrdc(
+    two: Path, measured: Path
+) -> None:
+    entries = [demo.make_entry(), demo.make_entry("fashion-mnist", adaptive=0.2)]
+    runs.write_json(measured, {"entries": entries})
+    assert "The defence, judged" not in [
+        item.value for item in open_app("pages/4_Compare.py").subheader
+    ]
+    change_card(two / "other", model="alrdc")
+    for run, partner in (("demo", "other"), ("other", "demo")):
+        app = open_app("pages/4_Compare.py", run=run, partner=partner)
+        assert calm(app)
+        assert "The defence, judged" in [item.value for item in app.subheader]
+        (table,) = [table.value for table in app.dataframe]
+        assert table["Moved"].tolist() == [f"{share:.1%}" for share in demo.MOVED.values()]
+        shown = texts(app)
+        assert any("47.0 points more: judged by the old attacker alone" in t for t in shown)
+        assert any(t.startswith("- **Cleared** in the embedding, seed 0: ") for t in shown)
+        labels = [button.proto.label for button in app.get("download_button")]
+        assert "All measurements, seed by seed (CSV)" in labels
+
+
+def test_without_measurements_there_is_no_heading_for_them(two: Path, measured: Path) -> None:
+    change_card(two / "demo", model="alrdc")
+    for entries in (None, [], [demo.make_entry("fashion-mnist")]):
+        if entries is not None:
+            runs.write_json(measured, {"entries": entries})
+        app = open_app("pages/4_Compare.py", run="demo")
+        assert calm(app)
+        assert "The defence, judged" not in [item.value for item in app.subheader]
+
+
+@pytest.mark.parametrize("text", ["{", '{"entries": [{"data": "mnist", "mode": 1}]}'])
+def test_damaged_measurements_are_a_sentence_and_the_page_lives(
+    two: Path, measured: Path, text: str
+) -> None:
+    change_card(two / "demo", model="alrdc")
+    (two / "other" / "paths" / "pgd-pixels-linf.npz").unlink()
+    measured.write_text(text)
+    app = open_app("pages/4_Compare.py", run="demo")
+    assert not app.exception
+    assert not app.error
+    (warning,) = app.warning
+    assert warning.proto.title == "The defence's measurements cannot be read"
+    assert "alrdc.json" in warning.value
+    assert "python -m clustcore reproduce alrdc" in warning.value
+    assert app.button(key="compute")  # what comes after it on the page
 
 
 def test_models_without_figures_are_compared_all_the_same(two: Path) -> None:

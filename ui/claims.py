@@ -46,10 +46,10 @@ def clean_cost(now: scene.Scene) -> str:
     if "acc" in a and "acc" in b:
         points = 100 * (b["acc"] - a["acc"])
         lines.append(
-            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {_signed(points, '.1f')} points"
+            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {tables.signed(points, '.1f')} points"
         )
     if "nmi" in a and "nmi" in b:
-        by = _signed(b["nmi"] - a["nmi"], ".3f")
+        by = tables.signed(b["nmi"] - a["nmi"], ".3f")
         lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
@@ -65,13 +65,6 @@ def clean_figures(run: RunInfo) -> dict[str, Any]:
     values = {**(clean if isinstance(clean, dict) else {}), "n": scores.get("n")}
     good = (int, float)
     return {k: v for k, v in values.items() if isinstance(v, good) and not isinstance(v, bool)}
-
-
-def _signed(value: float, form: str) -> str:
-    text = f"{abs(value):{form}}"
-    if not float(text):
-        return f"±{text}"
-    return ("+" if value > 0 else "−") + text  # noqa: RUF001
 
 
 def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
