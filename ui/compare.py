@@ -352,9 +352,9 @@ def measurements(now: scene.Scene) -> None:
         return
     st.subheader("The defence, judged", anchor=False)
     for one in found:
+        st.caption(one.about)
         if one.gap:
             st.markdown(one.gap)
-        st.caption(one.about)
         _measured(one)
         if one.bars:
             st.markdown("\n".join(f"- {line}" for line in one.bars))
@@ -373,15 +373,14 @@ def _measured(one: judged.Judged) -> None:
     import pandas as pd
 
     text = st.column_config.TextColumn
-    several = any("\n" in row["Moved"] for row in one.rows)
-    widths = {figure.title: 112 if several else 84 for figure in judged.FIGURES}
     st.dataframe(
         pd.DataFrame(one.rows),
         hide_index=True,
-        row_height=50,  # two lines: a mean and its spread, a model and its attacker
+        height="content",
+        row_height=58,  # the least at which lines break: between a mean and its spread
         alt="Each model under each attacker: accuracy, moved shares, length of the change",
         column_config={
-            "Model": text("Model, attacker", width=190, pinned=True),
-            **{f.title: text(f.title, help=f.help, width=widths[f.title]) for f in judged.FIGURES},
+            "Model": text("Model, attacker", width=156, pinned=True),
+            **{f.title: text(f.title, help=f.help, width=80) for f in judged.FIGURES},
         },
     )

@@ -69,12 +69,12 @@ FIGURES = (
         "NMI",
         "under",
         "nmi_clean_attacked",
-        ".3f",
+        ".2f",
         "Between clean and attacked clusters, without labels: 1 is unmoved.",
     ),
     Figure("rho", "under", "rho", ".2f", "Mean length of the change, in units of the model's R."),
     Figure(
-        "Image change",
+        "Image",
         "under",
         "decoded_change",
         ".2f",
@@ -140,7 +140,7 @@ def _about(entries: list[Entry]) -> str:
     text = f"**{'Quick' if quick else 'Full'}**: trained on {first['n_train']:,} images, "
     text += f"{_seeds(entries)}; attackers learned from {first['n_attacker']:,}. Judged on "
     text += f"{under['n']:,} test images, by PGD on {under['pgd_n']:,} of them."
-    return text + (" Below each mean: the least and the most." if len(entries) > 1 else "")
+    return text + (" Beside each mean: the least and the most." if len(entries) > 1 else "")
 
 
 def _seeds(entries: list[Entry]) -> str:
@@ -151,7 +151,7 @@ def _seeds(entries: list[Entry]) -> str:
 
 
 def _name(model: str, attacker: str) -> str:
-    return f"{_MODELS.get(model, model)},\n{_ATTACKERS.get(attacker, attacker)}"
+    return f"{_MODELS.get(model, model)}, {_ATTACKERS.get(attacker, attacker)}"
 
 
 def _cells(rows: list[Entry]) -> dict[str, str]:
@@ -162,13 +162,13 @@ def _cells(rows: list[Entry]) -> dict[str, str]:
 
 
 def cell(values: list[float | None], style: str) -> str:
-    """The mean and, below it, the least and the most where there are several; empty for None."""
+    """The mean and, where there are several, the least and the most; empty for None."""
     if None in values:
         return ""
     mean = f"{_mean(values):{style}}"
-    if len(values) == 1:
-        return mean
-    return f"{mean}\n{min(values):{style}} to {max(values):{style}}"
+    low, high = (f"{end:{style}}".rstrip("%") for end in (min(values), max(values)))
+    # one space, where a narrow column breaks the line
+    return mean if len(values) == 1 else f"{mean} {low}–{high}"  # noqa: RUF001
 
 
 def _gap(together: dict[tuple[str, str], list[Entry]]) -> str:
