@@ -9,7 +9,7 @@ import numpy as np
 from clustcore import comparing
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import loaders, panels, scene, tables
+from ui import attack, loaders, panels, scene, tables
 from ui.cluster_map.packing import quantise_smallest
 
 
@@ -33,6 +33,10 @@ def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> st
         how = f"an old attacker on {' and '.join(old)}" if old else "run anew on each model"
         parts[-1] += f" on {n}, {panels.plain(how)}"
         parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
+    for run in (now.run, now.partner):
+        fitted = attack.changed(loaders.attacker_settings(run, now.attack))
+        if fitted:
+            parts.append(f"{panels.plain(run.name)}'s attacker fitted with {fitted}")
     device = loaders.device_in_use(now.partner, now.device)
     return " · ".join([*parts, device] if device else parts)
 
@@ -84,6 +88,10 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
             found.append(
                 f"{what} was fitted to other weights than those of {name}: an old attacker."
             )
+        fitted = [loaders.attacker_settings(one, now.attack) for one in (run, other)]
+        if None not in fitted and fitted[0] != fitted[1]:
+            beside_it = panels.plain(other.name)
+            found.append(f"{what} was fitted to {name} with other settings than to {beside_it}.")
         mine, theirs = (_reported(one, now) for one in (run, other))
         protocol = mine.get("protocol", "adaptive")
         shown = path is None or path.ahead  # what was walked here since is not the card's

@@ -65,7 +65,7 @@ def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
     for run in (now.run, now.partner):
-        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed)
+        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
 
@@ -74,7 +74,10 @@ def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
     missing = attack.missing([*asks(now)[0], *asks(now)[1]])
     afresh = any(claims.defended(ask.run) for ask in missing)
-    attack.offer(now, missing, "Attack the defended model afresh" if afresh else "Compute now")
+    label = attack.action(missing)
+    if afresh and label != attack.ANEW:
+        label = "Attack the defended model afresh"
+    attack.offer(now, missing, label)
 
 
 @st.fragment
