@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clustcore import boundaries, evaluation, projection, runs
 from clustcore.attacks import ATTACKS, LEARNED
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
@@ -438,6 +439,7 @@ def fit_attacker(
     samples: Samples,
     kind: str = "affine",
     *,
+    config: ALRDCConfig | None = None,
     seed: int = 0,
     on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Path:
@@ -447,6 +449,7 @@ def fit_attacker(
     Args:
         samples: what it learns from: the training split, so that what it is judged on is new to it.
         kind: "affine", as in the paper, or "relu".
+        config: the weights of its loss, and how long it learns.
         on_epoch: see `fit`.
 
     Returns:
@@ -459,7 +462,7 @@ def fit_attacker(
     if kind not in names:
         raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
     name = names[kind]
-    attacker = lookup(ATTACKS, name, "attack")()
+    attacker = lookup(ATTACKS, name, "attack")(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
     file = runs.fitted_file(run.folder, name)
     if file.is_relative_to(run.folder):

@@ -30,4 +30,4 @@ with panels.calm():
     attack.attack_map(now, arrays, path, only_moved)
     attack.figures(now, path)
     with offer_place:
-        attack.offer(now, missing, attack.action(now))
+        attack.offer(now, missing, attack.action(missing))

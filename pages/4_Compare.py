@@ -26,6 +26,7 @@ with panels.calm():
         path = loaders.path(now.ask)
         status.caption(attack.status(now, arrays, path))
         attack.attack_map(now, arrays, path, False)
+        compare.measurements(now)
         st.stop()
     found = loaders.pair(now.run, now.partner)
     of_a, of_b = compare.asks(now)
@@ -36,5 +37,6 @@ with panels.calm():
     offer_place = st.container()
     compare.twin_maps(now, found)
     compare.figures(now, found)
+    compare.measurements(now)
     with offer_place:
         compare.offer(now)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore import comparing, runs
+from clustcore import comparing, runs, tables
 from clustcore.types import dial
 from tests import demo
 from tests.test_ui_cluster_map import decode
@@ -419,10 +419,55 @@ def test_the_images_an_attacker_learns_from_are_named(
     assert "about 3 min on a CPU in all" in offered(open_learned())
 
 
-def test_the_estimate_knows_how_long_a_fit_is() -> None:
-    from clustcore.attacks.alrdc import ALRDCConfig
+def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
+    run = runs.find_run("d")
+    app = open_learned()
+    app.number_input(key="fit_epochs").set_value(2).run()
+    assert "training images, 2 epochs. Then 2,000 samples" in offered(app)
+    app.button(key="compute").click().run()
+    assert calm(app)
+    assert "compute" not in [button.key for button in app.button]
+    assert any("· attacker fitted with 2 epochs" in text for text in texts(app))
+    first = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
 
-    assert ALRDCConfig().epochs == attack_page.FIT_EPOCHS
+    app.number_input(key="fit_weight_y").set_value(10.0).run()
+    assert calm(app)
+    assert offered(app).startswith("**To be computed afresh:** ALRDC, rho, seed 0. An attacker is")
+    assert "training images, 2 epochs, w 10. Then 2,000 samples" in offered(app)
+    assert app.button(key="compute").label == "Fit anew with these settings"
+    assert header(app)["meta"]["paths"] == len(first.rows)  # what there is stays on the map
+    app.button(key="compute").click().run()
+    assert calm(app)
+    assert "compute" not in [button.key for button in app.button]
+    assert any("· attacker fitted with w 10, 2 epochs" in text for text in texts(app))
+    second = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
+    assert not np.array_equal(first.smallest, second.smallest, equal_nan=True)
+
+    # another visitor has the usual settings before him, and sees what the attacker was fitted with
+    app = open_learned()
+    assert "training images, 10 epochs. Then" in offered(app)
+    assert any("· attacker fitted with w 10, 2 epochs" in text for text in texts(app))
+
+
+def test_the_settings_of_a_fit_are_offered_where_there_is_one_to_make(place: Path) -> None:
+    demo.make_run(place)
+    demo.make_run(place, "other")
+    for page, query, there in (
+        ("pages/2_Attack.py", {"attack": "ALRDC"}, True),
+        ("pages/4_Compare.py", {"attack": "ALRDC (ReLU)"}, True),
+        ("pages/1_Explore.py", {"attack": "ALRDC"}, False),
+        ("pages/2_Attack.py", {}, False),
+    ):
+        app = open_app(page, space="Embedding", **query)
+        assert calm(app)
+        shown = {entry.key: entry for entry in app.number_input}
+        assert {"fit_weight_y", "fit_weight_x", "fit_epochs"} & {*shown} == (
+            {"fit_weight_y", "fit_weight_x", "fit_epochs"} if there else set()
+        )
+        if there:
+            w = shown["fit_weight_y"]
+            assert (w.value, w.min, w.max) == (40.0, 0.0, 1e5)
+            assert "10 few, 160 nearly all" in w.help
 
 
 # Two models
@@ -489,6 +534,62 @@ def test_the_clean_cost_comes_before_the_maps(two: Path) -> None:
     order = [type(item).__name__ for item in app.main if getattr(item, "value", "") == cost]
     assert order == ["Markdown"]
     assert any("MNIST · undefended beside pgd\\_at · margin PGD on 60" in t for t in texts(app))
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where ALRDC's measurements are looked for."""
+    monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
+    return tmp_path / "alrdc.json"
+
+
+def test_what_was_measured_of_a_defence_stands_below_models_of_alrdc(
+    two: Path, measured: Path
+) -> None:
+    entries = [demo.make_entry(), demo.make_entry("fashion-mnist", adaptive=0.2)]
+    runs.write_json(measured, {"entries": entries})
+    assert "The defence, judged" not in [
+        item.value for item in open_app("pages/4_Compare.py").subheader
+    ]
+    change_card(two / "other", model="alrdc")
+    for run, partner in (("demo", "other"), ("other", "demo")):
+        app = open_app("pages/4_Compare.py", run=run, partner=partner)
+        assert calm(app)
+        assert "The defence, judged" in [item.value for item in app.subheader]
+        (table,) = [table.value for table in app.dataframe]
+        assert table["Moved"].tolist() == [f"{share:.1%}" for share in demo.MOVED.values()]
+        shown = texts(app)
+        assert any("47.0 points more: judged by the old attacker alone" in t for t in shown)
+        assert any(t.startswith("- **Cleared** in the embedding, seed 0: ") for t in shown)
+        labels = [button.proto.label for button in app.get("download_button")]
+        assert "All measurements, seed by seed (CSV)" in labels
+
+
+def test_without_measurements_there_is_no_heading_for_them(two: Path, measured: Path) -> None:
+    change_card(two / "demo", model="alrdc")
+    for entries in (None, [], [demo.make_entry("fashion-mnist")]):
+        if entries is not None:
+            runs.write_json(measured, {"entries": entries})
+        app = open_app("pages/4_Compare.py", run="demo")
+        assert calm(app)
+        assert "The defence, judged" not in [item.value for item in app.subheader]
+
+
+@pytest.mark.parametrize("text", ["{", '{"entries": [{"data": "mnist", "mode": 1}]}'])
+def test_damaged_measurements_are_a_sentence_and_the_page_lives(
+    two: Path, measured: Path, text: str
+) -> None:
+    change_card(two / "demo", model="alrdc")
+    (two / "other" / "paths" / "pgd-pixels-linf.npz").unlink()
+    measured.write_text(text)
+    app = open_app("pages/4_Compare.py", run="demo")
+    assert not app.exception
+    assert not app.error
+    (warning,) = app.warning
+    assert warning.proto.title == "The defence's measurements cannot be read"
+    assert "alrdc.json" in warning.value
+    assert "python -m clustcore reproduce alrdc" in warning.value
+    assert app.button(key="compute")  # what comes after it on the page
 
 
 def test_models_without_figures_are_compared_all_the_same(two: Path) -> None:
@@ -653,6 +754,27 @@ def test_an_attacker_of_other_weights_is_old_and_fitted_anew(two: Path) -> None:
     file.write_bytes(b"cut short")
     with pytest.raises(ValueError, match="expected readable tensors, got"):
         loaders.attacker_state(runs.find_run("other"), "pgd")
+
+
+def test_attackers_fitted_with_other_settings_are_no_evidence(two: Path) -> None:
+    from safetensors.numpy import save_file
+
+    from clustcore.attacks.alrdc_config import ALRDCConfig
+
+    change_card(two / "other", defence={"name": "pgd_at", "from": "demo"})
+    for name, w in (("demo", 40.0), ("other", 10.0)):
+        file = two / name / "attackers" / "alrdc.safetensors"
+        file.parent.mkdir()
+        config = json.dumps(ALRDCConfig(weight_y=w).to_dict())
+        note = {"weights_sha256": demo.WEIGHTS, "config": config}
+        save_file({"weight": np.zeros(1, np.float32)}, file, note)
+    link = {"run": "demo", "attack": "ALRDC", "space": "Embedding"}
+    app = open_app("pages/4_Compare.py", **link)
+    assert "ALRDC was fitted to other with other settings than to demo." in warned(app)
+    assert any("· other's attacker fitted with w 10" in text for text in texts(app))
+    save_file({"weight": np.zeros(1, np.float32)}, two / "other/attackers/alrdc.safetensors", {})
+    with pytest.raises(ValueError, match=r"alrdc\.safetensors: expected a fitted attacker"):
+        loaders.attacker_settings(runs.find_run("other"), "alrdc")
 
 
 def test_the_curves_of_both_have_bands_and_the_control(

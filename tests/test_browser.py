@@ -314,6 +314,33 @@ def test_the_decoded_pictures_follow_the_dial(screen: Any, space: str) -> None:
     one.shot(f"attack-decoder-{space.lower()}")
 
 
+@pytest.mark.skipif(
+    not (runs.SHIPPED / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
+)
+def test_a_long_inspector_leaves_no_hole_below_the_dial(screen: Any) -> None:
+    one = screen(width=1280).open("Attack?run=dec-mnist&pin=17&strength=0.12")
+    one.wait_data("detail", "17")
+    one.quiet()
+    below = one.page.locator(f"{MAP} .grid > .left > section[data-testid=map-smallest]")
+    within = one.part("map-inspector").get_by_test_id("map-smallest")
+
+    def ends() -> list[float]:
+        boxes = [
+            one.page.locator(f"{MAP} .grid > {part}").bounding_box() for part in (".left", "aside")
+        ]
+        return [box["y"] + box["height"] for box in boxes]
+
+    playwright.expect(below).to_be_visible()
+    left, right = ends()
+    assert abs(right - left) < one.part("map-smallest").bounding_box()["height"]
+    for width in (390, 1900):  # one column, and a map as long as the inspector
+        one.page.set_viewport_size({"width": width, "height": 900})
+        playwright.expect(within).to_be_visible()
+    one.page.set_viewport_size({"width": 1280, "height": 900})
+    playwright.expect(below).to_be_visible()
+    assert ends() == pytest.approx([left, right], abs=1)
+
+
 def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any, tmp_path: Path) -> None:
     one = screen().open(f"Attack?run={RUN}&norm=L2&strength=1.2&colour=Confidence")
     one.entry("Sample").fill("7")

@@ -92,7 +92,7 @@ def test_what_draws_a_map_imports_no_torch():
     code = (
         "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
-        "import clustcore.defences, clustcore.comparing\n"
+        "import clustcore.defences, clustcore.comparing, clustcore.attacks.alrdc_config\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
     )

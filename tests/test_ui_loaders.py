@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 import sys
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from clustcore import runs
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo
 from tests import demo
 from ui import loaders
@@ -252,3 +254,32 @@ def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(learner: loa
     assert first is not None
     assert loaders.path(learner) is None  # what another attacker walked is no longer shown
     assert loaders.pin_frames(learner, 3, "cpu", compute=False) is None
+
+
+def test_a_shipped_run_stays_as_it_is_and_each_attacker_walks_its_own_path(
+    learner: loaders.Ask, tmp_path: Path
+) -> None:
+    shutil.move(tmp_path / "own" / "d", tmp_path / "shipped" / "d")
+    run = runs.find_run("d")
+    assert run.shipped
+    before = sorted(run.folder.rglob("*"))
+    asks = [
+        dataclasses.replace(learner, run=run, fit=ALRDCConfig(epochs=2, weight_y=w))
+        for w in (40.0, 10.0)
+    ]
+    found = []
+    for ask in asks:
+        assert loaders.needs_fit(ask)
+        assert not found or loaders.other_settings(ask)
+        loaders.compute_path(ask, "cpu", lambda *step: None)
+        assert not loaders.needs_fit(ask)
+        assert loaders.attacker_settings(run, "alrdc") == ask.fit
+        found.append(loaders.path(ask))
+    assert sorted(run.folder.rglob("*")) == before
+    assert not np.array_equal(found[0].smallest, found[1].smallest, equal_nan=True)
+    # whoever asks for no settings gets the attacker at hand
+    assert np.array_equal(
+        loaders.path(dataclasses.replace(learner, run=run)).smallest,
+        found[1].smallest,
+        equal_nan=True,
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, MapArrays, RunInfo
 from clustcore.types import AttackPath
 from ui import loaders, panels, scene, selection, tables
@@ -19,13 +20,13 @@ from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 _PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
 # What an image costs while an attacker is fitted, likewise: all of it is the decoder's both passes.
 _FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
-FIT_EPOCHS = 10
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 _FONT = {"font_family": "Source Sans, sans-serif"}
 _WRITES = (
     "An attack in the embedding needs write access to the embedding: someone who can only send "
     "images to the model cannot make it."
 )
+ANEW = "Fit anew with these settings"
 _NO_IMAGES = "No attacked images: the weights of this model, or its data, are not here."
 
 
@@ -54,10 +55,26 @@ def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
         parts.append(f"{when}, seed {path.seed}")
     if stale(now.ask):
         parts.append("an old attacker, fitted on other weights: it under-reports")
+    fitted = changed(loaders.attacker_settings(now.run, now.attack))
+    if fitted:
+        parts.append(f"attacker fitted with {fitted}")
     device = loaders.device_in_use(now.run, now.device)
     if device:
         parts.append(device)
     return " · ".join(parts)
+
+
+def changed(config: ALRDCConfig | None) -> str:
+    """The settings of a fit that are not the usual ones, such as "w 10, 5 epochs"."""
+    if config is None:
+        return ""
+    words = {"weight_y": "w {:g}", "weight_x": "image weight {:g}", "epochs": "{} epochs"}
+    usual, values = ALRDCConfig().to_dict(), config.to_dict()
+    return ", ".join(
+        words.get(name, f"{name} {{}}").format(values[name])
+        for name in [*words, *(name for name in values if name not in words)]
+        if values[name] != usual[name]
+    )
 
 
 def stale(ask: loaders.Ask) -> bool:
@@ -77,14 +94,22 @@ def warn(now: scene.Scene) -> None:
         )
 
 
-def action(now: scene.Scene) -> str:
+def action(missing: list[loaders.Ask]) -> str:
     """What the button of the offer says."""
-    return "Fit a fresh attacker" if stale(now.ask) else "Compute now"
+    if any(stale(ask) for ask in missing):
+        return "Fit a fresh attacker"
+    return ANEW if any(loaders.other_settings(ask) for ask in missing) else "Compute now"
 
 
 def missing(asks: list[loaders.Ask]) -> list[loaders.Ask]:
-    """The paths that are not there, or that an old attacker has walked."""
-    return [ask for ask in asks if loaders.path(ask) is None or stale(ask)]
+    """The paths that are not there, or that an old attacker has walked, or one fitted with other
+    settings.
+    """
+    return [ask for ask in asks if loaders.path(ask) is None or _again(ask)]
+
+
+def _again(ask: loaders.Ask) -> bool:
+    return stale(ask) or loaders.other_settings(ask)
 
 
 def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute now") -> None:
@@ -107,7 +132,7 @@ def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute no
     seconds = sum(estimate(ask) for ask in missing)
     goal = "" if now.target is None else f", into cluster {now.target}"
     place = st.container(horizontal=True, vertical_alignment="center")
-    old = any(stale(ask) for ask in missing)
+    old = any(_again(ask) for ask in missing)
     place.markdown(
         f"**{'To be computed afresh' if old else 'Not computed yet'}:** {names}{goal}, {now.unit}, "
         f"seed {now.seed}. {_fits(missing)}{PATH_SAMPLES:,} samples on 11 strengths: "
@@ -132,7 +157,10 @@ def _fits(asks: list[loaders.Ask]) -> str:
     trained = unfit[0].run.card["data"]["split"]
     why = "" if split == trained else " (the training split is not here)"
     what = "An attacker is" if len(unfit) == 1 else "An attacker of each is"
-    return f"{what} fitted first, on {images}{why}, {FIT_EPOCHS} epochs. Then "
+    config = unfit[0].fit or ALRDCConfig()
+    other = changed(dataclasses.replace(config, epochs=ALRDCConfig().epochs))
+    how = f"{config.epochs} epochs{other and f', {other}'}"
+    return f"{what} fitted first, on {images}{why}, {how}. Then "
 
 
 def estimate(ask: loaders.Ask) -> float:
@@ -141,13 +169,14 @@ def estimate(ask: loaders.Ask) -> float:
     Where an attacker has to be fitted, with that.
     """
     if ask.space == "embedding":  # the network itself is not asked
-        return 5.0 + (_fit_seconds(ask.run) if loaders.needs_fit(ask) else 0.0)
+        return 5.0 + (_fit_seconds(ask) if loaders.needs_fit(ask) else 0.0)
     return max(5.0, _PASSES.get(ask.attack, 100) * PATH_SAMPLES * _view_seconds(ask.run))
 
 
-def _fit_seconds(run: RunInfo) -> float:
-    views = _FIT_VIEWS if loaders.decodes(run) else _FIT_VIEWS_BARE
-    return FIT_EPOCHS * loaders.fit_images(run)[0] * views * _view_seconds(run)
+def _fit_seconds(ask: loaders.Ask) -> float:
+    views = _FIT_VIEWS if loaders.decodes(ask.run) else _FIT_VIEWS_BARE
+    epochs = (ask.fit or ALRDCConfig()).epochs
+    return epochs * loaders.fit_images(ask.run)[0] * views * _view_seconds(ask.run)
 
 
 def _view_seconds(run: RunInfo) -> float:

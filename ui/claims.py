@@ -9,7 +9,7 @@ import numpy as np
 from clustcore import comparing
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import loaders, panels, scene, tables
+from ui import attack, loaders, panels, scene, tables
 from ui.cluster_map.packing import quantise_smallest
 
 
@@ -33,6 +33,10 @@ def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> st
         how = f"an old attacker on {' and '.join(old)}" if old else "run anew on each model"
         parts[-1] += f" on {n}, {panels.plain(how)}"
         parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
+    for run in (now.run, now.partner):
+        fitted = attack.changed(loaders.attacker_settings(run, now.attack))
+        if fitted:
+            parts.append(f"{panels.plain(run.name)}'s attacker fitted with {fitted}")
     device = loaders.device_in_use(now.partner, now.device)
     return " · ".join([*parts, device] if device else parts)
 
@@ -46,10 +50,10 @@ def clean_cost(now: scene.Scene) -> str:
     if "acc" in a and "acc" in b:
         points = 100 * (b["acc"] - a["acc"])
         lines.append(
-            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {_signed(points, '.1f')} points"
+            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {tables.signed(points, '.1f')} points"
         )
     if "nmi" in a and "nmi" in b:
-        by = _signed(b["nmi"] - a["nmi"], ".3f")
+        by = tables.signed(b["nmi"] - a["nmi"], ".3f")
         lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
@@ -65,13 +69,6 @@ def clean_figures(run: RunInfo) -> dict[str, Any]:
     values = {**(clean if isinstance(clean, dict) else {}), "n": scores.get("n")}
     good = (int, float)
     return {k: v for k, v in values.items() if isinstance(v, good) and not isinstance(v, bool)}
-
-
-def _signed(value: float, form: str) -> str:
-    text = f"{abs(value):{form}}"
-    if not float(text):
-        return f"±{text}"
-    return ("+" if value > 0 else "−") + text  # noqa: RUF001
 
 
 def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
@@ -91,6 +88,10 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
             found.append(
                 f"{what} was fitted to other weights than those of {name}: an old attacker."
             )
+        fitted = [loaders.attacker_settings(one, now.attack) for one in (run, other)]
+        if None not in fitted and fitted[0] != fitted[1]:
+            beside_it = panels.plain(other.name)
+            found.append(f"{what} was fitted to {name} with other settings than to {beside_it}.")
         mine, theirs = (_reported(one, now) for one in (run, other))
         protocol = mine.get("protocol", "adaptive")
         shown = path is None or path.ahead  # what was walked here since is not the card's

@@ -9,11 +9,21 @@ import streamlit as st
 
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, claims, loaders, panels, scene, tables
+from ui import attack, claims, judged, loaders, panels, scene, tables
 from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
 _FONT = {"font_family": "Source Sans, sans-serif"}
+_MEASURED = (
+    "The old attacker was fitted to the undefended model, and the paper's defence was trained "
+    "against it; the others were fitted anew to each model. All shift the embedding as far as they "
+    "learned to, not as far as the dial says."
+)
+_BAR = (
+    " The bar: where the worst case over all attacks moves half of the undefended model's samples, "
+    "it moves at most a sixth of the defended one's, for at most 2 points of accuracy, at most 1.2 "
+    "times the decoder's error, and half of each sample's 15 nearest neighbours kept."
+)
 
 
 def no_partner(now: scene.Scene) -> None:
@@ -55,7 +65,7 @@ def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
     for run in (now.run, now.partner):
-        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed)
+        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
 
@@ -64,7 +74,10 @@ def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
     missing = attack.missing([*asks(now)[0], *asks(now)[1]])
     afresh = any(claims.defended(ask.run) for ask in missing)
-    attack.offer(now, missing, "Attack the defended model afresh" if afresh else "Compute now")
+    label = attack.action(missing)
+    if afresh and label != attack.ANEW:
+        label = "Attack the defended model afresh"
+    attack.offer(now, missing, label)
 
 
 @st.fragment
@@ -322,4 +335,55 @@ def _curves(
             if moved is not None
             else ""
         )
+    )
+
+
+def measurements(now: scene.Scene) -> None:
+    """What `reproduce alrdc` measured on these data, where one of the models is ALRDC's."""
+    if not any(run.card["model"] == "alrdc" for run in (now.run, now.partner) if run):
+        return
+    try:
+        found = judged.read(now.dataset)
+    except ValueError as error:
+        st.warning(
+            f"{panels.report(error)} `python -m clustcore reproduce alrdc` measures anew.",
+            title="The defence's measurements cannot be read",
+            icon=":material/warning:",
+        )
+        return
+    if not found:
+        return
+    st.subheader("The defence, judged", anchor=False)
+    for one in found:
+        st.caption(one.about)
+        if one.gap:
+            st.markdown(one.gap)
+        _measured(one)
+        if one.bars:
+            st.markdown("\n".join(f"- {line}" for line in one.bars))
+    st.caption(_MEASURED + (_BAR if any(one.bars for one in found) else ""))
+    st.download_button(
+        "All measurements, seed by seed (CSV)",
+        lambda: tables.csv(judged.frame(found)),
+        file_name=f"alrdc-{now.dataset}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _measured(one: judged.Judged) -> None:
+    import pandas as pd
+
+    text = st.column_config.TextColumn
+    st.dataframe(
+        pd.DataFrame(one.rows),
+        hide_index=True,
+        height="content",
+        row_height=58,  # the least at which lines break: between a mean and its spread
+        alt="Each model under each attacker: accuracy, moved shares, length of the change",
+        column_config={
+            "Model": text("Model, attacker", width=156, pinned=True),
+            **{f.title: text(f.title, help=f.help, width=80) for f in judged.FIGURES},
+        },
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from clustcore import comparing, runs
 from clustcore.attacks import LEARNED
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import load_samples, shipped
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, Samples
@@ -44,6 +46,7 @@ class Ask:
     norm: str
     target: int | None = None
     seed: int = 0
+    fit: ALRDCConfig | None = None  # what its attacker is to be fitted with; None: as it is
 
 
 @dataclass(frozen=True)
@@ -351,7 +354,7 @@ def probe(run: RunInfo, xy: tuple[float, float], device: str, compute: bool = Tr
 def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     """A path, computed now and kept on disk. Imports torch.
 
-    A learned attack without an attacker, or with a stale one, is fitted first.
+    A learned attack without an attacker, or with a stale or another one, is fitted first.
 
     Args:
         on_step: called with (done, total, sentence); raising in it cancels, and keeps nothing but
@@ -373,12 +376,41 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
 
 
 def needs_fit(ask: Ask) -> bool:
-    """Whether the attack is a learned one without an attacker fitted on the run's own weights.
+    """Whether the attack is a learned one without an attacker fitted on the run's own weights, with
+    the settings that are asked for.
 
     Raises:
         ValueError: the attacker's file is damaged.
     """
-    return ask.attack in LEARNED and attacker_state(ask.run, ask.attack) != "fitted"
+    if ask.attack not in LEARNED:
+        return False
+    return attacker_state(ask.run, ask.attack) != "fitted" or other_settings(ask)
+
+
+def other_settings(ask: Ask) -> bool:
+    """Whether the attacker at hand was fitted with other settings than those asked for.
+
+    Raises:
+        ValueError: the attacker's file is damaged.
+    """
+    found = attacker_settings(ask.run, ask.attack)
+    return None not in (ask.fit, found) and found != ask.fit
+
+
+def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
+    """What the attacker at hand was fitted with; None where there is none, or nothing to fit.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    about = _attacker_note(run, attack) if attack in LEARNED else None
+    if about is None:
+        return None
+    file = runs.attacker_file(run.folder, attack)
+    try:
+        return ALRDCConfig.from_dict(json.loads(about["config"]), str(file))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: expected a fitted attacker, got: {error}") from None
 
 
 def attacker_state(run: RunInfo, attack: str) -> str:
@@ -387,17 +419,23 @@ def attacker_state(run: RunInfo, attack: str) -> str:
     Raises:
         ValueError: the file is damaged.
     """
+    about = _attacker_note(run, attack)
+    if about is None:
+        return ""
+    return "fitted" if run.card["weights_sha256"] in about.values() else "stale"
+
+
+def _attacker_note(run: RunInfo, attack: str) -> dict[str, str] | None:
     file = runs.attacker_file(run.folder, attack)
     if not file.is_file():
-        return ""
+        return None
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "numpy") as opened:
-            about = opened.metadata() or {}
+            return opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: expected readable tensors, got {error}") from None
-    return "fitted" if run.card["weights_sha256"] in about.values() else "stale"
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:
@@ -446,7 +484,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
         on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
 
     kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    making.fit_attacker(run, data, kind=kind, on_epoch=tell)
+    making.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
 
 
 def transfer(

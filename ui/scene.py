@@ -7,6 +7,7 @@ widgets on arrival; a link wins over what was kept.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlencode
 import streamlit as st
 
 from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import DATASETS
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
@@ -76,7 +78,13 @@ _MEANS = {
     "rho": "The length of the change in the embedding, in units of R: half the mean distance from "
     "a cluster's mean to the nearest other one",
 }
-_VIEW = ("only_moved", "regions", "trust", "names", "points", "seed")
+# the settings of a fit that the screen offers, and by what steps
+_FIT = {
+    "weight_y": ("Attacker's w", 10.0),
+    "weight_x": ("Attacker's weight of the image", 0.5),
+    "epochs": ("Attacker's epochs", 1),
+}
+_VIEW = ("only_moved", "regions", "trust", "names", "points", "seed", *(f"fit_{k}" for k in _FIT))
 
 
 @dataclass(frozen=True)
@@ -94,13 +102,15 @@ class Scene:
     colour: str
     device: str
     seed: int
+    fit: ALRDCConfig | None  # what a learned attack's attacker is to be fitted with
     entry_slot: Any  # sidebar containers that the map's fragment writes into
     link_slot: Any
 
     @property
     def ask(self) -> loaders.Ask:
         """Which path the map shows."""
-        return loaders.Ask(self.run, self.attack, self.space, self.norm, self.target, self.seed)
+        where = (self.attack, self.space, self.norm, self.target, self.seed, self.fit)
+        return loaders.Ask(self.run, *where)
 
     @property
     def data_label(self) -> str:
@@ -370,6 +380,7 @@ def draw(page: str, head: Any) -> Scene | None:
             persist_state="session",
             help="Of the attack's random draws. What ships has seed 0.",
         )
+        fit = _fit() if attack in LEARNED and page != "Explore" else None
     buttons = side.container(horizontal=True)
     link_slot = buttons.container(width="content")
     buttons.button("Reset", icon=":material/restart_alt:", on_click=_reset, help=_RESET_HELP)
@@ -388,9 +399,29 @@ def draw(page: str, head: Any) -> Scene | None:
         colour=colour,
         device=device,
         seed=int(seed),
+        fit=fit,
         entry_slot=entry_slot,
         link_slot=link_slot,
     )
+
+
+def _fit() -> ALRDCConfig:
+    """Entries for the settings of a fit, each from its field."""
+    fields = {field.name: field for field in dataclasses.fields(ALRDCConfig)}
+    values = {}
+    for key, (name, step) in _FIT.items():
+        kind, about = type(fields[key].default), fields[key].metadata["help"]
+        values[key] = st.number_input(
+            name,
+            *map(kind, fields[key].metadata["range"]),
+            value=fields[key].default,
+            step=step,
+            format="%d" if kind is int else "%g",
+            key=f"fit_{key}",
+            persist_state="session",
+            help=panels.plain(f"{about[0].upper()}{about[1:]}. Not part of a link."),
+        )
+    return ALRDCConfig(**values)
 
 
 def _two_models(head: Any, named: Mapping[str, RunInfo]) -> tuple[RunInfo, RunInfo | None]:

@@ -21,6 +21,14 @@ def strength_text(value: float) -> str:
     return f"{value:.4f}".rstrip("0").rstrip(".") or "0"
 
 
+def signed(value: float, form: str) -> str:
+    """A difference with its sign, such as +0.3, −2.9 or ±0.0."""  # noqa: RUF002
+    text = f"{abs(value):{form}}"
+    if not float(text):
+        return f"±{text}"
+    return ("+" if value > 0 else "−") + text  # noqa: RUF001
+
+
 def moved_rows(path: AttackPath, strength: float, end: float) -> NDArray[np.int64]:
     """Positions in the path of the samples that have moved: `smallest <= strength`.
 

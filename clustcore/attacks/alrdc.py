@@ -19,27 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
 from clustcore.attacks.problem import check_samples, length
 from clustcore.runs import atomic
-from clustcore.types import Config, setting
 
 _HIDDEN = (1024, 512)  # the paper's A
 _FORMAT = "1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ALRDCConfig(Config):
-    """The weights of L_att, and how long the network learns."""
-
-    weight_x: float = setting(
-        2.5, "weight of the change of the decoded image", range=(0, 1000), rare=True
-    )
-    weight_y: float = setting(40.0, "w, the weight of the overlap <y, y'>", range=(0, 1e5))
-    weight_d: float = setting(1.0, "weight of the shift's length", range=(0, 1000), rare=True)
-    epochs: int = setting(10, "passes over the images", range=(1, 1000))
-    batch: int = setting(256, "images in a batch", range=(1, 65536), rare=True)
-    lr: float = setting(1e-3, "Adam's learning rate", range=(1e-7, 1), rare=True)
 
 
 class Perturb(nn.Module):

@@ -347,7 +347,13 @@ const inspector = (() => {
         if (view.hasPath) chart.setup(view.smallest);
         if (!flow.root.hidden) flow.setup(view.k);
       },
-      resize(width) { chart.resize(width); },
+      smallest,
+      // The smallest strengths stand in their place, or at the end of another column.
+      lodge(column) {
+        if (column) column.append(smallest);
+        else root.insertBefore(smallest, flow.root);
+      },
+      resize() { chart.resize(smallest.clientWidth || root.clientWidth); },
       redraw() { drawn = shownNeighbours = null; },
       update(pin, now, theme) {
         if (probe.hidden) showPin(pin, now, theme);

@@ -315,11 +315,19 @@ const map = (() => {
     const observer = new ResizeObserver(() => {
       const W = Math.round(ui.left.clientWidth), dpr = Math.min(2, window.devicePixelRatio || 1);
       if (!W) return;
-      side?.resize(side.root.clientWidth);
+      if (side) balance();
       if (W === st.W && dpr === st.dpr) return m.redraw(false, true);
       st.dpr = dpr;
       size(W);
     });
+    // A long inspector leaves a hole below the dial: where it is the larger one, the smallest strengths fill it.
+    function balance() {
+      const own = side.smallest.offsetHeight, there = side.smallest.parentNode === ui.left;
+      const hole = side.root.offsetHeight - ui.left.offsetHeight + (there ? 2 * own : 0);
+      const fits = own > 0 && hole > 1.4 * own && side.root.offsetLeft > ui.left.offsetLeft;
+      if (fits !== there) side.lodge(fits ? ui.left : null);
+      side.resize();
+    }
     function size(W) {
       const wide = root.clientWidth, stacked = W < STACKED;
       if (!wide) return;
