@@ -20,7 +20,7 @@ from clustcore.judging import JudgeConfig
 from clustcore.making import attacker_images
 from clustcore.pipeline import Run, attack_of, load_run, target_of
 from clustcore.recipes import RECIPES
-from clustcore.reproduce import fit_attackers, train_seed
+from clustcore.reproduce import train_seed
 from clustcore.tables import ALRDC, alrdc_entries
 from clustcore.types import Samples
 
@@ -76,10 +76,10 @@ def _entry(
         for n in names
     ]
     images = attacker_images(train)
-    fit_attackers(models[0], ("affine",), train, seed, report)
-    old = attack_of(models[0], "alrdc")  # the very one that the paper's defence was trained against
-    rows = []
     kinds = ("undefended", *_DEFENCES)
+    # the paper's defence keeps a copy of what it was trained against
+    old = attack_of(models[kinds.index("alrdc")], "alrdc")
+    rows = []
     for run, what in zip(models, kinds, strict=True):
         report(f"{run.name}: judged under the attackers of before and of now")
         clean = judging.clean(run, test)
