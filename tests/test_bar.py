@@ -21,7 +21,7 @@ LOOP = {"batch": 64, "lr": 3e-3, "device": "cpu"}
 MILD = {"rotate": 5.0, "scale": 0.05, "shift": 0.04, "shear": 0.0}
 JUDGE = JudgeConfig(n=200)
 TEACH = TeachConfig(clusters=4, pca=20, manifolds=2, starts=2)
-BUDGETS = {"rho": 1.0, "eps": 0.15, "warm": 10, "weight_margin": 3.0}
+BUDGETS = {"rho": 1.0, "eps": 0.15, "warm": 10, "weight_margin": 10.0}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def trained_on(undefended, splits, name: str, **settings: object) -> Run:
     run, folder = undefended
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
-        defend(name, run, name, {"epochs": 60, **settings}, splits[0], LOOP, MILD)
+        defend(name, run, name, {"epochs": 100, **settings}, splits[0], LOOP, MILD)
         return load_run(name, "cpu")
 
 
