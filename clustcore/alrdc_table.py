@@ -78,7 +78,13 @@ def _entry(
     images = attacker_images(train)
     kinds = ("undefended", *_DEFENCES)
     # the paper's defence keeps a copy of what it was trained against
-    old = attack_of(models[kinds.index("alrdc")], "alrdc")
+    defended = models[kinds.index("alrdc")]
+    old = attack_of(defended, "alrdc")
+    if old.fitted_on != defended.card["defence"]["from_weights"]:
+        raise ValueError(
+            f"run {defended.name!r}: expected the attacker it was trained against, got one fitted "
+            "anew since; move the run away to have it made anew"
+        )
     rows = []
     for run, what in zip(models, kinds, strict=True):
         report(f"{run.name}: judged under the attackers of before and of now")

@@ -79,6 +79,8 @@ def train_seed(
     label = f"{prefix}{name}-seed{seed}"
     folder = runs.folders()[1] / label
     if (folder / "card.json").is_file():
+        source = recipe.defended and f"{prefix}{recipe.defended.source}-seed{seed}"
+        _check_plan(folder, recipe, change, source)
         return label
     plan = recipe.plan
     if recipe.defended is not None:
@@ -91,14 +93,37 @@ def train_seed(
     teacher = None
     if recipe.teacher and not change:
         file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
+        how = TeachConfig(seed=seed)
         if not file.is_file():
             report(f"{label}: teacher")
-            how = TeachConfig(seed=seed)
             save_teacher(file, teach(samples.x, samples.name, how, on_step))
         teacher = load_teacher(file, len(samples), samples.name)
+        if teacher.config != how:
+            raise ValueError(f"{file}: expected a teacher of {how}, got one of {teacher.config}")
 
     make_run(label, plan, samples, teacher, on_epoch=_teller(label, report))
     return label
+
+
+def _check_plan(folder: Path, recipe: Recipe, change: dict[str, Any], source: str | None) -> None:
+    """A finished run is taken as it is only where it was made as the recipe says."""
+    card = runs.read_card(folder)
+    planned = {"config": recipe.plan.config | change, "train": recipe.plan.train}
+    planned |= {"augment": recipe.plan.augment}
+    found = {part: card[part] for part in planned}
+    if source is not None:
+        planned["defence"] = {"from_weights": None, **recipe.defended.config}
+        found["defence"] = card["defence"] | card["defence"]["config"]
+        if (runs.folders()[1] / source / "card.json").is_file():
+            weights = runs.read_card(runs.folders()[1] / source)["weights_sha256"]
+            planned["defence"]["from_weights"] = weights
+    for part, values in planned.items():
+        for key, value in values.items():
+            if found[part].get(key) != value:
+                raise ValueError(
+                    f"{folder}: {part}.{key}: expected {value!r} as planned, got "
+                    f"{found[part].get(key)!r}; move the run away to have it made anew"
+                )
 
 
 def _defend_seed(

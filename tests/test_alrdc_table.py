@@ -12,7 +12,8 @@ from clustcore.alrdc_table import reproduce_alrdc
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.judging import JudgeConfig
-from clustcore.making import Plan
+from clustcore.making import Plan, fit_attacker
+from clustcore.pipeline import load_run
 from clustcore.recipes import RECIPES, Defended, Recipe
 from clustcore.types import Samples
 
@@ -58,6 +59,24 @@ def made(tmp_path_factory) -> list[dict]:
             )
             entries = tables.alrdc_entries()
             told.append({"said": said, "entries": entries, "text": tables.alrdc()})
+        settings = {"root": None, "download": False, "seeds": (0,), "quick": False}
+        settings |= {"device": "cpu", "config": LIGHT, "report": lambda text: None}
+        errors = []
+        attacker = folder / "alrdc-digits-alrdc-seed0" / "attackers" / "alrdc.safetensors"
+        kept = attacker.read_bytes()
+        fit_attacker(load_run("alrdc-digits-alrdc-seed0", "cpu"), some("digits", "train"))
+        with pytest.raises(ValueError, match="expected the attacker") as error:
+            reproduce_alrdc(("digits",), **settings)
+        errors.append(str(error.value))
+        attacker.write_bytes(kept)
+        longer = dataclasses.replace(how, config={"epochs": 2})
+        patch.setitem(
+            RECIPES, "alrdc-digits-alternating", dataclasses.replace(recipe, defended=longer)
+        )
+        with pytest.raises(ValueError, match="as planned") as error:
+            reproduce_alrdc(("digits",), **settings)
+        errors.append(str(error.value))
+        told.append({"errors": errors})
         told.append({"weights": sorted(p.parent.name for p in folder.glob(f"*/{WEIGHTS}"))})
         told.append({"sha": runs.read_card(folder / "alrdc-digits-seed0")["weights_sha256"]})
     return told
@@ -91,7 +110,13 @@ def test_a_quick_call_stands_beside_the_full_one_and_has_no_bar(made):
     full, quick = made[2]["entries"]
     assert (full["mode"], quick["mode"], quick["bar"]) == ("full", "quick", [])
     assert [full] == made[1]["entries"]
-    names = made[3]["weights"]
+    names = made[4]["weights"]
     assert len(names) == 8
     assert sum(name.startswith("quick-") for name in names) == 4
     assert "| alternating | adaptive |" in made[2]["text"]
+
+
+def test_what_was_made_otherwise_is_not_taken_for_the_plan(made):
+    refitted, longer = made[3]["errors"]
+    assert "'alrdc-digits-alrdc-seed0': expected the attacker it was trained against" in refitted
+    assert "defence.epochs: expected 2 as planned, got 1; move the run away" in longer

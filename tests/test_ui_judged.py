@@ -89,7 +89,8 @@ def test_a_figure_that_was_not_measured_is_blank() -> None:
         ([0.30], [0.31], "1.0 points that proves nothing, since the 95 % intervals overlap"),
         ([0.30, 0.10], [0.31, 0.14], "2.5 points more: judged by the old attacker alone"),
         ([0.30, 0.10], [0.24, 0.18], "1.0 points that proves nothing, since the seeds do not"),
-        ([0.30, 0.20], [0.30, 0.20], "0.0 points that proves nothing, since the seeds do not"),
+        ([0.30, 0.20], [0.30, 0.20], "0.0 points that proves nothing, since the 95 % intervals"),
+        ([0.30, 0.31], [0.301, 0.311], "0.1 points that proves nothing, since the 95 % intervals"),
     ],
 )
 def test_the_gap_is_stated_in_either_direction(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from clustcore import tables as measured
 from ui import tables
 
@@ -182,7 +184,7 @@ def _gap(together: dict[tuple[str, str], list[Entry]]) -> str:
 def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -> str:
     """What an attacker fitted anew makes of the paper's defence, beside the old one.
 
-    A gap is one where every seed has it; of a single seed, where the 95 % intervals part.
+    A gap is one that every seed has, and that parts the 95 % intervals of one of them.
 
     Args:
         old: figures under the attacker that it was trained against, one a seed.
@@ -190,8 +192,8 @@ def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -
         bare: of the undefended model.
     """
     pairs = list(zip(old, new, strict=True))
-    more = all(_above(b, a, len(pairs)) for a, b in pairs)
-    fewer = all(_above(a, b, len(pairs)) for a, b in pairs)
+    more = all(b["moved"] > a["moved"] for a, b in pairs) and any(_apart(a, b) for a, b in pairs)
+    fewer = all(b["moved"] < a["moved"] for a, b in pairs) and any(_apart(b, a) for a, b in pairs)
     before, after = (_mean([one["moved"] for one in side]) for side in (old, new))
     points = f"{abs(100 * (after - before)):.1f} points"
     if more:
@@ -199,7 +201,8 @@ def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -
     elif fewer:
         says = f"{points} fewer: the old attacker hides nothing here."
     else:
-        why = "the 95 % intervals overlap" if len(pairs) == 1 else "the seeds do not agree"
+        agree = len({np.sign(b["moved"] - a["moved"]) for a, b in pairs}) == 1
+        why = "the 95 % intervals overlap" if agree else "the seeds do not agree"
         says = f"a difference of {points} that proves nothing, since {why}: no gap was found."
     text = (
         f"The paper's defence: **{before:.1%}** of the samples move under the attacker that it was "
@@ -210,10 +213,8 @@ def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -
     return text
 
 
-def _above(one: Entry, other: Entry, seeds: int) -> bool:
-    if seeds > 1:
-        return one["moved"] > other["moved"]
-    return one["moved_interval"][0] > other["moved_interval"][1]
+def _apart(less: Entry, more: Entry) -> bool:
+    return less["moved_interval"][1] < more["moved_interval"][0]
 
 
 def bar_sentence(bar: Entry, seed: int) -> str:

@@ -323,7 +323,7 @@ const map = (() => {
     // A long inspector leaves a hole below the dial: where it is the larger one, the smallest strengths fill it.
     function balance() {
       const own = side.smallest.offsetHeight, there = side.smallest.parentNode === ui.left;
-      const hole = side.root.offsetHeight - ui.left.offsetHeight + (there ? 2 * own : 0);
+      const hole = side.root.offsetHeight - ui.left.offsetHeight + (there ? 2 * own + 48 : 0); // 24 px above it, on either side
       const fits = own > 0 && hole > 1.4 * own && side.root.offsetLeft > ui.left.offsetLeft;
       if (fits !== there) side.lodge(fits ? ui.left : null);
       side.resize();
