@@ -134,7 +134,11 @@ def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) ->
 
 
 # budgets a little beyond those at which half of the undefended model's samples move
-for _source, _eps in (("alrdc-mnist", 0.1), ("alrdc-fashion-mnist", 0.05)):
+_BUDGETS = {
+    "alrdc-mnist": {"rho": 0.8, "eps": 0.1, "weight_margin": 10.0},
+    "alrdc-fashion-mnist": {"rho": 0.8, "eps": 0.06, "weight_margin": 40.0},
+}
+for _source, _budgets in _BUDGETS.items():
     RECIPES |= {
         f"{_source}-control": _trained_on(_source, "control", ships=False, epochs=3),
         f"{_source}-alrdc": _trained_on(_source, "alrdc", ships=False, epochs=3),
@@ -144,9 +148,7 @@ for _source, _eps in (("alrdc-mnist", 0.1), ("alrdc-fashion-mnist", 0.05)):
             ships=False,
             epochs=3,
             warm=1,
-            rho=0.8,
-            eps=_eps,
-            weight_margin=10.0,
+            **_budgets,
         ),
     }
 RECIPES |= {"drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", ships=False, epochs=2)}

@@ -19,6 +19,7 @@ import streamlit as st
 from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import DATASETS
+from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Dial, dial
@@ -189,11 +190,14 @@ def partners(run: RunInfo, runs: Sequence[RunInfo]) -> list[RunInfo]:
     """The runs that Compare can put beside one, the first being the default.
 
     Those of the same data that have maps: first a model that was made from this one by a defence,
-    then the one that it was made from.
+    by the order of the registry, then the one that it was made from.
     """
 
-    def rank(other: RunInfo) -> int:
-        return 0 if _origin(other) == run.name else 1 if _origin(run) == other.name else 2
+    def rank(other: RunInfo) -> tuple[int, int]:
+        if _origin(other) == run.name:
+            known, name = [*DEFENCES], panels.defence(other)
+            return 0, known.index(name) if name in known else len(known)
+        return (1 if _origin(run) == other.name else 2), 0
 
     data = dataset_of(run)
     same = [one for one in usable(runs) if dataset_of(one) == data and one.name != run.name]

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 DEFENCES = {
-    "control": "clustcore.defences.base:Control",
-    "alrdc": "clustcore.defences.alrdc:ALRDCDefence",
     "alternating": "clustcore.defences.alternating:Alternating",
     "pgd_at": "clustcore.defences.pgd_at:PGDTraining",
+    "alrdc": "clustcore.defences.alrdc:ALRDCDefence",
+    "control": "clustcore.defences.base:Control",
 }
