@@ -188,7 +188,8 @@ def _view(
 
 
 def _head(run: RunInfo) -> str:
-    return f"{run.name}, {panels.defence(run)}" if claims.defended(run) else run.name
+    said = not claims.defended(run) or run.name.endswith(f"-{panels.defence(run)}")
+    return run.name if said else f"{run.name}, {panels.defence(run)}"
 
 
 def _aside(run: RunInfo) -> str:

@@ -94,7 +94,9 @@ def _card(run: RunInfo) -> None:
         st.image(picture, width="stretch", alt=f"Map of {run.name}: its clusters as clouds of dots")
     st.subheader(panels.plain(run.name), anchor=False)
     data = scene.dataset_of(run)
-    kind = f"{scene.label('dataset', data)} · {run.card['model'].upper()} · {panels.defence(run)}"
+    defence = panels.defence(run)
+    defence = defence if defence == "undefended" else f"defence: {defence}"
+    kind = f"{scene.label('dataset', data)} · {run.card['model'].upper()} · {defence}"
     st.caption(panels.plain(kind))
     for line in headline(run.card):
         st.caption(panels.plain(line))
