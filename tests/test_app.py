@@ -953,4 +953,4 @@ def test_names_from_a_card_are_text_and_nothing_else(place: Path) -> None:
     demo.make_run(place, defence={"name": "<img src=x> [link](http://x) **bold** $x$"})
     shown = [text for text in texts(open_app()) if "img src" in text]
     escaped = r"\<img src=x\> \[link\](http\://x) \*\*bold\*\* \$x\$"
-    assert shown == [f"MNIST · DRC · {escaped}"]
+    assert shown == [f"MNIST · DRC · defence: {escaped}"]
