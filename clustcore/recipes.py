@@ -136,7 +136,7 @@ def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) ->
 # budgets a little beyond those at which half of the undefended model's samples move
 _BUDGETS = {
     "alrdc-mnist": {"rho": 0.8, "eps": 0.1, "weight_margin": 10.0},
-    "alrdc-fashion-mnist": {"rho": 0.8, "eps": 0.06, "weight_margin": 40.0},
+    "alrdc-fashion-mnist": {"rho": 0.8, "eps": 0.06, "weight_margin": 80.0, "weight_like": 10.0},
 }
 for _source, _budgets in _BUDGETS.items():
     RECIPES |= {

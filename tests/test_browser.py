@@ -604,7 +604,7 @@ def test_pin_hover_camera_and_lasso_of_one_map_are_those_of_the_other(screen: An
 
 @both_ship
 def test_a_link_of_a_comparison_restores_it_on_a_fresh_server(screen: Any, tmp_path: Path) -> None:
-    one = screen().open("Compare?run=drc-mnist&strength=0.04")
+    one = screen().open(f"{PAIR}&strength=0.04")
     one.page.get_by_role("button", name="Swap").click()
     one.page.locator("[data-testid=cluster-map] h4", has_text="dec-mnist").first.wait_for()
     one.quiet()
