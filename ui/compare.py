@@ -18,7 +18,8 @@ _MEASURED = (
     "Measured on the models that `python -m clustcore reproduce alrdc` trained, of which seed 0 of "
     "the full ones ships. The old attacker was fitted to the undefended model, and the paper's "
     "defence was trained against it; the others were fitted anew to each model. All shift the "
-    "embedding as far as they learned to, not as far as the dial says."
+    "embedding as far as they learned to, not as far as the dial says: one that finds no cheap way "
+    "stays short (rho), so of two attackers on a model the worse counts."
 )
 _BAR = (
     " The bar: at the budget where the attacks together have moved half of the undefended model's "
