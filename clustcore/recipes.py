@@ -110,7 +110,6 @@ RECIPES: dict[str, Recipe] = {
     "alrdc-mnist": _ALRDC,
     "alrdc-fashion-mnist": dataclasses.replace(
         _ALRDC,
-        ships=False,
         plan=dataclasses.replace(
             _ALRDC.plan, data={"name": "fashion-mnist"}, augment=_FASHION_AUGMENT
         ),
@@ -141,11 +140,10 @@ _BUDGETS = {
 for _source, _budgets in _BUDGETS.items():
     RECIPES |= {
         f"{_source}-control": _trained_on(_source, "control", ships=False, epochs=3),
-        f"{_source}-alrdc": _trained_on(_source, "alrdc", _source == "alrdc-mnist", epochs=3),
+        f"{_source}-alrdc": _trained_on(_source, "alrdc", epochs=3),
         f"{_source}-alternating": _trained_on(
             _source,
             "alternating",
-            _source == "alrdc-mnist",
             epochs=3,
             warm=1,
             **_budgets,
