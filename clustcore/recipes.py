@@ -141,12 +141,6 @@ for _source, _budgets in _BUDGETS.items():
     RECIPES |= {
         f"{_source}-control": _trained_on(_source, "control", ships=False, epochs=3),
         f"{_source}-alrdc": _trained_on(_source, "alrdc", epochs=3),
-        f"{_source}-alternating": _trained_on(
-            _source,
-            "alternating",
-            epochs=3,
-            warm=1,
-            **_budgets,
-        ),
+        f"{_source}-alternating": _trained_on(_source, "alternating", epochs=3, warm=1, **_budgets),
     }
 RECIPES |= {"drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", ships=False, epochs=2)}
