@@ -143,4 +143,4 @@ for _source, _budgets in _BUDGETS.items():
         f"{_source}-alrdc": _trained_on(_source, "alrdc", epochs=3),
         f"{_source}-alternating": _trained_on(_source, "alternating", epochs=3, warm=1, **_budgets),
     }
-RECIPES |= {"drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", ships=False, epochs=2)}
+RECIPES |= {"drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", epochs=2)}
