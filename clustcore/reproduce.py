@@ -112,7 +112,7 @@ def _check_plan(folder: Path, recipe: Recipe, change: dict[str, Any], source: st
     planned |= {"augment": recipe.plan.augment}
     found = {part: card[part] for part in planned}
     if source is not None:
-        planned["defence"] = {"from_weights": None, **recipe.defended.config}
+        planned["defence"] = dict(recipe.defended.config)
         found["defence"] = card["defence"] | card["defence"]["config"]
         if (runs.folders()[1] / source / "card.json").is_file():
             weights = runs.read_card(runs.folders()[1] / source)["weights_sha256"]

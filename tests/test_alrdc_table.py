@@ -15,6 +15,7 @@ from clustcore.judging import JudgeConfig
 from clustcore.making import Plan, fit_attacker
 from clustcore.pipeline import load_run
 from clustcore.recipes import RECIPES, Defended, Recipe
+from clustcore.reproduce import train_seed
 from clustcore.types import Samples
 
 
@@ -69,6 +70,13 @@ def made(tmp_path_factory) -> list[dict]:
             reproduce_alrdc(("digits",), **settings)
         errors.append(str(error.value))
         attacker.write_bytes(kept)
+        source = folder / "alrdc-digits-seed0"
+        source.rename(folder / "away")  # nothing to compare with: what is left still counts
+        recipe_alone = RECIPES["alrdc-digits-control"]
+        train_seed(
+            "alrdc-digits-control", recipe_alone, {}, 0, some("digits", "train"), "cpu", print
+        )
+        (folder / "away").rename(source)
         longer = dataclasses.replace(how, config={"epochs": 2})
         patch.setitem(
             RECIPES, "alrdc-digits-alternating", dataclasses.replace(recipe, defended=longer)
