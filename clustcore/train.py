@@ -18,6 +18,7 @@ from torch import Tensor
 from clustcore.augment import AugmentConfig, view
 from clustcore.checkpoint import load_resume, save_resume, write_history
 from clustcore.defences.base import Defence
+from clustcore.distributed import pick_device
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
 from clustcore.types import Config, setting
 
@@ -89,27 +90,6 @@ class Progress:
     epoch: int = 0  # within the stage
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of this name; `auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError(f"a device of kind {device.type}")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r}: expected one of this machine, got: {reason}") from None
-    return device
 
 
 def train(
