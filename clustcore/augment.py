@@ -30,6 +30,17 @@ class AugmentConfig(Config):
     flip: float = setting(0.0, "chance of a left-right flip", range=(0, 1))
     contrast: float = setting(0.0, "largest change of contrast and brightness", range=(0, 0.9))
     grey: float = setting(0.0, "chance that a colour image turns grey", range=(0, 1), rare=True)
+    crop: float = setting(
+        0.0, "least share of the area that a random crop keeps (0: no crop)", range=(0, 1)
+    )
+    jitter: float = setting(
+        0.0,
+        "largest change of a colour image's brightness, contrast and saturation, each",
+        range=(0, 0.9),
+    )
+    hue: float = setting(
+        0.0, "largest turn of the hue, either way", range=(0, 0.5), unit="turns", rare=True
+    )
 
 
 def uniform(seed: int, epoch: int, view: int, ids: Int64[Tensor, " n"], draws: int) -> Tensor:
@@ -65,8 +76,27 @@ def view(
     epoch: int,
     index: int = 0,
 ) -> Float[Tensor, "n c h w"]:
-    """One random view of each image, in [0, 1]. `index` tells the views of one epoch apart."""
-    u = uniform(seed, epoch, index, ids, 9)
+    """One random view of each image, in [0, 1]. `index` tells the views of one epoch apart.
+
+    One resampling and, for colours, one 3x3 matrix an image.
+    """
+    u = uniform(seed, epoch, index, ids, 16)
+    theta = _affine(u, config)
+    if config.crop > 0:
+        theta = _cropped(theta, u, config.crop)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    out = F.grid_sample(x, grid, align_corners=False)
+    if config.contrast > 0:
+        signed = 2 * u - 1
+        gain = (1 + signed[:, 6] * config.contrast)[:, None, None, None]
+        offset = (signed[:, 7] * config.contrast / 2)[:, None, None, None]
+        out = ((out - 0.5) * gain + 0.5 + offset).clamp(0, 1)
+    if x.shape[1] == 3 and (config.grey > 0 or config.jitter > 0 or config.hue > 0):
+        out = _coloured(out, u, config)
+    return out
+
+
+def _affine(u: Tensor, config: AugmentConfig) -> Float[Tensor, "n 2 3"]:
     signed = 2 * u - 1
     angle = signed[:, 0] * math.radians(config.rotate)
     zoom = 1 + signed[:, 1] * config.scale
@@ -74,21 +104,51 @@ def view(
     shear = signed[:, 3] * config.shear
     shift = 2 * signed[:, 4:6] * config.shift  # grid units: the side is 2
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    theta = torch.stack(
+    return torch.stack(
         [
             torch.stack([cos * mirror, shear - sin, shift[:, 0]], 1),
             torch.stack([sin * mirror, cos, shift[:, 1]], 1),
         ],
         1,
     )
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    out = F.grid_sample(x, grid, align_corners=False)
-    if config.contrast > 0:
-        gain = (1 + signed[:, 6] * config.contrast)[:, None, None, None]
-        offset = (signed[:, 7] * config.contrast / 2)[:, None, None, None]
-        out = ((out - 0.5) * gain + 0.5 + offset).clamp(0, 1)
-    if config.grey > 0 and x.shape[1] == 3:
-        luma = torch.tensor([0.299, 0.587, 0.114], device=x.device)
-        grey = torch.einsum("nchw,c->nhw", out, luma)[:, None].expand_as(out)
-        out = torch.where((u[:, 8] < config.grey)[:, None, None, None], grey, out)
-    return out
+
+
+def _cropped(theta: Tensor, u: Tensor, least: float) -> Float[Tensor, "n 2 3"]:
+    # RandomResizedCrop: area uniform, aspect log-uniform from 3/4 to 4/3, place uniform within the
+    # image; the crop comes first, then the affine map
+    area = least + (1 - least) * u[:, 9]
+    aspect = torch.exp((2 * u[:, 10] - 1) * math.log(4 / 3))
+    size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp_max(1)
+    place = (2 * u[:, 11:13] - 1) * (1 - size)
+    linear, shift = theta[:, :, :2], theta[:, :, 2:]
+    return torch.cat([linear * size[:, None], linear @ place[:, :, None] + shift], 2)
+
+
+def _coloured(x: Tensor, u: Tensor, config: AugmentConfig) -> Float[Tensor, "n c h w"]:
+    """Brightness, contrast, saturation, hue and grey as one matrix and one offset an image.
+
+    Contrast stretches about the image's mean luma, saturation about each pixel's; the hue turns
+    about the grey axis; what leaves [0, 1] is cut once, at the end, where torchvision's ColorJitter
+    cuts after each step.
+    """
+    luma = torch.tensor([0.299, 0.587, 0.114], device=x.device)
+    one, eye = torch.ones(3, device=x.device), torch.eye(3, device=x.device)
+    grey_of = torch.outer(one, luma)
+    gains = 1 + (2 * u[:, 13:16] - 1) * config.jitter
+    bright, contrast = gains[:, 0], gains[:, 1]
+    saturation = torch.where(u[:, 8] < config.grey, 0.0, gains[:, 2])[:, None, None]
+    matrix = saturation * eye + (1 - saturation) * grey_of
+    if config.hue > 0:
+        matrix = matrix @ _turned(2 * math.pi * config.hue * (2 * u[:, 7] - 1))
+    mean = torch.einsum("nchw,c->n", x, luma) / (x.shape[2] * x.shape[3])
+    offset = bright * (1 - contrast) * mean
+    matrix = (bright * contrast)[:, None, None] * matrix
+    return (matrix @ x.flatten(2) + offset[:, None, None]).clamp(0, 1).view_as(x)
+
+
+def _turned(angle: Tensor) -> Float[Tensor, "n 3 3"]:
+    # Rodrigues' rotation about (1, 1, 1) / sqrt 3: greys stay, hues turn
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None] / math.sqrt(3)
+    eye = torch.eye(3, device=angle.device)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device)
+    return cos * eye + sin * cross + (1 - cos) / 3

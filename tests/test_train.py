@@ -223,3 +223,62 @@ def broken_root(model: DEC, views: Views) -> Loss:
     z = model.embed(views.clean)
     loss = (z - z.detach()).square().sum().sqrt()
     return Loss(loss, {"root": loss})
+
+
+STILL = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "shear": 0.0}
+
+
+def test_a_crop_shows_a_part_of_the_image_and_keeps_its_lines_straight():
+    # an image that is its own coordinates: every view is then the affine map that made it
+    side = 64
+    line = (torch.arange(side) + 0.5) / side
+    x = torch.stack(
+        [line.expand(side, side), line[:, None].expand(side, side), torch.zeros(side, side)]
+    )
+    views = view(
+        x.expand(200, 3, side, side),
+        torch.arange(200),
+        AugmentConfig(**STILL, crop=0.2),
+        seed=0,
+        epoch=0,
+    )
+    inner = views[:, :2, 8:-8, 8:-8]  # away from the edge, where bilinear sampling meets the border
+    width = inner[:, 0].diff(dim=2).mean((1, 2)) * side
+    height = inner[:, 1].diff(dim=1).mean((1, 2)) * side
+    area = width * height
+    assert float(area.min()) >= 0.2 - 1e-3
+    assert float(area.max()) <= 1 + 1e-3
+    assert 0.9 < float(area.mean()) / 0.6 < 1.1  # uniform from 0.2 to 1
+    assert ((width / height).log().abs() <= torch.tensor(4 / 3).log() + 1e-3).all()
+    assert views.min() >= 0
+    assert torch.allclose(inner[:, 0].diff(dim=1), torch.zeros(()), atol=1e-4)
+
+
+def test_the_colour_matrix_is_torchvisions_steps_where_nothing_is_cut():
+    from torchvision.transforms import functional as tv
+
+    torch.manual_seed(0)
+    x = 0.4 + 0.1 * torch.rand(3, 3, 8, 8)  # far from 0 and 1, so that no step cuts
+    ids = torch.arange(3)
+    out = view(x, ids, AugmentConfig(**STILL, jitter=0.4), seed=5, epoch=1)
+    gains = 1 + (2 * uniform(5, 1, 0, ids, 16)[:, 13:16] - 1) * 0.4
+    for i in range(3):
+        bright, contrast, saturation = (float(g) for g in gains[i])
+        # each step alone is linear; contrast is about the mean luma, which saturation keeps
+        expected = tv.adjust_saturation(x[i], saturation)
+        expected = tv.adjust_brightness(tv.adjust_contrast(expected, contrast), bright)
+        torch.testing.assert_close(out[i], expected, atol=2e-3, rtol=0)
+
+
+def test_a_hue_turn_keeps_greys_and_a_grey_view_has_none():
+    x = torch.rand(5, 1, 8, 8).expand(5, 3, 8, 8)
+    turned = view(x, torch.arange(5), AugmentConfig(**STILL, hue=0.5), seed=0, epoch=0)
+    torch.testing.assert_close(turned, x)
+    colours = torch.rand(5, 3, 8, 8)
+    grey = view(
+        colours, torch.arange(5), AugmentConfig(**STILL, grey=1.0, jitter=0.3), seed=0, epoch=0
+    )
+    torch.testing.assert_close(grey[:, 0], grey[:, 2])
+    assert not torch.allclose(
+        view(colours, torch.arange(5), AugmentConfig(**STILL, hue=0.5), seed=0, epoch=0), colours
+    )

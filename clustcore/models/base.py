@@ -34,12 +34,13 @@ class TrainData:
 
 @dataclass(frozen=True)
 class Views:
-    """One batch: the images and two random views of each."""
+    """One batch: the images and the random views of each, as many as the model asks for."""
 
     clean: Float[Tensor, "n c h w"]
     first: Float[Tensor, "n c h w"]
     second: Float[Tensor, "n c h w"]
     ids: Int64[Tensor, " n"]
+    more: tuple[Tensor, ...] = ()  # each (n, c, h, w)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Model(nn.Module, ABC):
     input_shape: tuple[int, int, int]
     clusters: int
     dim: int
+    views = 2  # random views of each image that its losses look at
     has_decoder = False
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 z here is the pooled backbone feature and the scores are the one linear layer: the paper's z is our
 s. No official code exists; where the paper is silent, the choices are those of the public re-
-implementations, and each is a field of the config.
+implementations, and each is a field of the config. What stands in no paper of DRC's authors is off
+unless the config asks for it: see `drc_stages`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clustcore.distributed import gather
+from clustcore.models import drc_stages as extra
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
-from clustcore.models.blocks import Normalise, SmallCNN
+from clustcore.models.blocks import Normalise, backbone
 from clustcore.types import Config, setting
 
 
@@ -24,24 +27,54 @@ from clustcore.types import Config, setting
 class DRCConfig(Config):
     """DRC's network, losses and stages.
 
-    With `taught` and `relabelled` at 0 epochs it is DRC alone.
+    With the defaults it is DRC alone.
     """
 
     clusters: int = setting(10, "clusters", range=(2, 256))
     input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
+    backbone: str = setting(
+        "small", "network below the linear layer", choices=("small", "resnet18", "resnet34")
+    )
     width: int = setting(
-        16, "channels of the first layer; z has four times as many", range=(2, 256)
+        16,
+        "channels of the small backbone's first layer; z has four times as many",
+        range=(2, 256),
+    )
+    norm: str = setting(
+        "batch",
+        "normalisation; group: no sample sees another",
+        choices=("batch", "group"),
+        rare=True,
     )
     tau_f: float = setting(0.5, "temperature of L_AF", range=(0.01, 10), rare=True)
     tau_p: float = setting(1.0, "temperature of L_AP", range=(0.01, 10), rare=True)
     weight_r: float = setting(0.5, "lambda, the weight of the regulariser", range=(0, 100))
     normalize: bool = setting(True, "cosine similarities; off: raw dot products, the literal form")
     regulariser: str = setting("entropy", "form of L_CR", choices=("entropy", "square"))
+    views: int = setting(2, "views of an image; each further one is a pair more", range=(2, 8))
+    ema: float = setting(
+        0.0,
+        "decay of a slow copy of the model that sees all views but the first (0: none)",
+        range=(0, 0.9999),
+        rare=True,
+    )
+    neighbours: int = setting(
+        0, "nearest neighbours whose assignment a sample is asked to share (0: none)", range=(0, 50)
+    )
+    weight_n: float = setting(1.0, "weight of the neighbours' term", range=(0, 100), rare=True)
     taught: int = setting(
         0, "epochs with the teacher's clusters beside DRC's losses", range=(0, 1000)
     )
     relabelled: int = setting(
         0, "epochs with the model's own clusters beside DRC's losses", range=(0, 1000)
+    )
+    selflabel: int = setting(
+        0,
+        "epochs in which what the model is sure of on an image labels its views",
+        range=(0, 1000),
+    )
+    confident: float = setting(
+        0.95, "soft assignment from which it is sure", range=(0.5, 1), rare=True
     )
     alone: int = setting(
         20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
@@ -58,8 +91,9 @@ class DRC(Model):
         super().__init__()
         self.config = config
         self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
+        self.views = config.views
         self.normalise = Normalise(self.input_shape[0])
-        self.backbone = SmallCNN(self.input_shape[0], config.width)
+        self.backbone = backbone(config.backbone, self.input_shape, config.width, config.norm)
         self.dim = self.backbone.dim
         self.assign = nn.Linear(self.dim, config.clusters)
 
@@ -77,12 +111,15 @@ class DRC(Model):
         return self.assign.weight, self.assign.bias
 
     def stages(self) -> list[Stage]:
-        """DRC alone, then with a teacher's clusters, then with its own: whichever have epochs."""
+        """DRC alone, then with a teacher's clusters, with its own taken once, with what it is sure
+        of: whichever have epochs.
+        """
         config = self.config
         stages = [
-            Stage("drc", config.alone, self._loss),
+            Stage("drc", config.alone, self._loss, self._begin),
             Stage("taught", config.taught, self._guided, self._ask_teacher),
             Stage("relabelled", config.relabelled, self._guided, self._ask_self, lr=0.5),
+            Stage("selflabel", config.selflabel, self._sure, self._begin, lr=0.5),
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
@@ -91,29 +128,54 @@ class DRC(Model):
         return Stage("upkeep", 1, self._guided, _given, lr=0.5)
 
     def _loss(self, views: Views, state: dict[str, Tensor]) -> Loss:
-        first, second = self(views.first), self(views.second)
-        return self._drc(first, second)
+        return self._drc(views, state)[0]
 
     def _guided(self, views: Views, state: dict[str, Tensor]) -> Loss:
-        first, second = self(views.first), self(views.second)
-        loss = self._drc(first, second)
+        loss, scores = self._drc(views, state)
         clusters = state["clusters"][views.ids]
-        guide = (
-            F.cross_entropy(first.float(), clusters) + F.cross_entropy(second.float(), clusters)
-        ) / 2
+        guide = sum(F.cross_entropy(s, clusters) for s in scores) / len(scores)
         return Loss(loss.total + self.config.weight_t * guide, loss.parts | {"guide": guide})
 
-    def _drc(self, first: Tensor, second: Tensor) -> Loss:
-        config = self.config
-        with torch.autocast(first.device.type, enabled=False):  # the losses stay in float32
-            first, second = first.float(), second.float()
-            p, q = first.softmax(1), second.softmax(1)
-            parts = {
-                "af": contrast(first, second, config.tau_f, config.normalize),
-                "ap": contrast(p.T, q.T, config.tau_p, config.normalize),
-                "cr": balance(p, config.regulariser),
-            }
-        return Loss(parts["af"] + parts["ap"] + config.weight_r * parts["cr"], parts)
+    def _sure(self, views: Views, state: dict[str, Tensor]) -> Loss:
+        loss, scores = self._drc(views, state)
+        told, weights = extra.sure_labels(self, views.clean, self.config.confident)
+        own = sum(extra.weighted(s, told, weights) for s in scores) / len(scores)
+        parts = loss.parts | {"sure": own, "share": (weights > 0).float().mean()}
+        return Loss(loss.total + self.config.weight_t * own, parts)
+
+    def _drc(self, views: Views, state: dict[str, Tensor]) -> tuple[Loss, list[Tensor]]:
+        # the loss of the whole batch on every rank, and this rank's scores of each view
+        config, others = self.config, (views.second, *views.more)
+        anchor = self(views.first).float()
+        if extra.has_slow(state):
+            seen, scores = extra.slow_scores(self, state, others, config.ema), [anchor]
+        else:
+            seen = [self(x).float() for x in others]
+            scores = [anchor, *seen]
+        with torch.autocast(anchor.device.type, enabled=False):  # the losses stay in float32
+            first = gather(anchor)
+            p = first.softmax(1)
+            parts = {"af": 0.0, "ap": 0.0, "cr": balance(p, config.regulariser)}
+            for s in seen:
+                second = gather(s)
+                q = second.softmax(1)
+                af = contrast(first, second, config.tau_f, config.normalize)
+                ap = contrast(p.T, q.T, config.tau_p, config.normalize)
+                parts["af"] = parts["af"] + af / len(seen)
+                parts["ap"] = parts["ap"] + ap / len(seen)
+            total = parts["af"] + parts["ap"] + config.weight_r * parts["cr"]
+            if "near" in state:
+                parts["near"] = extra.agree(anchor, state["near"][views.ids])
+                total = total + config.weight_n * parts["near"]
+        return Loss(total, parts), scores
+
+    def _begin(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        kept = {}
+        if self.config.ema:
+            kept |= extra.begin_slow(self, state)
+        if self.config.neighbours:
+            kept |= extra.begin_near(self, data, self.config.neighbours)
+        return kept
 
     def _ask_teacher(
         self, data: TrainData, epoch: int, state: dict[str, Tensor]
@@ -123,18 +185,15 @@ class DRC(Model):
                 "drc: stage 'taught': expected a teacher, got none; `python -m clustcore teach` "
                 "makes one, or set taught to 0"
             )
-        return {"clusters": data.teacher}
+        return self._begin(data, epoch, state) | {"clusters": data.teacher}
 
     @torch.no_grad()
     def _ask_self(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
         # labels are taken once, when the stage begins: taken anew each epoch they only drift
-        if state:
-            return state
-        training = self.training
-        self.eval()
-        clusters = torch.cat([self(x.float() / 255).argmax(1) for x in data.x.split(1000)])
-        self.train(training)
-        return {"clusters": clusters}
+        clusters = state.get("clusters")
+        if clusters is None:
+            clusters = extra.everywhere(self, data, lambda x: self(x).argmax(1))
+        return self._begin(data, epoch, state) | {"clusters": clusters}
 
 
 def contrast(
