@@ -9,6 +9,7 @@ from __future__ import annotations
 DEFENCES = {
     "alternating": "clustcore.defences.alternating:Alternating",
     "pgd_at": "clustcore.defences.pgd_at:PGDTraining",
+    "adversarial_view": "clustcore.defences.adversarial_view:AdversarialView",
     "alrdc": "clustcore.defences.alrdc:ALRDCDefence",
     "control": "clustcore.defences.base:Control",
 }

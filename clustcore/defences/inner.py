@@ -59,6 +59,7 @@ def pgd(
     steps: int,
     *,
     bounded: bool,
+    climb: Callable[[Tensor, Tensor], Tensor] = log_odds,
 ) -> Float[Tensor, "n ..."]:
     """Points within eps of x that leave their cluster as far as a few steps get; one start, random.
 
@@ -69,12 +70,13 @@ def pgd(
         scores: points -> (n, k) scores; gradients flow to the points.
         eps: a length in `norm` ("linf" or "l2").
         bounded: stay within [0, 1] too, as images must.
+        climb: (scores, labels) -> (n,), what the steps raise.
     """
     delta = _draw(x, norm) * eps
     for _ in range(steps):
         point = (x + delta).detach().requires_grad_(True)
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(log_odds(scores(point), labels).sum(), point)
+            (gradient,) = torch.autograd.grad(climb(scores(point), labels).sum(), point)
         delta = shorten(delta + 2.5 / steps * eps * _ascent(gradient, norm), eps, norm)
         if bounded:
             delta = (x + delta).clamp(0, 1) - x
