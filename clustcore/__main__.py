@@ -320,7 +320,7 @@ def _reproduce(argv: list[str]) -> int:
     args = _parse(argv[1:], f"reproduce {what}", **common, only=only)
     root = None if args.root is None else Path(args.root)
     if what == "data":
-        from clustcore.datasets.shipped import make
+        from clustcore.datasets.shipping import make
 
         make(root)
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
@@ -21,79 +20,16 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from clustcore import datasets, load_samples
-from clustcore.datasets import DATASETS, cifar, folder, shipped
+from clustcore.datasets import DATASETS, cifar, decoded, folder, shipped, shipping
 from clustcore.datasets.arrays import samples
 from clustcore.datasets.mnist import read_idx
+from tests.data_files import any_root, batches_root, cifar_root, mnist_root, pixels, save, write_idx
 
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "no-data"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
-
-
-def pixels(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    data = header + array.tobytes()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-
-
-def mnist_root(root: Path, name: str = "MNIST", suffix: str = "") -> Path:
-    for seed, (stem, n) in enumerate({"train": 12, "t10k": 7}.items()):
-        raw = root / name / "raw"
-        write_idx(raw / f"{stem}-images-idx3-ubyte{suffix}", pixels(seed, n, 28, 28))
-        write_idx(raw / f"{stem}-labels-idx1-ubyte{suffix}", pixels(seed, n) % 10)
-    return root
-
-
-def save(path: Path, array: np.ndarray, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)
-    return path
-
-
-def cifar_root(root: Path, suffix: str = ".png") -> Path:
-    for split in ("train", "test"):
-        for label, name in enumerate(cifar.CLASSES):
-            for i in range(2):
-                save(root / split / name / f"{i:04}{suffix}", pixels(label * 2 + i, 32, 32, 3))
-    return root
-
-
-def batches_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torchvision's own layout with 4 images a file, and the MD5s that belong to them."""
-    from torchvision.datasets import CIFAR10
-
-    place = root / cifar.BATCHES
-    place.mkdir(parents=True)
-    for name in ("train_list", "test_list"):
-        files = []
-        for seed, (file, _) in enumerate(getattr(CIFAR10, name)):
-            entry = {"data": pixels(seed, 4, 3072), "labels": [seed, 1, 2, 9]}
-            (place / file).write_bytes(pickle.dumps(entry))
-            files.append([file, hashlib.md5((place / file).read_bytes()).hexdigest()])
-        monkeypatch.setattr(CIFAR10, name, files)
-    (place / "batches.meta").write_bytes(pickle.dumps({"label_names": list(cifar.CLASSES)}))
-    md5 = hashlib.md5((place / "batches.meta").read_bytes()).hexdigest()
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5})
-    return root
-
-
-def any_root(name: str, root: Path) -> Path:
-    if name.startswith("cifar10"):
-        return cifar_root(root, ".jpg" if name.endswith("jpeg") else ".png")
-    if name == "folder":
-        for i in range(4):
-            save(root / "ab"[i % 2] / f"{i}.png", pixels(i, 12, 10))
-    else:
-        mnist_root(root)
-        mnist_root(root, "FashionMNIST")
-    return root
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -119,6 +55,7 @@ def test_every_data_set_keeps_the_contract(name: str, split: str, tmp_path: Path
 def test_what_draws_a_map_loads_no_torch() -> None:
     code = (
         "import sys, clustcore; clustcore.load_samples('mnist'); clustcore.load_samples('digits')\n"
+        "clustcore.load_samples('cifar10-jpeg')\n"
         "assert not {'torch', 'torchvision', 'umap'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=shipped.ASSETS.parents[1])
@@ -224,7 +161,8 @@ def test_arrays_of_a_wrong_kind_are_refused(x: np.ndarray, y: list | None, messa
 def test_the_shipped_files_are_whole(name: str) -> None:
     shipped.verify(name)
     data, info = load_samples(name), shipped.source(name)
-    assert data.x.shape == (10_000, 1, 28, 28)
+    shape = (1, 28, 28) if info["width"] == 28 else (3, 32, 32)
+    assert data.x.shape == (10_000, *shape)
     np.testing.assert_array_equal(np.bincount(data.y).sum(), 10_000)
     assert info["licence"]
     assert info["source"]
@@ -266,9 +204,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mnist_root(tmp_path)
     mnist_root(tmp_path, "FashionMNIST")
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "assets")
-    shipped.make(tmp_path, tmp_path / "assets")
+    shipping.make(tmp_path, tmp_path / "assets")
     yield tmp_path
-    shipped.images.cache_clear()
+    shipped.forget()
 
 
 def test_sheets_made_from_idx_files_give_back_their_images(made: Path) -> None:
@@ -385,14 +323,14 @@ def test_cifar_folders_give_pixels_and_labels_and_are_cached(tmp_path: Path) -> 
         np.testing.assert_array_equal(
             np.round(data.x[i] * 255), pixels(i, 32, 32, 3).transpose(2, 0, 1)
         )
-    (cached,) = cifar.cache_folder().iterdir()
+    (cached,) = decoded.cache_folder().iterdir()
     np.save(cached, np.zeros((20, 3, 32, 32), np.uint8))
     assert load_samples("cifar10", root=root).x.max() == 0  # read from the cache
     cached.write_bytes(b"damaged")
     np.testing.assert_array_equal(load_samples("cifar10", root=root).x, data.x)
     os.utime(root / "test" / "cat" / "0000.png", (1, 10**10))  # changed: another key
     load_samples("cifar10", root=root)
-    assert len(list(cifar.cache_folder().iterdir())) == 2
+    assert len(list(decoded.cache_folder().iterdir())) == 2
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(
@@ -412,7 +350,7 @@ def test_a_full_disk_leaves_no_half_written_cache(
     root = cifar_root(tmp_path)
     monkeypatch.setattr(np, "save", full)
     assert len(load_samples("cifar10", root=root)) == 20
-    assert list(cifar.cache_folder().iterdir()) == []
+    assert list(decoded.cache_folder().iterdir()) == []
 
 
 def test_a_lossy_copy_is_named_so(tmp_path: Path) -> None:

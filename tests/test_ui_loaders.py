@@ -82,17 +82,26 @@ def test_neighbours_are_those_of_a_slow_search(run: RunInfo) -> None:
     assert found.near.tolist() == [bool(on_map[i] <= hundredth) for i in found.rows]
 
 
-def test_shipped_images_labels_and_sheets_belong_together() -> None:
-    x, (y, names) = loaders.images("mnist"), loaders.labels("mnist")
-    assert x.shape == (10_000, 1, 28, 28)
+@pytest.mark.parametrize(
+    ("data", "shape", "first"),
+    [("mnist", (1, 28, 28), "0"), ("cifar10-jpeg", (3, 32, 32), "airplane")],
+)
+def test_shipped_images_labels_and_sheets_belong_together(
+    data: str, shape: tuple[int, ...], first: str
+) -> None:
+    x, (y, names) = loaders.images(data), loaders.labels(data)
+    assert x.shape == (10_000, *shape)
     assert x.dtype == np.uint8
     assert len(y) == len(x)
-    assert names == tuple("0123456789")
-    sprites = loaders.sprites("mnist")
-    sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(3))))
+    assert len(names) == 10
+    assert names[0] == first
+    sprites = loaders.sprites(data)
+    assert sprites.size == shape[1:]
+    sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(3))).convert("RGB"))
     row, column = divmod(17, sprites.columns)
-    cell = sheet[28 * row : 28 * row + 28, 28 * column : 28 * column + 28]
-    assert np.array_equal(cell, x[3017, 0])
+    h, w = sprites.size
+    cell = sheet[h * row : h * row + h, w * column : w * column + w]
+    assert np.array_equal(cell, np.broadcast_to(x[3017].transpose(1, 2, 0), (h, w, 3)))
 
 
 def test_data_that_do_not_ship_get_sheets_of_their_own() -> None:

@@ -191,7 +191,8 @@ def images(data: str, split: str = "test") -> NDArray[np.uint8]:
         ValueError: the data are not there.
     """
     if data in shipped.SOURCES and split == "test":
-        return shipped.images(data)[:, None]
+        x = shipped.images(data)
+        return x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
     return _images(data, split)
 
 
@@ -257,7 +258,8 @@ def has_labels(data: str) -> bool:
 def sprites(data: str, split: str = "test") -> Sprites | None:
     """Where the map gets its images; None where the data are not there."""
     if data in shipped.SOURCES and split == "test":
-        return Sprites(functools.partial(shipped.sheet, data))
+        info = shipped.source(data)
+        return Sprites(functools.partial(shipped.sheet, data), (info["height"], info["width"]))
     try:
         x = images(data, split)
     except ValueError:

@@ -19,6 +19,8 @@ DATASETS = {
     "folder": "clustcore.datasets.folder:load",
 }
 _SPLITS = ("train", "test")
+# "all" merges the two, as the clustering benchmarks do, or is all there is
+_WITH_ALL = {name for name in DATASETS if name not in ("digits", "mnist", "fashion-mnist")}
 
 
 def load_samples(
@@ -60,7 +62,7 @@ def load_samples(
     options = {key: value for key, value in given.items() if value is not None}
     if options and name != "folder":
         raise ValueError(f"data set {name!r} takes no {', '.join(options)}: its images are fixed")
-    if split not in (known := (*_SPLITS, "all") if name == "folder" else _SPLITS):
+    if split not in (known := (*_SPLITS, "all") if name in _WITH_ALL else _SPLITS):
         raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"{root}: expected a folder with {name}, got no such folder")

@@ -39,7 +39,7 @@ def samples(
     if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         raise ValueError(f"{name}: images: expected shape (n, 1 or 3, h, w), got {x.shape}")
     if x.dtype == np.uint8:
-        x = x.astype(np.float32) / np.float32(255)
+        x = np.divide(x, np.float32(255), dtype=np.float32)  # one array: these can be large
     elif x.dtype.kind == "f":
         bad = ~((x >= 0) & (x <= 1)).all(axis=(1, 2, 3))  # NaN compares false: it is bad too
         if bad.any():

@@ -1,18 +1,21 @@
-"""The shipped test images, as lossless sheets that are the data and the map's sprites at once.
+"""The shipped test images.
 
+Grey ones lie as lossless sheets that are the data and the map's sprites at once:
 `assets/data/<name>/tile-0.png ... tile-9.png` hold 1,000 images each, 40 columns x 25 rows, row by
-row: image i is in sheet i // 1000. Beside them `labels.npy` and `source.json` (source, licence,
-classes, geometry, sha256 of each file). Needs numpy and Pillow only. `python -m
-clustcore.datasets.shipped --root DIR` makes the folders from the IDX files.
+row: image i is in sheet i // 1000. Colour ones lie as the files they came in, `images.tar.xz`,
+which is a sixth of the size; their sheets are made on demand. Beside them `labels.npy` and
+`source.json` (source, licence, classes, geometry, sha256 of each file). Needs numpy and Pillow
+only. `shipping.make` writes the folders.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import io
 import json
+import lzma
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,27 @@ SOURCES = {
             "Ankle boot",
         ],
     },
+    "cifar10-jpeg": {
+        "title": "CIFAR-10, test split, a public JPEG copy: lossy",
+        "source": "A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009",
+        "url": "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "licence": "none stated by the authors; use in research is customary",
+        "classes": [
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ],
+    },
 }
+ARCHIVE = "images.tar.xz"
+_MAX_FILE_BYTES = 100_000  # of one image in an archive
 
 
 def source(name: str) -> dict[str, Any]:
@@ -70,42 +93,27 @@ def source(name: str) -> dict[str, Any]:
 
 
 def sheet(name: str, index: int) -> bytes:
-    """One sheet as it ships: the PNG of images `1000 * index` to `1000 * index + 999`.
+    """One sheet, as it ships or made now: the PNG of images `1000 * index` to
+    `1000 * index + 999`.
 
     Raises:
         ValueError: no such data set, sheet or file.
     """
-    count = source(name)["sheets"]
-    if not 0 <= index < count:
-        raise ValueError(f"{name}: sheet: expected 0 to {count - 1}, got {index}")
-    return _bytes(name, f"tile-{index}.png")
+    info = source(name)
+    if not 0 <= index < info["sheets"]:
+        raise ValueError(f"{name}: sheet: expected 0 to {info['sheets'] - 1}, got {index}")
+    return _made_sheet(name, index) if _is_colour(info) else _bytes(name, f"tile-{index}.png")
 
 
 @functools.cache
-def images(name: str) -> UInt8[np.ndarray, "n h w"]:
+def images(name: str) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
     """All test images, read-only.
 
     Raises:
-        ValueError: no such data set, or a sheet is missing, damaged or of another size.
+        ValueError: no such data set, or a file is missing, damaged or of another size.
     """
     info = source(name)
-    w, h = info["width"], info["height"]
-    sheets = []
-    for index in range(info["sheets"]):
-        path, data = ASSETS / name / f"tile-{index}.png", sheet(name, index)
-        expected = (info["columns"] * w, info["rows"] * h)
-        try:
-            with Image.open(io.BytesIO(data), formats=["PNG"]) as png:
-                if png.size != expected or png.mode != "L":
-                    raise ValueError(f"a {png.mode} image of {png.width} x {png.height} pixels")
-                pixels = np.asarray(png)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"{path}: expected a grey PNG of {expected[0]} x {expected[1]} pixels, got {error}"
-            ) from None
-        grid = pixels.reshape(info["rows"], h, info["columns"], w)
-        sheets.append(grid.transpose(0, 2, 1, 3).reshape(-1, h, w))
-    x = np.concatenate(sheets)[: info["n"]]
+    x = _from_archive(name, info) if _is_colour(info) else _from_sheets(name, info)
     x.flags.writeable = False
     return x
 
@@ -156,33 +164,65 @@ def encode_sheet(
     return out.getvalue()
 
 
-def make(root: Path, out: Path = ASSETS) -> None:
-    """Write the shipped folders anew from the IDX files below `root` (torchvision's layout).
-
-    Raises:
-        ValueError: the files are missing or damaged.
-    """
-    from clustcore.datasets import mnist
-
-    for name, about in SOURCES.items():
-        x, y = mnist.read(name, "test", root)
-        sheets = range(-(-len(x) // PER_SHEET))
-        files = {
-            f"tile-{i}.png": encode_sheet(x[i * PER_SHEET : (i + 1) * PER_SHEET], COLUMNS, ROWS)
-            for i in sheets
-        }
-        buffer = io.BytesIO()
-        np.save(buffer, y)
-        files["labels.npy"] = buffer.getvalue()
-        geometry = {"n": len(x), "width": x.shape[2], "height": x.shape[1]}
-        geometry |= {"columns": COLUMNS, "rows": ROWS, "sheets": len(sheets)}
-        hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-        text = json.dumps(about | geometry | {"sha256": hashes}, indent=1, ensure_ascii=False)
-        files["source.json"] = (text + "\n").encode()
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for file, data in files.items():
-            (out / name / file).write_bytes(data)
+def forget() -> None:
+    """Drop what was read: the files were written anew."""
     images.cache_clear()
+    _made_sheet.cache_clear()
+
+
+def _is_colour(info: dict[str, Any]) -> bool:
+    return ARCHIVE in info["sha256"]
+
+
+def _from_sheets(name: str, info: dict[str, Any]) -> UInt8[np.ndarray, "n h w"]:
+    w, h = info["width"], info["height"]
+    sheets = []
+    for index in range(info["sheets"]):
+        path, data = ASSETS / name / f"tile-{index}.png", sheet(name, index)
+        expected = (info["columns"] * w, info["rows"] * h)
+        try:
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as png:
+                if png.size != expected or png.mode != "L":
+                    raise ValueError(f"a {png.mode} image of {png.width} x {png.height} pixels")
+                pixels = np.asarray(png)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected a grey PNG of {expected[0]} x {expected[1]} pixels, got {error}"
+            ) from None
+        grid = pixels.reshape(info["rows"], h, info["columns"], w)
+        sheets.append(grid.transpose(0, 2, 1, 3).reshape(-1, h, w))
+    return np.concatenate(sheets)[: info["n"]]
+
+
+def _from_archive(name: str, info: dict[str, Any]) -> UInt8[np.ndarray, "n h w 3"]:
+    """Decoded in memory, in the order of the archive; nothing is written to disk."""
+    n, size = info["n"], (info["width"], info["height"])
+    x = np.empty((n, info["height"], info["width"], 3), np.uint8)
+    path, count = ASSETS / name / ARCHIVE, 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(_bytes(name, ARCHIVE)), mode="r|xz") as tar:
+            for member in tar:
+                if not member.isfile() or member.size > _MAX_FILE_BYTES or count == n:
+                    raise ValueError(f"{member.name!r} of {member.size} bytes as number {count}")
+                with Image.open(
+                    io.BytesIO(tar.extractfile(member).read()), formats=["JPEG"]
+                ) as jpg:
+                    if jpg.size != size:
+                        raise ValueError(f"{member.name!r} of {jpg.width} x {jpg.height} pixels")
+                    x[count] = np.asarray(jpg.convert("RGB"))
+                count += 1
+        if count < n:
+            raise ValueError(f"{count}")
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected {n} JPEG images of {size[0]} x {size[1]} pixels, got {error}"
+        ) from None
+    return x
+
+
+@functools.cache
+def _made_sheet(name: str, index: int) -> bytes:
+    return encode_sheet(images(name)[index * PER_SHEET : (index + 1) * PER_SHEET], COLUMNS, ROWS)
 
 
 def _bytes(name: str, file: str) -> bytes:
@@ -191,9 +231,3 @@ def _bytes(name: str, file: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: expected a shipped file, got {error.strerror}") from None
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make assets/data from the IDX files.")
-    parser.add_argument("--root", type=Path, required=True, help="folder that holds MNIST/raw")
-    make(parser.parse_args().root)
