@@ -281,11 +281,11 @@ _DIALS = {
     "cifar10": {"linf": Dial(16 / 255, 8 / 255), "l2": Dial(1.0, 0.5)},
     "digits": {"linf": Dial(0.3, 0.1), "l2": Dial(1.0, 0.5)},
 }
+_COLOUR = ("cifar", "stl10", "imagenet-", "tiny-imagenet")  # what these names begin with
 
 
 def dial(data: str, space: str, norm: str) -> Dial:
-    """The dial of a data set. Unknown grey data get MNIST's, and colour names starting with
-    `cifar10` get CIFAR-10's.
+    """The dial of a data set. The colour benchmarks share CIFAR-10's; unknown data get MNIST's.
 
     Raises:
         ValueError: unknown space or norm.
@@ -296,5 +296,5 @@ def dial(data: str, space: str, norm: str) -> Dial:
         raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if space == "embedding":
         return Dial(2.0, 0.3)
-    base = "cifar10" if data.startswith("cifar10") else data
+    base = "cifar10" if data.startswith(_COLOUR) else data
     return _DIALS.get(base, _DIALS["mnist"])[norm]

@@ -60,7 +60,9 @@ def test_lookup_names_what_is_known():
         lookup(ATTACKS, "pdg", "attack")
 
 
-@pytest.mark.parametrize("data", ["mnist", "fashion-mnist", "cifar10", "digits", "my folder"])
+@pytest.mark.parametrize(
+    "data", ["mnist", "fashion-mnist", "cifar10", "stl10", "digits", "my folder"]
+)
 @pytest.mark.parametrize(
     ("space", "norm"), [("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2")]
 )
@@ -76,7 +78,8 @@ def test_strengths_run_from_0_to_the_end_denser_near_0(data, space, norm):
 def test_the_budgets_of_the_data_sets():
     assert dial("mnist", "pixels", "linf").end == 0.4
     assert dial("fashion-mnist", "pixels", "l2").default == 1.0
-    assert dial("cifar10-jpeg", "pixels", "linf").default == pytest.approx(8 / 255)
+    for data in ("cifar10-jpeg", "cifar100-20", "stl10", "imagenet-dogs", "tiny-imagenet"):
+        assert dial(data, "pixels", "linf").default == pytest.approx(8 / 255)
     assert dial("mnist", "embedding", "l2").default == 0.3
     with pytest.raises(ValueError, match="unknown space 'sound'; known: pixels, embedding"):
         dial("mnist", "sound", "l2")

@@ -53,6 +53,11 @@ _LABELS = {
         "fashion-mnist": "Fashion-MNIST",
         "cifar10": "CIFAR-10",
         "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
+        "cifar100-20": "CIFAR-100, 20 super-classes",
+        "stl10": "STL-10",
+        "imagenet-10": "ImageNet-10",
+        "imagenet-dogs": "ImageNet-Dogs",
+        "tiny-imagenet": "Tiny-ImageNet",
         "digits": "Digits, 8 x 8",
     },
     "attack": {

@@ -1,6 +1,7 @@
 """Data sets by name: `DATASETS` lists them, `load_samples` loads one.
 
-Listing imports nothing; loading imports torch only to download or to read CIFAR-10's archive.
+Listing imports nothing; loading imports torch only to download or to read the archives of CIFAR and
+STL-10.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ DATASETS = {
     "fashion-mnist": "clustcore.datasets.mnist:load",
     "cifar10": "clustcore.datasets.cifar:load",
     "cifar10-jpeg": "clustcore.datasets.cifar:load",
+    "cifar100-20": "clustcore.datasets.cifar:load_super_classes",
+    "stl10": "clustcore.datasets.stl:load",
+    "imagenet-10": "clustcore.datasets.imagenet:load",
+    "imagenet-dogs": "clustcore.datasets.imagenet:load",
+    "tiny-imagenet": "clustcore.datasets.imagenet:load_tiny",
     "folder": "clustcore.datasets.folder:load",
 }
 _SPLITS = ("train", "test")
@@ -36,13 +42,15 @@ def load_samples(
 ) -> Samples:
     """Load one split of a data set.
 
-    The test splits of `mnist` and `fashion-mnist` and all of `digits` are always there. The rest is
-    read from `root`, by default from `data_folder()`, and is downloaded by torchvision only where
-    `download` asks for it. The last four arguments are for `folder` alone.
+    The test splits of `mnist`, `fashion-mnist` and `cifar10-jpeg` and all of `digits` are always
+    there. The rest is read from `root`, by default from `data_folder()`, and is downloaded only
+    where `download` asks for it and torchvision offers it. The last four arguments are for `folder`
+    alone.
 
     Args:
         name: An entry of `DATASETS`.
-        split: "train" or "test"; also "all" for a `folder` without these two sub-folders.
+        split: "train" or "test"; also "all", which is both, train first, for CIFAR, STL-10 and
+            ImageNet's parts, and what a `folder` without these two sub-folders has.
         root: The folder that holds the data, laid out as the loader's own module says. `digits`
             needs none.
         download: Allow a download into `root`. Without it nothing is ever fetched.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def samples(
     if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         raise ValueError(f"{name}: images: expected shape (n, 1 or 3, h, w), got {x.shape}")
     if x.dtype == np.uint8:
-        x = np.divide(x, np.float32(255), dtype=np.float32)  # one array: these can be large
+        # in one step, since there can be gigabytes of it, and row-major, however it was read
+        x = np.divide(x, np.float32(255), dtype=np.float32, order="C")
     elif x.dtype.kind == "f":
         bad = ~((x >= 0) & (x <= 1)).all(axis=(1, 2, 3))  # NaN compares false: it is bad too
         if bad.any():
@@ -62,3 +64,13 @@ def samples(
             raise ValueError(f"{name}: labels: expected 0 to {top}, got {y.min()} to {y.max()}")
         y = y.astype(np.int64)
     return Samples(x, y, np.arange(len(x)), name, class_names, split, skipped)
+
+
+def merged(
+    split: str, read: Callable[[str], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels that `read` gives of a split; of "all": of train, then of test."""
+    if split != "all":
+        return read(split)
+    x, y = zip(read("train"), read("test"), strict=True)
+    return np.concatenate(x), np.concatenate(y)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from clustcore.datasets import data_folder, shipped
-from clustcore.datasets.arrays import samples
+from clustcore.datasets.arrays import merged, samples
 from clustcore.datasets.decoded import decode
 from clustcore.datasets.folder import find
 from clustcore.types import Samples
@@ -134,23 +134,26 @@ def is_lossy(files: list[Path]) -> bool:
     return any(file.suffix.lower() in (".jpg", ".jpeg") for file in files)
 
 
-def _read(kind: _Kind, split: str, root: Path, download: bool) -> tuple:
+def _read(
+    kind: _Kind, split: str, root: Path, download: bool
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Counts (n, 3, 32, 32), labels (n,) of the fine classes, and whether it is a lossy copy."""
-    parts = []
-    for part in ("train", "test") if split == "all" else (split,):
-        if (root / part).is_dir():
-            files, y = list_folder(root / part, kind.classes)
-            x = decode(files, kind.reader.lower(), kind.title, 32)
-            parts.append((x, y, is_lossy(files)))
-        else:
-            parts.append((*_from_archive(kind, root, part, download), False))
-    if len(parts) == 1:
-        return parts[0]
-    x, y, lossy = zip(*parts, strict=True)
-    return np.concatenate(x), np.concatenate(y), any(lossy)
+    lossy = False
+
+    def read(part: str) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal lossy
+        if not (root / part).is_dir():
+            return _from_archive(kind, root, part, download)
+        files, y = list_folder(root / part, kind.classes)
+        lossy |= is_lossy(files)
+        return decode(files, kind.reader.lower(), kind.title, 32), y
+
+    return *merged(split, read), lossy
 
 
-def _from_archive(kind: _Kind, root: Path, split: str, download: bool) -> tuple:
+def _from_archive(
+    kind: _Kind, root: Path, split: str, download: bool
+) -> tuple[np.ndarray, np.ndarray]:
     archive, batches = root / kind.archive, root / kind.batches
     if not download and not batches.is_dir() and not archive.is_file():
         got = sorted(p.name for p in root.iterdir())[:5] if root.is_dir() else "no such folder"

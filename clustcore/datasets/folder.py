@@ -104,11 +104,11 @@ def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[s
     Raises:
         ValueError: none at all, more than `limit`, or all in one sub-folder.
     """
-    files = _listing(root)
+    files = list_images(root)
     groups = [
         (folder.name, found)
         for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-        if (found := _listing(folder))
+        if (found := list_images(folder))
     ]
     total = len(files) + sum(len(found) for _, found in groups)
     if total == 0:
@@ -127,6 +127,17 @@ def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[s
     files = files + [file for _, found in groups for file in found]
     classes = tuple(name for name, _ in groups) if labelled else ()
     return files, labels if labelled else None, classes
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files that lie directly in a folder, sorted by name; hidden ones left out."""
+    with os.scandir(folder) as entries:
+        found: Sequence[str] = [
+            entry.path
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
+        ]
+    return [Path(path) for path in sorted(found)]
 
 
 def read_image(file: Path, size: int, channels: int) -> UInt8[np.ndarray, "c h w"]:
@@ -178,13 +189,3 @@ def _open(file: Path) -> Image.Image:
                 f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
             )
     return image
-
-
-def _listing(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        found: Sequence[str] = [
-            entry.path
-            for entry in entries
-            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
-        ]
-    return [Path(path) for path in sorted(found)]
