@@ -1,5 +1,5 @@
-"""The README's tables, written from the cards of the shipped runs and from ALRDC's measurements:
-no figure is typed in.
+"""The README's tables, written from the cards of the shipped runs and from the measurements of
+ALRDC's and DRC's commands: no figure is typed in.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clustcore import runs
+from clustcore import drc_results, runs
 
 ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
@@ -89,8 +89,8 @@ def alrdc() -> str:
 
 
 def update(readme: Path) -> bool:
-    """Write the tables between the README's marks; True where that changed it. ALRDC's needs its
-    marks once it has been measured.
+    """Write the tables between the README's marks; True where that changed it. ALRDC's and DRC's
+    need their marks once they have been measured; DRC's are written without a measurement too.
 
     Raises:
         ValueError: the marks are not there.
@@ -98,6 +98,9 @@ def update(readme: Path) -> bool:
     text = readme.read_text(encoding="utf-8")
     new = text
     tables = [("results", results)] + [("alrdc", alrdc)] * ALRDC.is_file()
+    for mark, table in (("drc", drc_results.benchmarks), ("ablation", drc_results.ablation)):
+        if drc_results.RESULTS.is_file() or f"<!-- {mark} -->" in text:
+            tables.append((mark, table))
     for mark, table in tables:
         start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
         if new.count(start) != 1 or new.count(end) != 1:

@@ -40,9 +40,13 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "train": {"models", "defences", "augment", "checkpoint", "types"},
     "pipeline": LEAVES - {"figures", "comparing"} | {"types", "checkpoint", "train"},
     "making": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "train", "pipeline"},
-    "tables": {"runs"},
+    "tables": {"runs", "drc_results"},
+    "published": set(),
+    "drc_results": {"runs", "published"},
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
     "recipes": {"making"},
+    "drc_table": LEAVES - {"figures"}
+    | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
     | {"types", "pipeline", "judging", "making", "recipes", "reproduce", "tables"},
     "reproduce": LEAVES - {"figures"}

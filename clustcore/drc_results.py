@@ -1,0 +1,163 @@
+"""What `reproduce drc` and `reproduce ablation` measured, in `assets/drc.json`, and the tables that
+lay it beside what was published. Without torch, so that tables are written anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from clustcore import runs
+from clustcore.published import BENCHMARKS, BESIDE, METHODS
+
+RESULTS = runs.PROJECT / "assets" / "drc.json"
+PLANS = {"published": "as published", "best": "best here"}
+SWITCHES = {
+    "alone": "DRC alone",
+    "longer": "DRC alone, as many epochs as with a further stage",
+    "taught": "+ the teacher's clusters (manifold start)",
+    "relabelled": "+ its own clusters, taken once (relabelled)",
+    "selflabel": "+ what it is sure of (selflabel)",
+    "ema": "+ a slow copy for the other view (ema)",
+    "views": "+ four views in place of two (views)",
+    "neighbours": "+ five neighbours' agreement (neighbours)",
+    "shipped": "as shipped: the teacher's clusters from the start",
+}
+_KEYS = {
+    "benchmarks": ("data", "plan", "mode", "samples", "seed"),
+    "ablation": ("data", "what", "mode", "samples", "seed"),
+}
+_FIGURES = ("nmi", "acc", "ari")
+
+
+def entries(part: str) -> list[dict[str, Any]]:
+    """The entries of `benchmarks` or of `ablation`, one a data set, row, mode and seed.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _read()[part]
+
+
+def keep(part: str, entry: dict[str, Any]) -> None:
+    """Write an entry into the file, in the place of an older one of the same kind; the rest stays
+    as it is.
+    """
+    found, key = _read(), _KEYS[part]
+    others = [e for e in found[part] if any(e[k] != entry[k] for k in key)]
+    found[part] = sorted([*others, entry], key=lambda e: [str(e[k]) for k in key])
+    runs.write_json(RESULTS, found)
+
+
+def _read() -> dict[str, list[dict[str, Any]]]:
+    if not RESULTS.is_file():
+        return {part: [] for part in _KEYS}
+    try:
+        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        lists = {part: list(found[part]) for part in _KEYS}
+        for part, key in _KEYS.items():
+            for entry in lists[part]:
+                _ = [entry[k] for k in key]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{RESULTS}: expected entries in JSON, got {error!r}") from None
+    return lists
+
+
+def benchmarks() -> str:
+    """DRC's table as Markdown: measured beside published, then what is older."""
+    columns = ["data set", "measured here", "NMI", "ACC", "ARI", "n", *_HOW, *BESIDE]
+    lines = _head(columns)
+    found = entries("benchmarks")
+    for data, title in BENCHMARKS.items():
+        beside = [_published(name, data) for name in BESIDE]
+        for plan, label in PLANS.items():
+            same = [e for e in found if (e["data"], e["plan"]) == (data, plan)]
+            for first, group in _groups(same):
+                name = title
+                if first is not None:
+                    name += " (JPEG copy)" * first["samples"].endswith("-jpeg")
+                lines.append(_line([name, label + _quick(first), *_measured(group), *beside]))
+    older = [name for name in METHODS if name not in BESIDE]
+    lines += ["", *_head(["published", *BENCHMARKS.values()])]
+    lines += [_line([name, *(_published(name, data) for data in BENCHMARKS)]) for name in older]
+    return "\n".join(lines)
+
+
+def ablation() -> str:
+    """The ablation table as Markdown: DRC alone, and each stage or switch on its own beside it."""
+    lines = _head(["data set", "what", "NMI", "ACC", "ARI", "n", *_HOW])
+    found = entries("ablation")
+    for data in sorted({"mnist"} | {e["data"] for e in found}):
+        for what, label in SWITCHES.items():
+            same = [e for e in found if (e["data"], e["what"]) == (data, what)]
+            for first, group in _groups(same):
+                lines.append(_line([data, label + _quick(first), *_measured(group)]))
+    return "\n".join(lines)
+
+
+_HOW = ("trained on", "backbone", "seeds", "epochs", "device", "training, minutes a run")
+
+
+def _groups(
+    same: list[dict[str, Any]],
+) -> Iterator[tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
+    # the seeds of one kind of run on one set of images, whole runs before quick ones; one of the
+    # whole ones is there even where nothing was run
+    kinds = sorted({(e["mode"], e["samples"], e["n_train"]) for e in same})
+    if not any(mode == "full" for mode, _, _ in kinds):
+        yield None, []
+    for kind in kinds:
+        group = [e for e in same if (e["mode"], e["samples"], e["n_train"]) == kind]
+        yield group[0], group
+
+
+def _quick(first: dict[str, Any] | None) -> str:
+    if first is None or first["mode"] == "full":
+        return ""
+    return f", quick: {first['n_train']:,} images"
+
+
+def _measured(group: list[dict[str, Any]]) -> list[str]:
+    if not group:
+        return ["not run"] * 3 + [""] * (1 + len(_HOW))
+    first = group[0]
+    figures = [_mean(group, name) for name in _FIGURES]
+    minutes = [e["minutes"] for e in group if e["minutes"] is not None]
+    return [
+        *figures,
+        f"{first['n']:,} ({first['judged']})",
+        f"{first['n_train']:,} ({first['split']})",
+        first["backbone"],
+        ", ".join(str(e["seed"]) for e in group),
+        ", ".join(f"{stage} {n}" for stage, n in first["stages"].items()),
+        first["device"],
+        f"{sum(minutes) / len(minutes):.1f}" if minutes else "",
+    ]
+
+
+def _mean(group: list[dict[str, Any]], name: str) -> str:
+    values = [e[name] for e in group if e[name] is not None]
+    failed = f" ({len(group) - len(values)} failed)" if len(values) < len(group) else ""
+    if not values:
+        return "failed"
+    spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.3f}{spread}{failed}"
+
+
+def _published(name: str, data: str) -> str:
+    method = METHODS[name]
+    if data not in method.figures:
+        return ""
+    values = [getattr(method.figures[data], figure) for figure in _FIGURES]
+    text = " / ".join("-" if value is None else f"{value:.3f}" for value in values)
+    mean = method.mean_acc.get(data)
+    return text if mean is None else f"{text} (mean ACC {mean:.3f})"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [_line(columns), "|" + "---|" * len(columns)]
