@@ -22,7 +22,7 @@ COMMANDS = {
     "project": "fit the map of a run",
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
-    "reproduce": "make what ships again: data, runs, alrdc, tables",
+    "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
 }
 
 
@@ -300,8 +300,10 @@ def _evaluate(argv: list[str]) -> int:
 
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
-    if what not in ("data", "runs", "tables", "alrdc"):
-        raise ValueError(f"reproduce: expected data, runs, alrdc or tables, got {what!r}")
+    if what not in ("data", "runs", "alrdc", "drc", "ablation", "tables"):
+        raise ValueError(
+            f"reproduce: expected data, runs, alrdc, drc, ablation or tables, got {what!r}"
+        )
     if what == "tables":
         from clustcore.runs import PROJECT
         from clustcore.tables import update
@@ -316,6 +318,8 @@ def _reproduce(argv: list[str]) -> int:
     }
     if what == "alrdc":
         return _reproduce_alrdc(argv[1:], common)
+    if what in ("drc", "ablation"):
+        return _reproduce_drc(what, argv[1:], common)
     only = (tuple[str, ...], (), "names of runs; all by default")
     args = _parse(argv[1:], f"reproduce {what}", **common, only=only)
     root = None if args.root is None else Path(args.root)
@@ -363,6 +367,43 @@ def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
             device=args.device,
             report=bars.say,
         )
+    return 0
+
+
+def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
+    from clustcore import drc_results
+    from clustcore.published import BENCHMARKS
+
+    options = {
+        "data": (tuple[str, ...], ("mnist",), "data sets"),
+        "seeds": (tuple[int, ...], (0,), "seeds"),
+        "quick": (bool, False, "a few thousand images; of `drc`, the small backbone, a few epochs"),
+        "minutes": (float, 0.0, "stop after this many minutes (0: no limit); a later call goes on"),
+    }
+    if what == "drc":
+        options["data"] = (tuple[str, ...], tuple(BENCHMARKS), "benchmarks")
+        known = tuple(drc_results.PLANS)
+        options["plans"] = (tuple[str, ...], known, f"of {', '.join(known)}")
+    args = _parse(argv, f"reproduce {what}", **common, **options)
+    from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
+
+    with _Bars() as bars:
+        call = Call(
+            root=None if args.root is None else Path(args.root),
+            download=args.download,
+            seeds=args.seeds,
+            quick=args.quick,
+            minutes=args.minutes,
+            device=args.device,
+            report=bars.say,
+        )
+        if what == "drc":
+            wrong = reproduce_drc(args.data, args.plans, call)
+        else:
+            wrong = reproduce_ablation(args.data, call)
+    print(drc_results.benchmarks() if what == "drc" else drc_results.ablation())
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return 0
 
 

@@ -75,6 +75,93 @@ _ALRDC = Recipe(
     attackers=("affine",),
 )
 
+# PICA's protocol: RandomResizedCrop(0.2, 1), flip, ColorJitter(0.4, 0.4, 0.4, 0.4), grey
+_PICA_AUGMENT = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "shear": 0.0}
+_PICA_AUGMENT |= {"crop": 0.2, "flip": 0.5, "jitter": 0.4, "hue": 0.4, "grey": 0.2}
+_BENCHMARK_CLUSTERS = {
+    "cifar10": 10,
+    "cifar100-20": 20,
+    "stl10": 10,
+    "imagenet-10": 10,
+    "imagenet-dogs": 15,
+    "tiny-imagenet": 200,
+}
+# large enough to learn from the training split alone; the others merge the two, as is usual
+_SPLIT = ("cifar10", "cifar100-20")
+
+
+def _as_published(data: str, clusters: int) -> Recipe:
+    """DRC to the letter, in PICA's setting: the literal losses, and train and test merged."""
+    return Recipe(
+        Plan(
+            "drc",
+            {"name": data, "split": "all"},
+            config={
+                "clusters": clusters,
+                "backbone": "resnet34",
+                "normalize": False,
+                "regulariser": "square",
+                "alone": 200,
+            },
+            augment=_PICA_AUGMENT,
+            train={"batch": 256, "lr": 1e-4},
+        ),
+        teacher=False,
+        departures=("a learning rate that warms up and falls, in place of a constant one",),
+        seeds=(0,),
+        ships=False,
+    )
+
+
+def _best_here(data: str, clusters: int) -> Recipe:
+    """DRC with the choices that serve it best here, in the time one GPU has for it."""
+    return Recipe(
+        Plan(
+            "drc",
+            {"name": data, "split": "train" if data in _SPLIT else "all"},
+            config={
+                "clusters": clusters,
+                "backbone": "resnet18",
+                "ema": 0.99,
+                "neighbours": 5,
+                "alone": 250,
+                "selflabel": 50,
+            },
+            augment=_PICA_AUGMENT | {"hue": 0.1},
+            train={"batch": 512, "lr": 1e-3},
+        ),
+        teacher=False,
+        departures=(
+            "ResNet-18 in place of ResNet-34; a larger batch and learning rate, which warms up and "
+            "falls",
+            "cosine similarities and the entropy form of L_CR",
+            "a slow copy sees the other view, neighbours are asked to agree, and in the end what "
+            "the model is sure of labels its views, beside L_AF + L_AP + L_CR, which stay on",
+        ),
+        seeds=(0,),
+        ships=False,
+    )
+
+
+# what `reproduce drc` trains, by data set and plan
+BENCHMARKS: dict[str, dict[str, Recipe]] = {
+    data: {"published": _as_published(data, k), "best": _best_here(data, k)}
+    for data, k in _BENCHMARK_CLUSTERS.items()
+}
+
+# what `reproduce ablation` adds to DRC alone, one at a time
+ABLATION_EPOCHS, ABLATION_STAGE = 8, 2
+ABLATION: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "longer": {"alone": ABLATION_EPOCHS + ABLATION_STAGE},
+    "taught": {"taught": ABLATION_STAGE},
+    "relabelled": {"relabelled": ABLATION_STAGE},
+    "selflabel": {"selflabel": ABLATION_STAGE},
+    "ema": {"ema": 0.99},
+    "views": {"views": 4},
+    "neighbours": {"neighbours": 5},
+}
+
 RECIPES: dict[str, Recipe] = {
     "drc-mnist": Recipe(
         Plan("drc", {"name": "mnist"}, **_DRC),
@@ -114,7 +201,28 @@ RECIPES: dict[str, Recipe] = {
             _ALRDC.plan, data={"name": "fashion-mnist"}, augment=_FASHION_AUGMENT
         ),
     ),
+    "drc-cifar10": BENCHMARKS["cifar10"]["best"],
 }
+
+
+def ablation(data: str, what: str) -> Recipe:
+    """DRC alone with one switch or stage beside it, or `shipped`: with the shipped run's.
+
+    Raises:
+        ValueError: a data set or a row that the ablation has not.
+    """
+    name = f"drc-{data}"
+    known = [n.removeprefix("drc-") for n, r in RECIPES.items() if "alone" in r.variants]
+    if data not in known:
+        raise ValueError(f"unknown data set {data!r} of the ablation; known: {', '.join(known)}")
+    recipe = RECIPES[name]
+    if what == "shipped":
+        return dataclasses.replace(recipe, variants={})
+    if what not in ABLATION:
+        raise ValueError(f"unknown row {what!r}; known: {', '.join([*ABLATION, 'shipped'])}")
+    config = recipe.plan.config | {"taught": 0, "alone": ABLATION_EPOCHS} | ABLATION[what]
+    plan = dataclasses.replace(recipe.plan, config=config)
+    return dataclasses.replace(recipe, plan=plan, teacher=what == "taught", variants={})
 
 
 def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) -> Recipe:

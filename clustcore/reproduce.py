@@ -68,12 +68,15 @@ def train_seed(
     report: Callable[[str], None],
     on_step: OnStep | None = None,
     quick: bool = False,
+    minutes: float = 0.0,
 ) -> str:
     """Train one seed of a recipe under `runs/`, unless it is there; returns the run's name.
 
     Args:
         change: fields of the config that differ, where it is a variant.
         quick: the samples are a part of the training split; run and teacher are named so.
+        minutes: stop after so many (0: no limit); the run then has no card yet, and the same call
+            goes on.
     """
     prefix = "quick-" if quick else ""
     label = f"{prefix}{name}-seed{seed}"
@@ -89,6 +92,8 @@ def train_seed(
     if plan.model in ("dec", "alrdc"):
         config |= {"seed": seed}
     settings = plan.train | {"seed": seed, "device": device}
+    if minutes:
+        settings |= {"minutes": minutes}
     plan = dataclasses.replace(plan, config=config, train=settings)
     teacher = None
     if recipe.teacher and not change:
