@@ -1,0 +1,336 @@
+"""`reproduce drc` and `reproduce ablation`: from images to the file, and from there to the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clustcore import drc_results, drc_table, published, runs, tables
+from clustcore.__main__ import main
+from clustcore.datasets import cifar, load_samples
+from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
+from clustcore.making import Plan
+from clustcore.models.drc import DRCConfig
+from clustcore.recipes import ABLATION, BENCHMARKS, RECIPES, Recipe, Variant
+from clustcore.teach import TeachConfig, Teacher, save_teacher
+from clustcore.train import TrainingFailed
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """A folder for data, and runs and results of its own."""
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def draw(root: Path, suffix: str = ".png") -> Path:
+    """A folder in CIFAR-10's layout, 9 training and 3 test images of each class, told by colour."""
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 9), ("test", 3)):
+        for label, name in enumerate(cifar.CLASSES):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.uniform(0, 40, (32, 32, 3))
+                pixels[..., label % 3] += 20 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:04}{suffix}")
+    return root
+
+
+def call(root: Path | None, said: list[str] | None = None, **how: Any) -> Call:
+    said = [] if said is None else said
+    return Call(**{"root": root, "quick": True, "device": "cpu", "report": said.append} | how)
+
+
+def entry(**values: Any) -> dict[str, Any]:
+    about = {"data": "cifar10", "plan": "best", "what": "alone", "mode": "full", "seed": 0}
+    about |= {"samples": "cifar10", "split": "train", "n_train": 50000, "judged": "test"}
+    about |= {"n": 10000, "nmi": 0.6, "acc": 0.7, "ari": 0.5, "backbone": "resnet18"}
+    about |= {"stages": {"drc": 200, "selflabel": 20}, "device": "cuda:0", "minutes": 12.34}
+    return about | {"weights": "abc"} | values
+
+
+# What others published
+
+
+def test_published_figures_are_shares_of_known_benchmarks():
+    assert list(published.METHODS) == [method.name for method in published.METHODS.values()]
+    assert set(published.BESIDE) <= set(published.METHODS)
+    for method in published.METHODS.values():
+        assert method.paper
+        assert set(method.figures) <= set(published.BENCHMARKS)
+        values = [v for f in method.figures.values() for v in dataclasses.astuple(f)]
+        assert all(v is None or 0 <= v <= 1 for v in [*values, *method.mean_acc.values()])
+        assert any(v is not None for v in values)
+
+
+def test_the_best_of_several_runs_exceeds_their_mean():
+    means = [
+        (m, data, mean) for m in published.METHODS.values() for data, mean in m.mean_acc.items()
+    ]
+    assert means
+    for method, data, mean in means:
+        assert method.figures[data].acc > mean
+
+
+def test_every_benchmark_is_published_and_planned():
+    assert list(BENCHMARKS) == list(published.BENCHMARKS)
+    assert set(published.METHODS["DRC"].figures) == set(BENCHMARKS)
+    for data, plans in BENCHMARKS.items():
+        assert list(plans) == list(drc_results.PLANS)
+        for recipe in plans.values():
+            assert recipe.plan.data["name"] == data
+            assert not recipe.ships
+            DRCConfig.from_dict(recipe.plan.config, data)
+    assert [*ABLATION, "shipped"] == list(drc_results.SWITCHES)
+    assert RECIPES["drc-cifar10"] is BENCHMARKS["cifar10"]["best"]
+
+
+# The tables
+
+
+def test_what_was_not_run_is_said(place):
+    lines = drc_results.benchmarks().splitlines()
+    missing = [line for line in lines if "| not run | not run | not run |" in line]
+    assert len(missing) == 12
+    (line,) = [line for line in missing if line.startswith("| CIFAR-10 | as published |")]
+    assert line.endswith(
+        "| 0.621 / 0.727 / 0.547 (mean ACC 0.716) | 0.591 / 0.696 / 0.512 | - / 0.790 / - "
+        "| 0.764 / 0.856 / 0.728 | - / 0.883 / - | - / 0.943 / - |"
+    )
+    assert "| DEC | 0.257 / 0.301 / 0.161 | 0.136 / 0.185 / 0.050 |" in lines[-2]
+    assert drc_results.ablation().count("| not run | not run | not run |") == 9
+
+
+def test_a_measured_row_stands_beside_the_published(place):
+    for seed, acc in ((0, 0.7), (1, 0.8)):
+        drc_results.keep("benchmarks", entry(seed=seed, acc=acc, samples="cifar10-jpeg"))
+    text = drc_results.benchmarks()
+    assert (
+        "| CIFAR-10 (JPEG copy) | best here | 0.600 (0.600 to 0.600) | 0.750 (0.700 to 0.800) "
+        "| 0.500 (0.500 to 0.500) | 10,000 (test) | 50,000 (train) | resnet18 | 0, 1 "
+        "| drc 200, selflabel 20 | cuda:0 | 12.3 | 0.621 / 0.727 / 0.547 (mean ACC 0.716) |"
+    ) in text
+    assert text.count("| not run |") == 11 * 3
+
+
+def test_a_quick_row_takes_no_place_of_a_whole_one(place):
+    drc_results.keep("benchmarks", entry(mode="quick", n_train=2000))
+    text = drc_results.benchmarks()
+    assert "| CIFAR-10 | best here, quick: 2,000 images | 0.600 | 0.700 | 0.500 |" in text
+    assert text.count("| not run |") == 12 * 3
+
+
+def test_a_failed_training_is_shown_as_such(place):
+    nothing = {"nmi": None, "acc": None, "ari": None, "device": None, "minutes": None}
+    drc_results.keep("ablation", entry(data="mnist", **nothing))
+    assert "| mnist | DRC alone | failed | failed | failed |" in drc_results.ablation()
+    drc_results.keep("ablation", entry(data="mnist", seed=1))
+    assert "| mnist | DRC alone | 0.600 (1 failed) | 0.700 (1 failed)" in drc_results.ablation()
+
+
+def test_an_entry_takes_the_place_of_its_like_alone(place):
+    drc_results.keep("benchmarks", entry())
+    drc_results.keep("ablation", entry(data="mnist"))
+    drc_results.keep("benchmarks", entry(seed=1))
+    drc_results.keep("benchmarks", entry(acc=0.9))
+    found = drc_results.entries("benchmarks")
+    assert [(e["seed"], e["acc"]) for e in found] == [(0, 0.9), (1, 0.7)]
+    assert drc_results.entries("ablation") == [entry(data="mnist")]
+
+
+@pytest.mark.parametrize("text", ["{", '{"benchmarks": []}', '{"benchmarks": [3], "ablation": []}'])
+def test_a_damaged_file_is_refused(place, text):
+    drc_results.RESULTS.write_text(text)
+    with pytest.raises(ValueError, match=r"drc\.json: expected entries in JSON, got "):
+        drc_results.entries("benchmarks")
+
+
+def test_update_writes_the_tables_where_there_are_marks(place, tmp_path):
+    readme = tmp_path / "README.md"
+    marks = "<!-- results -->\n<!-- /results -->\n"
+    readme.write_text(marks)
+    assert tables.update(readme)  # nothing measured: no marks are asked for
+    readme.write_text(marks + "<!-- drc -->\n<!-- /drc -->\n<!-- ablation -->\n<!-- /ablation -->")
+    assert tables.update(readme)
+    assert f"<!-- drc -->\n{drc_results.benchmarks()}\n<!-- /drc -->" in readme.read_text()
+    assert f"<!-- ablation -->\n{drc_results.ablation()}\n<!--" in readme.read_text()
+    drc_results.keep("benchmarks", entry())
+    readme.write_text(marks)
+    with pytest.raises(ValueError, match="expected one <!-- drc -->"):
+        tables.update(readme)
+
+
+# The benchmarks, end to end
+
+
+def test_images_to_table_and_the_same_call_again(place):
+    draw(place / "cifar10", ".jpg")
+    said: list[str] = []
+    data = ("cifar10", "stl10")
+    assert reproduce_drc(data, tuple(drc_results.PLANS), call(place, said)) == []
+    first = drc_results.entries("benchmarks")
+    assert [(e["data"], e["plan"], e["mode"]) for e in first] == [
+        ("cifar10", "best", "quick"),
+        ("cifar10", "published", "quick"),
+    ]
+    best, whole = first
+    assert (best["split"], best["n_train"], best["judged"], best["n"]) == ("train", 90, "test", 30)
+    assert (whole["split"], whole["n_train"], whole["judged"], whole["n"]) == ("all", 120) * 2
+    for e in first:
+        card = runs.read_card(place.parent / "runs" / f"quick-{_name(e)}-seed0")
+        assert e["weights"] == card["weights_sha256"]
+        assert e["samples"] == "cifar10-jpeg"
+        assert e["stages"] == card["train"]["stages"]
+        assert 0 <= min(e["nmi"], e["acc"]) <= 1
+    assert sum(line.startswith("stl10") and "not run: " in line for line in said) == 2
+    assert "| CIFAR-10 (JPEG copy) | best here, quick: 90 images |" in drc_results.benchmarks()
+    again: list[str] = []
+    assert reproduce_drc(data, tuple(drc_results.PLANS), call(place, again)) == []
+    assert drc_results.entries("benchmarks") == first
+    assert not any("epoch" in line for line in again)
+
+
+def _name(e: dict[str, Any]) -> str:
+    return f"drc-{e['data']}" + ("" if e["plan"] == "best" else f"-{e['plan']}")
+
+
+def test_an_interrupted_run_goes_on_and_comes_to_the_same(place, monkeypatch):
+    draw(place)  # the root itself
+    plans = ("published",)
+    reproduce_drc(("cifar10",), plans, call(place))
+    (straight,) = drc_results.entries("benchmarks")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(place.parent / "others"))
+    drc_results.RESULTS.unlink()
+
+    def stop(line: str) -> None:
+        if "epoch 2" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce_drc(("cifar10",), plans, call(place, report=stop))
+    assert drc_results.entries("benchmarks") == []
+    said: list[str] = []
+    reproduce_drc(("cifar10",), plans, call(place, said))
+    epochs = [line for line in said if "epoch" in line]
+    assert len(epochs) == 1
+    assert "epoch 3 of 3" in epochs[0]
+    (resumed,) = drc_results.entries("benchmarks")
+    assert resumed["weights"] == straight["weights"]
+
+
+def test_time_that_is_up_loses_nothing(place):
+    draw(place)
+    said: list[str] = []
+    plans = tuple(drc_results.PLANS)
+    assert reproduce_drc(("cifar10",), plans, call(place, said, minutes=1e-9)) == []
+    assert drc_results.entries("benchmarks") == []
+    assert "the same command goes on" in said[-1]
+    reproduce_drc(("cifar10",), plans, call(place))
+    assert len(drc_results.entries("benchmarks")) == 2
+
+
+def test_a_finished_run_on_other_images_is_not_taken_up(place):
+    draw(place)
+    reproduce_drc(("cifar10",), ("best",), call(place))
+    for file in (place / "train").glob("*/0008.png"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"data\.n: expected 80 as planned, got 90; move the run"):
+        reproduce_drc(("cifar10",), ("best",), call(place))
+
+
+def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, monkeypatch):
+    draw(place)
+    trained = drc_table.train_seed
+
+    def collapse(name: str, *rest: Any) -> str:
+        if name.endswith("published"):
+            raise TrainingFailed("the clustering has collapsed")
+        return trained(name, *rest)
+
+    monkeypatch.setattr(drc_table, "train_seed", collapse)
+    wrong = reproduce_drc(("cifar10",), tuple(drc_results.PLANS), call(place))
+    assert wrong == ["drc-cifar10-published, seed 0: the clustering has collapsed"]
+    best, failed = drc_results.entries("benchmarks")
+    assert best["acc"] is not None
+    assert (failed["acc"], failed["why"]) == (None, "the clustering has collapsed")
+    monkeypatch.undo()
+
+
+# The ablation
+
+
+def test_the_ablation_trains_each_row_once(place, monkeypatch):
+    def some(name: str, split: str, **where: object):
+        return load_samples(name, split).take(np.arange(120))
+
+    config = {"width": 4, "alone": 0, "taught": 4, "weight_t": 10.0}
+    plan = Plan("drc", {"name": "digits"}, config, train={"batch": 32, "lr": 2e-3})
+    alone = {"alone": Variant("alone", {"taught": 0, "alone": 8})}
+    monkeypatch.setitem(RECIPES, "drc-digits", Recipe(plan, True, alone, ships=False))
+    monkeypatch.setattr(drc_table, "load_samples", some)
+    teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
+    file = place.parent / "runs" / "teachers" / "quick-digits-0.npz"
+    file.parent.mkdir(parents=True)
+    save_teacher(file, teacher)
+    assert reproduce_ablation(("digits",), call(None)) == []
+    found = {e["what"]: e for e in drc_results.entries("ablation")}
+    assert set(found) == set(drc_results.SWITCHES)
+    stages = {what: e["stages"] for what, e in found.items()}
+    assert stages["alone"] == stages["ema"] == stages["views"] == {"drc": 8}
+    assert stages["longer"] == {"drc": 10}
+    assert stages["taught"] == {"drc": 8, "taught": 2}
+    assert stages["shipped"] == {"taught": 4}
+    for what, e in found.items():
+        name = "drc-digits" if what == "shipped" else f"drc-digits-{what}"
+        card = runs.read_card(place.parent / "runs" / f"quick-{name}-seed0")
+        assert card["train"]["stages"] == e["stages"]
+        assert {key: card["config"][key] for key in ABLATION.get(what, {})} == ABLATION.get(
+            what, {}
+        )
+        assert (card["teacher"] is not None) == (what in ("taught", "shipped"))
+    assert len({e["weights"] for e in found.values()}) == len(found)  # each switch does something
+    text = drc_results.ablation()
+    assert re.search(r"\| digits \| DRC alone, quick: 120 images \| 0\.\d{3} \| 0\.\d{3} \|", text)
+    assert text.count("| not run |") == 9 * 3  # of mnist
+    again: list[str] = []
+    reproduce_ablation(("digits",), call(None, again))
+    assert len(again) == 9
+    assert all(line.endswith("measured before") for line in again)
+
+
+# The commands
+
+
+def test_the_command_prints_the_table_and_absent_data_are_no_error(place, capsys):
+    draw(place)
+    argv = ["reproduce", "drc", "--root", str(place), "--quick", "--plans", "best"]
+    argv += ["--device", "cpu", "--data", "cifar10", "stl10"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "stl10, best here: not run: " in " ".join(out.split())
+    assert "| CIFAR-10 | best here, quick: 90 images |" in out
+    assert "| STL-10 | best here | not run |" in out
+    assert json.loads(drc_results.RESULTS.read_text())["ablation"] == []
+
+
+def test_damaged_data_are_an_error_and_the_rest_goes_on(place, capsys):
+    draw(place)
+    (place / "stl10").mkdir()
+    argv = ["reproduce", "drc", "--root", str(place), "--quick", "--plans", "best"]
+    assert main([*argv, "--device", "cpu", "--data", "stl10", "cifar10"]) == 2
+    captured = capsys.readouterr()
+    assert "clustcore reproduce: stl10: " in captured.err
+    assert "| CIFAR-10 | best here, quick: 90 images |" in captured.out
+    assert main(["reproduce", "drc", "--root", str(place / "nowhere")]) == 2
+    assert "nowhere: expected a folder that holds data" in capsys.readouterr().err
