@@ -6,8 +6,11 @@ imported, so that it runs where only the training's own needs are installed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -38,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"unknown command {command!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    from clustcore.distributed import RankLost
     from clustcore.train import TrainingFailed
 
     try:
@@ -50,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             "evaluate": _evaluate,
             "reproduce": _reproduce,
         }[command](rest)
-    except (ValueError, TrainingFailed, OSError) as error:
+    except (ValueError, TrainingFailed, RankLost, OSError) as error:
         print(f"clustcore {command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -547,7 +551,8 @@ class _Bars:
             f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "
             f"loss {epoch.loss:.4f} ({parts}); "
             f"clusters {' '.join(map(str, epoch.sizes))}; balance {epoch.entropy_mean:.3f}; "
-            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s"
+            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s, "
+            f"{epoch.views_per_s:,.0f} views/s"
         )
 
     def say(self, line: str) -> None:
@@ -555,5 +560,18 @@ class _Bars:
         self._progress.console.print(line, markup=False, highlight=False)
 
 
+def _one_of_many() -> int:
+    """The command as one of the processes that torchrun started; the first one alone prints."""
+    from clustcore.distributed import group
+    from clustcore.distributed import main as first
+
+    with group("cpu"), contextlib.ExitStack() as stack:
+        if not first():
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        if code := main():
+            sys.exit(code)  # by an exception, so that the group does not wait for the others
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_one_of_many() if "WORLD_SIZE" in os.environ else main())

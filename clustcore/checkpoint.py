@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,17 @@ from torch import Tensor
 from clustcore.defences.base import Defence
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
-from clustcore.runs import atomic, read_card
+from clustcore.runs import atomic, read_card, save_npz
 from clustcore.types import lookup
 
 if TYPE_CHECKING:
+    from clustcore.epoch import Snapshot
     from clustcore.train import Progress
 
 WEIGHTS = "weights.safetensors"
 RESUME = "resume.safetensors"
+SNAPSHOTS = "snapshots"
+KEPT = 50  # snapshots
 
 
 def sha256(path: Path) -> str:
@@ -149,6 +153,7 @@ def save_resume(
         tensors |= {f"stage.{stage.name}.{name}": value for name, value in stage.state.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     note = {"stage": progress.stage, "epoch": progress.epoch, "history": progress.history}
+    note["batch"] = progress.batch
     note |= {"shape": _shape(model, defence), "origin": origin, "groups": state["param_groups"]}
     note["inner"] = None if inner is None else inner["param_groups"]
     with atomic(folder / RESUME) as part:
@@ -197,15 +202,28 @@ def load_resume(
         _fill(defence, _part(tensors, "defence."), str(path))
         if defence.inner is not None:
             defence.inner.load_state_dict(_nested("inner", tensors, note["inner"]))
-    progress = Progress(note["stage"], note["epoch"], note["history"])
+    progress = Progress(note["stage"], note["epoch"], note["history"], batch=note["batch"])
     # a stage that has not begun starts with a fresh optimiser
     kept = _nested("optimiser", tensors, note["groups"]) if progress.epoch else None
     return progress, kept
 
 
+def save_snapshot(folder: Path, epoch: int, snapshot: Snapshot) -> None:
+    """Write `snapshots/<epoch>.npz`: the embedding of a sample after this epoch, counted from 0,
+    its clusters and its rows. Of many the newest stay.
+    """
+    place = folder / SNAPSHOTS
+    arrays = {"z": snapshot.z, "labels": snapshot.labels, "rows": snapshot.rows, "epoch": epoch}
+    save_npz(place / f"{epoch:05d}.npz", arrays)
+    for old in sorted(place.glob("*.npz"))[:-KEPT]:
+        old.unlink()
+
+
 def drop_resume(folder: Path) -> None:
-    """Remove the resume state of a finished run."""
+    """Remove the resume state of a finished run, its snapshots with it."""
     (folder / RESUME).unlink(missing_ok=True)
+    if (folder / SNAPSHOTS).is_dir():
+        shutil.rmtree(folder / SNAPSHOTS)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -77,15 +77,16 @@ def group(device: str) -> Iterator[torch.device]:
         return
     with _told():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    before = signal.getsignal(signal.SIGTERM)
+    before, finished = signal.getsignal(signal.SIGTERM), False
     try:
-        chosen = _chosen(device)
-        if chosen.type == "cpu":  # a process that waits for a GPU would not hear it
+        if not torch.cuda.is_available():  # a process that waits for a GPU would not hear it
             signal.signal(signal.SIGTERM, _stopped)
-        yield chosen
+        yield _chosen(device)
+        finished = True
     finally:
         signal.signal(signal.SIGTERM, before)
-        dist.destroy_process_group()
+        if finished or not torch.cuda.is_available():  # NCCL would wait for what never comes
+            dist.destroy_process_group()
 
 
 def shard(n: int) -> slice:
@@ -132,6 +133,12 @@ class _Gather(torch.autograd.Function):
         with _told():
             dist.all_reduce(total)
         return total[shard(len(total))]
+
+
+def wait() -> None:
+    """Go on when every rank has come this far."""
+    if world() > 1:
+        _all_gather(torch.zeros(1))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
+from clustcore.distributed import main, wait, world
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.pipeline import (
@@ -31,6 +32,7 @@ from clustcore.pipeline import (
     attack_of,
     check_images,
     cluster,
+    cluster_all,
     parts_of,
     path_rows,
     target_of,
@@ -141,7 +143,7 @@ def make_run(
         "model": plan.model,
         "defence": None,
         "augment": augment.to_dict(),
-        "train": settings.to_dict() | {"stages": stages},
+        "train": settings.to_dict() | {"batch": progress.batch, "stages": stages},
         "teacher": _teacher_note(teacher) if teacher is not None and "taught" in stages else None,
     }
     return _finish(folder, card, model, samples, progress)
@@ -183,7 +185,7 @@ def defend(
     loop = TrainConfig.from_dict(train_settings, "train")
     augment = AugmentConfig.from_dict(augment_settings, "augment")
     check_images(samples.x, source.model)
-    given = torch.from_numpy(cluster(source.model, samples.x).labels)
+    given = torch.from_numpy(cluster_all(source.model, samples.x).labels)
     attacker, attacker_sha = None, None
     if cls.needs_attacker:
         attacker, attacker_sha = _fitted_attacker(source)
@@ -215,10 +217,12 @@ def defend(
             "epochs": config.epochs,
         },
         "augment": augment.to_dict(),
-        "train": loop.to_dict() | {"stages": {defence: config.epochs}},
+        "train": loop.to_dict() | {"batch": progress.batch, "stages": {defence: config.epochs}},
         "teacher": source.card.get("teacher"),
     }
-    if attacker_sha is not None:  # the old attacker stays at hand; the new weights make it stale
+    if (
+        attacker_sha is not None and main()
+    ):  # the old attacker stays at hand; the new weights make it stale
         old = runs.attacker_file(source.folder, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
@@ -239,9 +243,11 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
 def _origin(
     settings: TrainConfig, augment: AugmentConfig, pixels: Tensor, *given: Tensor | None
 ) -> str:
-    # what is trained on what; where and for how long do not enter
+    # what is trained on what; where, how fast and for how long do not enter, nor does the batch,
+    # which memory may have the last word on
+    beside = ("minutes", "device", "batch", "compile", "snapshots")
     return digest(
-        {k: v for k, v in settings.to_dict().items() if k not in ("minutes", "device")},
+        {k: v for k, v in settings.to_dict().items() if k not in beside},
         augment.to_dict(),
         hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
         *(t if t is None else hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in given),
@@ -252,15 +258,15 @@ def _finish(
     folder: Path, card: dict[str, Any], model: Model, samples: Samples, progress: Progress
 ) -> Path:
     # weights in half precision, and the card: what is known beforehand, and what came of it
-    exact = cluster(model, samples.x)
-    half = save_weights(folder, model)
+    exact = cluster_all(model, samples.x)
+    half = save_weights(folder, model) if main() else ""
     model.load_state_dict(
         {
             k: v.half().to(v.dtype) if v.is_floating_point() else v
             for k, v in model.state_dict().items()
         }
     )
-    clean = cluster(model, samples.x)
+    clean = cluster_all(model, samples.x)
     moved = float((exact.labels != clean.labels).mean())
     known = {
         "format": runs.FORMAT,
@@ -279,9 +285,12 @@ def _finish(
         "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
         "device": str(next(model.parameters()).device),
         "threads": torch.get_num_threads(),
+        "processes": world(),
     }
-    runs.write_json(folder / "card.json", known | card)
-    drop_resume(folder)
+    if main():
+        runs.write_json(folder / "card.json", known | card)
+        drop_resume(folder)
+    wait()  # nobody looks for the card before it is there
     return folder
 
 
@@ -371,7 +380,10 @@ def make_map(
     config: projection.ProjectionConfig | None = None,
 ) -> MapArrays:
     """Fit the projector, draw map and regions, and write both into the run."""
-    clean = cluster(run.model, samples.x)
+    clean = cluster_all(run.model, samples.x)
+    if not main():  # UMAP is one process's work
+        wait()
+        return run.map
     layout = projection.fit(clean.z, config, seed=seed, on_step=on_step)
     projection.save(run.folder / "projector.safetensors", layout.projector)
 
@@ -398,6 +410,7 @@ def make_map(
     runs.write_map(run.folder, arrays)
     for name in ("map", "projector"):
         run.__dict__.pop(name, None)  # read afresh
+    wait()
     return arrays
 
 
@@ -465,10 +478,12 @@ def fit_attacker(
     attacker = lookup(ATTACKS, name, "attack")(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
     file = runs.fitted_file(run.folder, name)
-    if file.is_relative_to(run.folder):
-        for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
-            path.unlink()  # walked by the attacker before
-    attacker.save(file, run.card["weights_sha256"])
+    if main():
+        if file.is_relative_to(run.folder):
+            for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
+                path.unlink()  # walked by the attacker before
+        attacker.save(file, run.card["weights_sha256"])
+    wait()
     return file
 
 

@@ -22,9 +22,9 @@ from clustcore import evaluation, projection, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, PathResult, Target
 from clustcore.checkpoint import load_model
+from clustcore.distributed import collect, main, pick_device, shard, world
 from clustcore.models.base import Model
 from clustcore.runs import MapArrays
-from clustcore.train import pick_device
 from clustcore.types import (
     AttackPath,
     AttackResult,
@@ -145,6 +145,14 @@ def cluster(model: Model, x: NDArray[np.float32] | Tensor, batch: int = 1000) ->
     return Clustering(z, s, p)
 
 
+def cluster_all(model: Model, x: NDArray[np.float32] | Tensor) -> Clustering:
+    """`cluster`, every process taking its rows; all get the whole."""
+    if world() == 1:
+        return cluster(model, x)
+    mine = cluster(model, x[_mine(len(x))])
+    return Clustering(*(_whole(part, len(x)) for part in (mine.z, mine.s, mine.p)))
+
+
 def attack(
     model: Model,
     x: NDArray[np.float32] | Tensor,
@@ -212,16 +220,18 @@ def evaluate(
         under: An attack's name, or one that is ready; `budget` then holds `eps`, `norm`, `space`
             and, beside a name, the attack's settings.
     """
-    clean = cluster(model, samples.x)
+    n = len(samples)
+    clean = cluster_all(model, samples.x)
     if under is None:
         return evaluation.scores(clean.labels, samples.y, model.clusters, seed=seed)
-    result = attack(model, samples.x, under, ids=samples.ids, seed=seed, **budget)
+    rows = _mine(n)
+    result = attack(model, samples.x[rows], under, ids=samples.ids[rows], seed=seed, **budget)
     return evaluation.scores(
         clean.labels,
         samples.y,
         model.clusters,
-        after=result.after.numpy(),
-        moved=result.moved.numpy(),
+        after=_whole(result.after.numpy(), n),
+        moved=_whole(result.moved.numpy(), n),
         strength=float(budget["eps"]),
         seed=seed,
     )
@@ -287,7 +297,8 @@ def compute_path(
     if found is not None:
         return found
     path = walk(run, samples, path_rows(samples), attack, space, norm, target, seed, on_step)
-    runs.write_path(runs.cached_path_file(run.folder, attack, space, norm, target, seed), path)
+    if main():
+        runs.write_path(runs.cached_path_file(run.folder, attack, space, norm, target, seed), path)
     return path
 
 
@@ -303,24 +314,31 @@ def walk(
     on_step: OnStep | None = None,
     ahead: bool = False,
 ) -> AttackPath:
-    """Compute the path of these rows, in parts, so that progress shows and memory stays bounded."""
-    parts = []
-    for part in parts_of(len(rows)):
+    """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
+    Every process takes its rows; all get the whole.
+    """
+    parts, mine = [], rows[_mine(len(rows))]
+    for part in parts_of(len(mine)):
         result = _walk(
             run,
             samples,
-            rows[part],
+            mine[part],
             attack,
             space,
             norm,
             target,
             seed,
             on_step,
-            len(rows),
+            len(mine),
             part.start,
         )
-        parts.append(_draw(run, rows[part], result, attack, space, norm, target, seed, ahead))
-    return _join_paths(parts)
+        parts.append(_draw(run, mine[part], result, attack, space, norm, target, seed, ahead))
+    path = _join_paths(parts)
+    whole = {
+        name: np.moveaxis(_whole(np.moveaxis(getattr(path, name), axis, 0), len(rows)), 0, axis)
+        for name, axis in _PER_SAMPLE.items()
+    }
+    return dataclasses.replace(path, **whole)
 
 
 def transfer(
@@ -552,6 +570,15 @@ def _join_paths(parts: list[AttackPath]) -> AttackPath:
 def _take(path: AttackPath, at: NDArray[np.int64]) -> AttackPath:
     taken = {name: np.take(getattr(path, name), at, axis) for name, axis in _PER_SAMPLE.items()}
     return dataclasses.replace(path, **taken)
+
+
+def _mine(n: int) -> slice:
+    # of fewer rows than there are processes each takes all
+    return shard(n) if n >= world() else slice(0, n)
+
+
+def _whole(array: NDArray[Any], n: int) -> NDArray[Any]:
+    return array if len(array) == n else collect(array, n)
 
 
 def parts_of(n: int) -> list[slice]:

@@ -1,85 +1,48 @@
-"""One training loop for every model and defence: label-free, seeded, resumable, stopping with a
-reason when it collapses or diverges.
+"""One training loop for every model and defence: label-free, seeded, resumable, on one process or
+many, stopping with a reason when it collapses or diverges.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clustcore.augment import AugmentConfig, view
-from clustcore.checkpoint import load_resume, save_resume, write_history
+from clustcore.augment import AugmentConfig
+from clustcore.checkpoint import load_resume, save_resume, save_snapshot, write_history
 from clustcore.defences.base import Defence
-from clustcore.distributed import pick_device
-from clustcore.models.base import Loss, Model, Stage, TrainData, Views
-from clustcore.types import Config, setting
+from clustcore.distributed import (
+    average_gradients,
+    collect,
+    follow_main,
+    group,
+    main,
+    pick_device,
+    world,
+)
+from clustcore.epoch import (
+    Epoch,
+    Job,
+    Snapshot,
+    TrainConfig,
+    TrainingFailed,
+    compiled,
+    optimiser_of,
+    run_epoch,
+)
+from clustcore.models.base import Model, Stage, TrainData
 
+__all__ = ["Epoch", "Progress", "TrainConfig", "TrainingFailed", "pick_device", "train"]
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(Config):
-    """The loop's own settings. Epochs belong to the model's stages."""
-
-    batch: int = setting(256, "images in a batch", range=(2, 65536))
-    lr: float = setting(1e-3, "Adam's learning rate at its highest", range=(1e-7, 1))
-    weight_decay: float = setting(0.0, "decoupled weight decay", range=(0, 1), rare=True)
-    seed: int = setting(0, "seed of weights, order and views", range=(0, 2**31 - 1))
-    minutes: float = setting(
-        0.0, "stop after this many minutes (0: no limit)", range=(0, 1e6), unit="min"
-    )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
-    precision: str = setting(
-        "auto",
-        "of the products; auto: bfloat16 on CUDA, float32 elsewhere. A CPU with AMX is twice as "
-        "fast in bfloat16, another one slower",
-        choices=("auto", "float32", "bfloat16"),
-        rare=True,
-    )
-
-
-class TrainingFailed(RuntimeError):
-    """Training stopped by itself: diverged or collapsed.
-
-    The message says what, in which epoch, and what to try.
-    """
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What the history keeps of one epoch."""
-
-    epoch: int  # over all stages, from 0
-    stage: str
-    loss: float
-    parts: dict[str, float]
-    sizes: tuple[int, ...]  # samples in each cluster, counted on the views of this epoch
-    entropy_mean: float  # entropy of the mean assignment / ln k: 1 = balanced
-    entropy_sample: float  # mean entropy of an assignment / ln k: 0 = decided
-    confidence: float  # mean of the largest soft assignment
-    seconds: float
-    total: int  # epochs there will be
-
-    def row(self) -> dict[str, Any]:
-        """One line of history.csv."""
-        values = {
-            "epoch": self.epoch,
-            "stage": self.stage,
-            "loss": self.loss,
-            "entropy_mean": self.entropy_mean,
-            "entropy_sample": self.entropy_sample,
-            "confidence": self.confidence,
-            "used": sum(size > 0 for size in self.sizes),
-            "sizes": " ".join(map(str, self.sizes)),
-            "seconds": round(self.seconds, 2),
-        }
-        return values | {f"part_{name}": value for name, value in self.parts.items()}
+_PAUSE = 20.0  # seconds between two saves of a GPU's training, whose epochs are short
 
 
 @dataclass
@@ -90,6 +53,7 @@ class Progress:
     epoch: int = 0  # within the stage
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+    batch: int = 0  # images in a batch; smaller than asked for where memory ran out
 
 
 def train(
@@ -105,7 +69,12 @@ def train(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Progress:
     """Run the model's stages, or a defence's on a trained model. With a folder, every epoch is
-    saved there and a later call goes on from the last one.
+    saved there (on CUDA every few, and the one at which it stops) and a later call goes on from the
+    last one, on any number of processes.
+
+    Under `torchrun` each process takes its rows of every batch, and the weights are those of one
+    process with the whole batch; only what a loss draws at random is each process's own. A device
+    that runs out of memory begins the epoch again with half the batch, and a warning says so.
 
     Args:
         defence: what a trained model is to be defended with; `data.teacher` then holds the model's
@@ -118,78 +87,187 @@ def train(
         The progress; `finished` is False where the time limit came first.
 
     Raises:
-        TrainingFailed: a loss was not finite, or nearly all samples fell into one cluster.
-        ValueError: fewer images than one batch needs.
+        TrainingFailed: a loss was not finite, nearly all samples fell into one cluster, or not even
+            the smallest batch found memory.
+        RankLost: another process ended.
+        ValueError: fewer images than one batch needs, or a batch that the processes cannot share.
     """
-    device = pick_device(config.device)
     if len(data) < 2:
         raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
-    torch.manual_seed(config.seed)
-    model.to(device)
-    told = None if data.teacher is None else data.teacher.to(device)
-    data = TrainData(data.x.to(device), told)
-    modules: list[torch.nn.Module] = [model]
-    if defence is not None:
-        modules.append(defence.to(device))
-    stages = model.stages() if defence is None else defence.stages(model)
-    total = sum(stage.epochs for stage in stages)
-    if not total:
-        raise ValueError(
-            f"{type(model).__name__}: expected a stage with epochs, got none: the model would stay "
-            "as it was drawn"
-        )
-    progress, optimiser_state = Progress(), None
-    if folder is not None:
-        found = load_resume(folder, model, stages, origin, defence)
-        progress, optimiser_state = found or (progress, optimiser_state)
-    started = time.monotonic()
-    with _denormals_flushed():
+    with group(config.device) as device, _denormals_flushed():
+        torch.manual_seed(config.seed)
+        modules = [model] if defence is None else [model, defence]
+        for module in modules:
+            module.to(device)
+        if device.type == "cuda":
+            model.to(memory_format=torch.channels_last)
+        told = None if data.teacher is None else data.teacher.to(device)
+        data = TrainData(data.x.to(device), told)
+        job = Job(model, data, config, augment, modules, config.batch, on_step=on_step)
+        stages = model.stages() if defence is None else defence.stages(model)
+        job.total = sum(stage.epochs for stage in stages)
+        if not job.total:
+            raise ValueError(
+                f"{type(model).__name__}: expected a stage with epochs, got none: the model would "
+                "stay as it was drawn"
+            )
+        loop = _Loop(job, stages, defence, folder, origin)
+        with _synchronised(model, device), _one_attacker(defence):
+            return loop.run(on_epoch)
+
+
+class _Loop:
+    """The epochs of all stages, and what is saved of them."""
+
+    def __init__(
+        self,
+        job: Job,
+        stages: list[Stage],
+        defence: Defence | None,
+        folder: Path | None,
+        origin: str,
+    ) -> None:
+        self.job, self.stages, self.defence = job, stages, defence
+        self.folder, self.origin = folder, origin
+        self.progress, self.kept = Progress(batch=job.batch), None
+        if folder is not None:
+            found = load_resume(folder, job.model, stages, origin, defence)
+            self.progress, self.kept = found or (self.progress, self.kept)
+        job.batch = self.progress.batch = min(job.batch, self.progress.batch)
+        _check_shares(self.progress, min(job.batch, len(job.data)))
+        follow_main(job.tensors())
+        if job.config.compile:
+            job.fast = compiled(job.model.embed)
+        self.started = self.saved = time.monotonic()
+
+    def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
+        """All epochs there still are, or those that the time limit leaves."""
+        progress, stages = self.progress, self.stages
         while progress.stage < len(stages):
             stage = stages[progress.stage]
-            optimiser = torch.optim.AdamW(
-                [p for module in modules for p in module.parameters() if p.requires_grad],
-                lr=config.lr,
-                weight_decay=config.weight_decay,
-            )
-            if optimiser_state is not None:
-                optimiser.load_state_dict(optimiser_state)
-                optimiser_state = None
+            optimiser = optimiser_of(self.job)
+            if self.kept is not None:
+                _load(optimiser, self.kept)
+                self.kept = None
             while progress.epoch < stage.epochs:
-                if config.minutes and time.monotonic() - started > config.minutes * 60:
+                if self._late():
+                    self._save(optimiser)
                     return progress
                 done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
-                epoch = _epoch(
-                    model,
-                    stage,
-                    data,
-                    config,
-                    augment,
-                    optimiser,
-                    progress.epoch,
-                    done,
-                    total,
-                    on_step,
-                )
+                epoch, snapshot = self._epoch(stage, optimiser, done)
                 progress.history.append(epoch.row())
                 progress.epoch += 1
                 # what a defence starts from is clustered already
-                if stage.clusters and (defence is not None or progress.epoch == stage.epochs):
-                    advice = (
-                        "other weights of the losses" if defence is None else "a weaker defence"
-                    )
+                if stage.clusters and (self.defence or progress.epoch == stage.epochs):
+                    advice = "a weaker defence" if self.defence else "other weights of the losses"
                     _check_collapse(epoch, advice)
                 if progress.epoch == stage.epochs:
                     progress.stage, progress.epoch = progress.stage + 1, 0
-                if folder is not None:
-                    write_history(folder, progress.history)
-                    save_resume(folder, model, stages, optimiser, progress, origin, defence)
+                self._keep(optimiser, epoch, snapshot)
                 if on_epoch is not None:
-                    on_epoch(epoch)
+                    try:
+                        on_epoch(epoch)
+                    except BaseException:
+                        self._save(optimiser)
+                        raise
                 if progress.epoch == 0:
                     break
-    progress.finished = True
-    model.eval()
-    return progress
+        progress.finished = True
+        self.job.model.eval()
+        return progress
+
+    def _late(self) -> bool:
+        # rank 0's clock counts
+        limit = self.job.config.minutes * 60
+        late = bool(limit) and time.monotonic() - self.started > limit
+        return bool(collect(np.array([late]), world())[0])
+
+    def _epoch(
+        self, stage: Stage, optimiser: torch.optim.Optimizer, done: int
+    ) -> tuple[Epoch, Snapshot]:
+        # again with half the batch where memory runs out, from where it began
+        job = self.job
+        while True:
+            before = _Before(job, stage, optimiser, self.defence)
+            try:
+                return run_epoch(job, stage, optimiser, self.progress.epoch, done)
+            except torch.OutOfMemoryError:
+                place = f"stage {stage.name!r}, epoch {done}: out of memory on {job.device}"
+                if world() > 1 or job.batch < 4:
+                    way = "another device" if job.batch < 4 else "the same with a smaller batch"
+                    raise TrainingFailed(
+                        f"{place} with {job.batch} images in a batch; the last whole epoch is "
+                        f"kept; try {way}"
+                    ) from None
+            # not within the except block: the error holds on to what filled the memory
+            before.restore()
+            job.batch = self.progress.batch = job.batch // 2
+            warnings.warn(
+                f"{place} with a batch of {before.batch}: the epoch begins again with {job.batch}",
+                stacklevel=2,
+            )
+
+    def _keep(self, optimiser: torch.optim.Optimizer, epoch: Epoch, snapshot: Snapshot) -> None:
+        if self.folder is None or not main():
+            return
+        write_history(self.folder, self.progress.history)
+        every = self.job.config.snapshots
+        if every and epoch.epoch % every == 0:
+            save_snapshot(self.folder, epoch.epoch, snapshot)
+        last = self.progress.stage == len(self.stages)
+        pause = _PAUSE if self.job.device.type == "cuda" else 0.0
+        if last or time.monotonic() - self.saved >= pause:
+            self._save(optimiser)
+
+    def _save(self, optimiser: torch.optim.Optimizer) -> None:
+        if self.folder is None or not main() or not self.progress.history:
+            return
+        model, progress = self.job.model, self.progress
+        save_resume(self.folder, model, self.stages, optimiser, progress, self.origin, self.defence)
+        self.saved = time.monotonic()
+
+
+class _Before:
+    """All that an epoch changes, as it was."""
+
+    def __init__(
+        self,
+        job: Job,
+        stage: Stage,
+        optimiser: torch.optim.Optimizer,
+        defence: Defence | None,
+    ) -> None:
+        inner = None if defence is None else defence.inner
+        self.job, self.stage, self.batch = job, stage, job.batch
+        self.owners = [*job.modules, optimiser, *([] if inner is None else [inner])]
+        self.states = [_copied(owner.state_dict()) for owner in self.owners]
+        self.state = _copied(stage.state)
+
+    def restore(self) -> None:
+        """Bring it back, and leave no gradient in memory."""
+        for owner, state in zip(self.owners, self.states, strict=True):
+            owner.load_state_dict(state)
+        self.stage.state = self.state
+        for parameter in self.job.parameters:
+            parameter.grad = None
+        if self.job.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _load(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    optimiser.load_state_dict(state)
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:  # channels_last too: one kernel takes all at once
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _copied(state: Any) -> Any:
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return state
 
 
 @contextlib.contextmanager
@@ -203,107 +281,58 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _epoch(
-    model: Model,
-    stage: Stage,
-    data: TrainData,
-    config: TrainConfig,
-    augment: AugmentConfig,
-    optimiser: torch.optim.Optimizer,
-    stage_epoch: int,
-    done: int,
-    total: int,
-    on_step: Callable[[int, int], None] | None,
-) -> Epoch:
-    began = time.monotonic()
-    if stage.begin is not None:
-        stage.state = stage.begin(data, stage_epoch, stage.state)
-    # what a loss draws belongs to the epoch, so that a resumed run draws the same
-    torch.manual_seed(config.seed * 1_000_003 + done)
-    model.train()
-    device = data.x.device
-    auto = "bfloat16" if device.type == "cuda" else "float32"
-    half = (auto if config.precision == "auto" else config.precision) == "bfloat16"
-    batches = max(1, len(data) // config.batch)
-    sums: dict[str, Tensor] = {}
-    mean, entropy, confidence = torch.zeros(model.clusters, device=device), 0.0, 0.0
-    sizes = torch.zeros(model.clusters, dtype=torch.long, device=device)
-    for step, ids in enumerate(_order(len(data), config.batch, config.seed, done, device)):
-        for group in optimiser.param_groups:
-            group["lr"] = (
-                config.lr * stage.lr * _schedule(stage_epoch + step / batches, stage.epochs)
-            )
-        x = data.x[ids].float() / 255
-        first, second = (
-            view(x, ids, augment, seed=config.seed, epoch=done, index=index) for index in (0, 1)
-        )
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = stage.loss(Views(x, first, second, ids), stage.state)
-        _check_finite(loss, stage.name, done)
-        optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimiser.step()
-        for name, part in {"loss": loss.total, **loss.parts}.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + part.detach()
-        if on_step is not None:
-            on_step(step + 1, batches)
-    # the diagnostics look at a fixed sample of clean images: cheap, and comparable from epoch to
-    # epoch
-    model.eval()
-    with torch.no_grad():
-        sample = data.x[:: max(1, len(data) // 2000)]
-        p = torch.cat([model.soft(model.embed(x.float() / 255)) for x in sample.split(1000)])
-        if not torch.isfinite(p).all():
-            raise TrainingFailed(
-                f"stage {stage.name!r}, epoch {done}: weights: expected finite assignments, got "
-                "NaN; the last whole epoch is kept; try a lower learning rate"
-            )
-        mean = p.mean(0)
-        entropy = float(-(p * p.clamp_min(1e-12).log()).sum(1).mean())
-        confidence = float(p.max(1).values.mean())
-        sizes = torch.bincount(p.argmax(1), minlength=model.clusters)
-    scale = math.log(model.clusters)
-    averages = {name: float(value) / batches for name, value in sums.items()}
-    return Epoch(
-        epoch=done,
-        stage=stage.name,
-        loss=averages.pop("loss"),
-        parts=averages,
-        sizes=tuple(int(n) for n in sizes),
-        entropy_mean=float(-(mean * mean.clamp_min(1e-12).log()).sum()) / scale,
-        entropy_sample=entropy / scale,
-        confidence=confidence,
-        seconds=time.monotonic() - began,
-        total=total,
-    )
-
-
-def _order(n: int, batch: int, seed: int, epoch: int, device: torch.device) -> Iterator[Tensor]:
-    # drawn on the CPU, so that every device sees the same order; the last, smaller batch is left
-    # out
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(n, generator=generator).to(device)
-    for i in range(max(1, n // batch)):
-        yield order[i * batch : (i + 1) * batch]
-
-
-def _schedule(epoch: float, epochs: int) -> float:
-    # a tenth of the stage to warm up (one epoch at most), then half a cosine down to 2 %
-    warm = min(1.0, epochs / 10)
-    if epoch < warm:
-        return max(0.02, epoch / warm)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(1e-9, epochs - warm)))
-
-
-def _check_finite(loss: Loss, stage: str, epoch: int) -> None:
-    if torch.isfinite(loss.total):
+@contextlib.contextmanager
+def _synchronised(model: Model, device: torch.device) -> Iterator[None]:
+    # batch statistics of all ranks together, where torch can: on CUDA. The layers come back with
+    # the same tensors, so that neither names nor weights change
+    if world() == 1 or device.type != "cuda":
+        yield
         return
-    bad = [name for name, part in loss.parts.items() if not torch.isfinite(part)]
-    raise TrainingFailed(
-        f"stage {stage!r}, epoch {epoch}: loss: expected a finite number, got "
-        f"{loss.total.item()} (part {', '.join(bad) or 'total'}); the last whole epoch is kept; "
-        "try a lower learning rate"
-    )
+    layers = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d))
+    ]
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    try:
+        yield
+    finally:
+        for parent, name, child in layers:
+            setattr(parent, name, child.train(parent.training))
+
+
+@contextlib.contextmanager
+def _one_attacker(defence: Defence | None) -> Iterator[None]:
+    # an attacker that learns inside a defence learns from every rank's images
+    inner = None if defence is None else defence.inner
+    if inner is None or world() == 1:
+        yield
+        return
+    weights = [p for group in inner.param_groups for p in group["params"]]
+
+    def average(*_: Any) -> None:
+        average_gradients(weights)
+
+    hook = inner.register_step_pre_hook(average)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_shares(progress: Progress, batch: int) -> None:
+    # every rank compares all, so that all of them stop
+    if batch % world():
+        raise ValueError(
+            f"train.batch: expected a multiple of the {world()} processes, got {batch} images"
+        )
+    mine = np.array([[progress.stage, progress.epoch]])
+    if (collect(mine, world()) != collect(mine, world())[0]).any():
+        raise ValueError(
+            "resume state: expected the same on every machine, got different epochs; the folder of "
+            "the run has to be one that all of them share"
+        )
 
 
 def _check_collapse(epoch: Epoch, advice: str) -> None:

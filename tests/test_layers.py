@@ -36,8 +36,10 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},
     "comparing": {"types", "runs"},  # runs: for the form of a map
-    "checkpoint": {"models", "defences", "runs", "types", "train"},  # train for its Progress alone
-    "train": {"models", "defences", "augment", "checkpoint", "types"},
+    # epoch and train for the form of what is kept alone
+    "checkpoint": {"models", "defences", "runs", "types", "epoch", "train"},
+    "epoch": {"models", "augment", "types"},
+    "train": {"models", "defences", "augment", "checkpoint", "epoch", "types"},
     "pipeline": LEAVES - {"figures", "comparing"} | {"types", "checkpoint", "train"},
     "making": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "train", "pipeline"},
     "tables": {"runs", "drc_results"},

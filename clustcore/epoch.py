@@ -1,0 +1,333 @@
+"""One epoch of training: the settings of the loop, its batches and steps, and what is kept of it.
+
+The images stay on the device as bytes; views are drawn there; nothing within an epoch waits for a
+GPU but a look at the losses now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from clustcore.augment import AugmentConfig, view
+from clustcore.distributed import average_gradients, collect, follow_main, rank, shard
+from clustcore.models.base import Model, Stage, TrainData, Views
+from clustcore.types import Config, setting
+
+LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
+_SAMPLE = 2000  # images that the diagnostics look at, about
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """The loop's own settings. Epochs belong to the model's stages."""
+
+    batch: int = setting(256, "images in a batch, all processes together", range=(2, 65536))
+    lr: float = setting(1e-3, "Adam's learning rate at its highest", range=(1e-7, 1))
+    weight_decay: float = setting(0.0, "decoupled weight decay", range=(0, 1), rare=True)
+    seed: int = setting(0, "seed of weights, order and views", range=(0, 2**31 - 1))
+    minutes: float = setting(
+        0.0, "stop after this many minutes (0: no limit)", range=(0, 1e6), unit="min"
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: str = setting(
+        "auto",
+        "of the products; auto: bfloat16 on CUDA, float32 elsewhere. A CPU with AMX is twice as "
+        "fast in bfloat16, another one slower",
+        choices=("auto", "float32", "bfloat16"),
+        rare=True,
+    )
+    compile: bool = setting(
+        False, "compile the model's embedding: a minute at the start, faster steps", rare=True
+    )
+    snapshots: int = setting(
+        1, "epochs between two snapshots of the embedding (0: none)", range=(0, 10_000), rare=True
+    )
+
+
+class TrainingFailed(RuntimeError):
+    """Training stopped by itself: diverged, collapsed, or out of memory.
+
+    The message says what, in which epoch, and what to try.
+    """
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the history keeps of one epoch."""
+
+    epoch: int  # over all stages, from 0
+    stage: str
+    loss: float
+    parts: dict[str, float]
+    sizes: tuple[int, ...]  # images in each cluster, of those the diagnostics look at
+    entropy_mean: float  # entropy of the mean assignment / ln k: 1 = balanced
+    entropy_sample: float  # mean entropy of an assignment / ln k: 0 = decided
+    confidence: float  # mean of the largest soft assignment
+    seconds: float
+    total: int  # epochs there will be
+    views_per_s: float  # of the steps alone, all processes together
+    batch: int  # images in a batch, all processes together
+
+    def row(self) -> dict[str, Any]:
+        """One line of history.csv."""
+        values = {
+            "epoch": self.epoch,
+            "stage": self.stage,
+            "loss": self.loss,
+            "entropy_mean": self.entropy_mean,
+            "entropy_sample": self.entropy_sample,
+            "confidence": self.confidence,
+            "used": sum(size > 0 for size in self.sizes),
+            "sizes": " ".join(map(str, self.sizes)),
+            "seconds": round(self.seconds, 2),
+            "views_per_s": round(self.views_per_s),
+            "batch": self.batch,
+        }
+        return values | {f"part_{name}": value for name, value in self.parts.items()}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A fixed sample of the clean images, as the model sees them after an epoch."""
+
+    rows: Int64[np.ndarray, " m"]
+    z: Float16[np.ndarray, "m d"]
+    p: Float32[np.ndarray, "m k"]
+    labels: UInt8[np.ndarray, " m"]
+
+
+@dataclass
+class Job:
+    """What is trained, on what: the same for every epoch but for `batch`."""
+
+    model: Model
+    data: TrainData  # on the device
+    config: TrainConfig
+    augment: AugmentConfig
+    modules: list[nn.Module]  # the model, and a defence's own networks
+    batch: int  # images in a batch, all processes together
+    total: int = 0  # epochs there will be
+    on_step: Callable[[int, int], None] | None = None
+    fast: Callable[[Tensor], Tensor] | None = None  # the model's embedding, compiled
+
+    @property
+    def device(self) -> torch.device:
+        """Where training runs."""
+        return self.data.x.device
+
+    @property
+    def batches(self) -> int:
+        """Steps of an epoch."""
+        return max(1, len(self.data) // self.batch)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes."""
+        return [p for module in self.modules for p in module.parameters() if p.requires_grad]
+
+    def tensors(self) -> list[Tensor]:
+        """Weights and buffers of all modules."""
+        return [value for module in self.modules for value in module.state_dict().values()]
+
+
+def optimiser_of(job: Job) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay; one kernel for all weights on CUDA."""
+    config, fused = job.config, job.device.type == "cuda"
+    return torch.optim.AdamW(
+        job.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused
+    )
+
+
+def run_epoch(
+    job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
+) -> tuple[Epoch, Snapshot]:
+    """Epoch `stage_epoch` of a stage, `done` epochs having gone before it in all.
+
+    Every rank takes its rows of each batch, and all end with the same weights and figures.
+
+    Raises:
+        TrainingFailed: a loss or an assignment was not finite.
+    """
+    began = time.monotonic()
+    if stage.begin is not None:
+        stage.state = stage.begin(job.data, stage_epoch, stage.state)
+        follow_main([*job.tensors(), *stage.state.values()])
+    # what a loss draws belongs to epoch and rank, so that a resumed run draws the same
+    torch.manual_seed(job.config.seed * 1_000_003 + done + (rank() << 52))
+    job.model.train()
+    stepping = time.monotonic()
+    with _compiled(job):
+        means = _steps(job, stage, optimiser, stage_epoch, done)
+    seen = job.batches * min(job.batch, len(job.data)) * job.model.views
+    views_per_s = seen / (time.monotonic() - stepping)
+    follow_main(job.tensors())  # running statistics are each rank's own
+    job.model.eval()
+    snapshot = look(job, stage, done)
+    entropy_mean, entropy_sample, confidence = _spread(snapshot.p)
+    sizes = np.bincount(snapshot.labels, minlength=job.model.clusters)
+    epoch = Epoch(
+        epoch=done,
+        stage=stage.name,
+        loss=means.pop("loss"),
+        parts=means,
+        sizes=tuple(int(size) for size in sizes),
+        entropy_mean=entropy_mean,
+        entropy_sample=entropy_sample,
+        confidence=confidence,
+        seconds=time.monotonic() - began,
+        total=job.total,
+        views_per_s=views_per_s,
+        batch=job.batch,
+    )
+    return epoch, snapshot
+
+
+def draw(job: Job, ids: Int64[Tensor, " n"], done: int) -> Views:
+    """The images of these rows and their views in epoch `done`, made on the device."""
+    x = job.data.x[ids].float() / 255
+    first, second, *more = (
+        view(x, ids, job.augment, seed=job.config.seed, epoch=done, index=index)
+        for index in range(job.model.views)
+    )
+    return Views(x, first, second, ids, tuple(more))
+
+
+def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
+    """Leave the gradient of a batch's loss in the weights; gives the loss and its parts.
+
+    All are means over the ranks.
+    """
+    auto = "bfloat16" if job.device.type == "cuda" else "float32"
+    half = (auto if job.config.precision == "auto" else job.config.precision) == "bfloat16"
+    with torch.autocast(job.device.type, torch.bfloat16, enabled=half):
+        loss = stage.loss(views, stage.state)
+    for parameter in job.parameters:
+        parameter.grad = None
+    loss.total.backward()
+    named = {"loss": loss.total, **loss.parts}
+    means = average_gradients(job.parameters, *(value.detach() for value in named.values()))
+    return dict(zip(named, means, strict=True))
+
+
+def _steps(
+    job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
+) -> dict[str, float]:
+    # the means of the loss and its parts
+    sums: dict[str, Tensor] = {}
+    every = 1 if job.device.type == "cpu" else LOOK
+    for step, ids in enumerate(_order(job, done)):
+        rate = _schedule(stage_epoch + step / job.batches, stage.epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = job.config.lr * stage.lr * rate
+        for name, mean in gradients(job, stage, draw(job, ids[shard(len(ids))], done)).items():
+            sums[name] = sums[name] + mean if name in sums else mean
+        if step % every == 0 or step + 1 == job.batches:
+            _check_finite(sums, stage.name, done)
+        optimiser.step()
+        if job.on_step is not None:
+            job.on_step(step + 1, job.batches)
+    return {name: float(value) / job.batches for name, value in sums.items()}
+
+
+@torch.no_grad()
+def look(job: Job, stage: Stage, done: int) -> Snapshot:
+    """How the model sees a fixed sample of the clean images: cheap, and comparable from epoch to
+    epoch.
+
+    Raises:
+        TrainingFailed: an assignment is not finite.
+    """
+    rows = np.arange(0, len(job.data), max(1, len(job.data) // _SAMPLE))
+    mine = torch.from_numpy(rows[shard(len(rows))]).to(job.device)
+    found = []
+    for ids in mine.split(min(1000, job.batch)):
+        z = job.model.embed(job.data.x[ids].float() / 255)
+        found.append((z.half().cpu(), job.model.soft(z).float().cpu()))
+    z, p = (collect(torch.cat(parts).numpy(), len(rows)) for parts in zip(*found, strict=True))
+    if not np.isfinite(p).all():
+        raise TrainingFailed(
+            f"stage {stage.name!r}, epoch {done}: weights: expected finite assignments, got "
+            "NaN; the last whole epoch is kept; try a lower learning rate"
+        )
+    return Snapshot(rows, z, p, p.argmax(1).astype(np.uint8))
+
+
+def _spread(p: Float32[np.ndarray, "m k"]) -> tuple[float, float, float]:
+    # the first two in units of ln k
+    mean, scale = p.mean(0), math.log(p.shape[1])
+    balance, own = (-(q * np.log(q.clip(1e-12))).sum(-1).mean() for q in (mean, p))
+    return float(balance) / scale, float(own) / scale, float(p.max(1).mean())
+
+
+def compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """An embedding, compiled; where that fails, a warning says so and it stays as it was."""
+    fast = [torch.compile(embed)]
+
+    def call(x: Tensor) -> Tensor:
+        try:
+            return fast[0](x)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what the compiler raises, too
+            if fast[0] is embed:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"compile: {reason}; training goes on without", stacklevel=2)
+            fast[0] = embed
+            return embed(x)
+
+    return call
+
+
+@contextlib.contextmanager
+def _compiled(job: Job) -> Iterator[None]:
+    # in the steps alone: what else looks at the model comes in other sizes
+    if job.fast is None:
+        yield
+        return
+    job.model.embed = job.fast
+    try:
+        yield
+    finally:
+        del job.model.embed
+
+
+def _order(job: Job, epoch: int) -> Iterator[Tensor]:
+    # drawn on the CPU, so that every device sees the same order; the last, smaller batch is left
+    # out
+    generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(job.data), generator=generator).to(job.device)
+    for i in range(job.batches):
+        yield order[i * job.batch : (i + 1) * job.batch]
+
+
+def _schedule(epoch: float, epochs: int) -> float:
+    # a tenth of the stage to warm up (one epoch at most), then half a cosine down to 2 %
+    warm = min(1.0, epochs / 10)
+    if epoch < warm:
+        return max(0.02, epoch / warm)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(1e-9, epochs - warm)))
+
+
+def _check_finite(sums: dict[str, Tensor], stage: str, epoch: int) -> None:
+    # a sum over the epoch so far: what was not finite once stays so
+    loss = float(sums["loss"])
+    if math.isfinite(loss):
+        return
+    bad = [name for name, part in sums.items() if name != "loss" and not torch.isfinite(part)]
+    raise TrainingFailed(
+        f"stage {stage!r}, epoch {epoch}: loss: expected a finite number, got "
+        f"{loss} (part {', '.join(bad) or 'total'}); the last whole epoch is kept; "
+        "try a lower learning rate"
+    )
