@@ -131,7 +131,7 @@ def _measured(group: list[dict[str, Any]]) -> list[str]:
         first["backbone"],
         ", ".join(str(e["seed"]) for e in group),
         ", ".join(f"{stage} {n}" for stage, n in first["stages"].items()),
-        first["device"],
+        ", ".join(sorted({e["device"] for e in group if e["device"]})),
         f"{sum(minutes) / len(minutes):.1f}" if minutes else "",
     ]
 

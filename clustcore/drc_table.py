@@ -116,7 +116,7 @@ def reproduce_ablation(data: tuple[str, ...], call: Call) -> list[str]:
         if call.quick:
             train = _some(train, QUICK_ABLATION)
         for what, recipe in recipes.items():
-            label = f"drc-{name}" if what == "shipped" else f"drc-{name}-{what}"
+            label = f"drc-{name}" if what == "shipped" else f"ablation-{name}-{what}"
             about = {"data": name, "what": what}
             if not _seeds("ablation", about, label, recipe, (train, test), call, wrong):
                 return wrong

@@ -150,7 +150,7 @@ BENCHMARKS: dict[str, dict[str, Recipe]] = {
 }
 
 # what `reproduce ablation` adds to DRC alone, one at a time
-ABLATION_EPOCHS, ABLATION_STAGE = 8, 2
+ABLATION_EPOCHS, ABLATION_STAGE = 6, 2
 ABLATION: dict[str, dict[str, Any]] = {
     "alone": {},
     "longer": {"alone": ABLATION_EPOCHS + ABLATION_STAGE},

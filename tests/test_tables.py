@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clustcore import runs, tables
+from clustcore import drc_results, runs, tables
 from clustcore.tables import alrdc, alrdc_entries, results, update
 
 
@@ -17,6 +17,9 @@ def test_the_readme_says_what_the_cards_say():
     )
     if tables.ALRDC.is_file():
         assert f"<!-- alrdc -->\n{alrdc()}\n<!-- /alrdc -->" in text
+    for mark, table in (("drc", drc_results.benchmarks), ("ablation", drc_results.ablation)):
+        if drc_results.RESULTS.is_file():
+            assert f"<!-- {mark} -->\n{table()}\n<!-- /{mark} -->" in text
 
 
 def test_every_shipped_run_is_in_the_table():
@@ -35,6 +38,7 @@ def test_a_readme_without_marks_is_refused(tmp_path):
 
 def test_update_writes_once(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")
     tables.ALRDC.write_text('{"entries": []}')
     readme = tmp_path / "README.md"
     marks = "a\n<!-- results -->\n{}\n<!-- /results -->\nb\n<!-- alrdc -->\n{}\n<!-- /alrdc -->\n"
