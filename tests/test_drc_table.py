@@ -229,6 +229,23 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same(place, monkeypatch):
     assert resumed["weights"] == straight["weights"]
 
 
+def test_a_run_whose_batch_memory_halved_is_as_planned(place):
+    draw(place)
+    reproduce_drc(("cifar10",), ("best",), call(place))
+    folder = place.parent / "runs" / "quick-drc-cifar10-seed0"
+    card = runs.read_card(folder)
+
+    def with_batch(batch: int) -> list[str]:
+        said: list[str] = []
+        runs.write_json(folder / "card.json", card | {"train": card["train"] | {"batch": batch}})
+        reproduce_drc(("cifar10",), ("best",), call(place, said))
+        return said
+
+    assert with_batch(32) == ["quick-drc-cifar10-seed0: measured before"]
+    with pytest.raises(ValueError, match=r"train\.batch: expected 64 as planned, got 48"):
+        with_batch(48)
+
+
 def test_time_that_is_up_loses_nothing(place):
     draw(place)
     said: list[str] = []
@@ -302,7 +319,7 @@ def test_the_ablation_trains_each_row_once(place, monkeypatch):
     assert len({e["weights"] for e in found.values()}) == len(found)  # each switch does something
     text = drc_results.ablation()
     assert re.search(r"\| digits \| DRC alone, quick: 120 images \| 0\.\d{3} \| 0\.\d{3} \|", text)
-    assert text.count("not run") == 9 * 3  # of mnist
+    assert text.count("not run") == 2 * 9 * 3  # of mnist, and whole ones
     again: list[str] = []
     reproduce_ablation(("digits",), call(None, again))
     assert len(again) == 9
