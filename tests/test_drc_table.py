@@ -1,4 +1,4 @@
-"""`reproduce drc` and `reproduce ablation`: from images to the file, and from there to the table."""
+"""`reproduce drc` and `reproduce ablation`: from images to the file, and from it to the table."""
 
 from __future__ import annotations
 
