@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from clustcore import drc_results, runs
 from clustcore.datasets import data_folder, load_samples
+from clustcore.distributed import follow_main, main
 from clustcore.drc_results import PLANS, SWITCHES
 from clustcore.pipeline import evaluate, load_run
 from clustcore.recipes import BENCHMARKS, Recipe, ablation
-from clustcore.reproduce import train_seed
+from clustcore.reproduce import run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
 
@@ -91,8 +93,8 @@ def reproduce_drc(data: tuple[str, ...], plans: tuple[str, ...], call: Call) -> 
                 wrong += [f"{name}: {error}"] if _place(name, call).is_dir() else []
                 continue
             label = f"drc-{name}" if plan == "best" else f"drc-{name}-{plan}"
-            about = {"data": name, "plan": plan}
-            if not _seeds("benchmarks", about, label, recipe, (train, test), call, wrong):
+            row = _Row("benchmarks", {"data": name, "plan": plan}, label, recipe, train, test)
+            if not _seeds(row, call, wrong):
                 return wrong
     return wrong
 
@@ -117,57 +119,75 @@ def reproduce_ablation(data: tuple[str, ...], call: Call) -> list[str]:
             train = _some(train, QUICK_ABLATION)
         for what, recipe in recipes.items():
             label = f"drc-{name}" if what == "shipped" else f"ablation-{name}-{what}"
-            about = {"data": name, "what": what}
-            if not _seeds("ablation", about, label, recipe, (train, test), call, wrong):
+            row = _Row("ablation", {"data": name, "what": what}, label, recipe, train, test)
+            if not _seeds(row, call, wrong):
                 return wrong
     return wrong
 
 
-def _seeds(
-    part: str,
-    about: dict[str, Any],
-    name: str,
-    recipe: Recipe,
-    images: tuple[Samples, Samples],
-    call: Call,
-    wrong: list[str],
-) -> bool:
-    """Train and judge each seed of a recipe, and add to `wrong` what failed; False where the time
-    was up first.
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table: its place in the file, and what is trained and judged for it."""
+
+    part: str
+    about: dict[str, Any]
+    name: str
+    recipe: Recipe
+    train: Samples
+    test: Samples
+
+
+def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
+    """Train and judge each seed of a row, and add to `wrong` what failed; False where the time was
+    up first.
     """
-    train, test = images
+    name, recipe, train = row.name, row.recipe, row.train
     for seed in call.seeds:
-        left = call.left()
+        left = _agreed(call.left())
         if left < 0:
             call.report(f"{name}, seed {seed}: the time is up; the same command goes on")
             return False
-        entry = about | {"seed": seed} | _about(recipe, train, test, call)
+        entry = row.about | {"seed": seed} | _about(row, call)
+        label = run_name(name, seed, call.quick)
+        card_file = runs.folders()[1] / label / "card.json"
+        trained_here = not card_file.is_file()
         try:
-            label = train_seed(
+            train_seed(
                 name, recipe, {}, seed, train, call.device, call.report, None, call.quick, left
             )
         except TrainingFailed as error:
             call.report(f"{name}, seed {seed}: {error}")
             wrong.append(f"{name}, seed {seed}: {error}")
             nothing = dict.fromkeys((*_FIGURES, "clusters_used", "device", "minutes", "weights"))
-            drc_results.keep(part, entry | nothing | {"why": str(error)})
+            _keep(row.part, entry | nothing | {"why": str(error)})
             continue
-        folder = runs.folders()[1] / label
-        if not (folder / "card.json").is_file():
+        if not card_file.is_file():
             call.report(f"{label}: stopped; the same command goes on")
             return False
-        card = runs.read_card(folder)
-        _check_data(folder, card, train)
-        if any(e["weights"] == card["weights_sha256"] for e in drc_results.entries(part)):
+        card = runs.read_card(card_file.parent)
+        _check_data(card_file.parent, card, train)
+        if any(e["weights"] == card["weights_sha256"] for e in drc_results.entries(row.part)):
             call.report(f"{label}: measured before")
             continue
-        drc_results.keep(part, entry | _measure(label, card, test, call))
+        _keep(row.part, entry | _measure(label, card, row.test, trained_here, call))
     return True
 
 
-def _about(recipe: Recipe, train: Samples, test: Samples, call: Call) -> dict[str, Any]:
+def _agreed(left: float) -> float:
+    # one clock for all processes, which wait here until the first has written its file
+    clock = torch.tensor(left, dtype=torch.float64)
+    follow_main([clock])
+    return float(clock)
+
+
+def _keep(part: str, entry: dict[str, Any]) -> None:
+    if main():
+        drc_results.keep(part, entry)
+
+
+def _about(row: _Row, call: Call) -> dict[str, Any]:
     """What is known of an entry before its training."""
-    config = recipe.plan.config
+    config, train, test = row.recipe.plan.config, row.train, row.test
     stages = {"drc": config["alone"]} | {stage: config.get(stage, 0) for stage in _STAGES}
     return {
         "mode": "quick" if call.quick else "full",
@@ -181,14 +201,19 @@ def _about(recipe: Recipe, train: Samples, test: Samples, call: Call) -> dict[st
     }
 
 
-def _measure(label: str, card: dict[str, Any], test: Samples, call: Call) -> dict[str, Any]:
+def _measure(
+    label: str, card: dict[str, Any], test: Samples, trained_here: bool, call: Call
+) -> dict[str, Any]:
     scores = evaluate(load_run(label, call.device).model, test)
+    device = card["train"]["device"]
+    if trained_here and device.startswith("cuda"):  # which GPU, the card does not say
+        device = f"{device}, {torch.cuda.get_device_name(device)}"
     figures = {name: getattr(scores, name) for name in _FIGURES}
     said = ", ".join(f"{name.upper()} {value:.3f}" for name, value in figures.items())
     call.report(f"{label}: {said}, n = {len(test)}")
     return figures | {
         "clusters_used": scores.clusters_used,
-        "device": card["train"]["device"],
+        "device": device,
         "minutes": card["train"]["minutes"],
         "weights": card["weights_sha256"],
     }

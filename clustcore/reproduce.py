@@ -79,7 +79,7 @@ def train_seed(
             goes on.
     """
     prefix = "quick-" if quick else ""
-    label = f"{prefix}{name}-seed{seed}"
+    label = run_name(name, seed, quick)
     folder = runs.folders()[1] / label
     if (folder / "card.json").is_file():
         source = recipe.defended and f"{prefix}{recipe.defended.source}-seed{seed}"
@@ -108,6 +108,11 @@ def train_seed(
 
     make_run(label, plan, samples, teacher, on_epoch=_teller(label, report))
     return label
+
+
+def run_name(name: str, seed: int, quick: bool = False) -> str:
+    """What `train_seed` calls a run."""
+    return f"{'quick-' if quick else ''}{name}-seed{seed}"
 
 
 def _check_plan(folder: Path, recipe: Recipe, change: dict[str, Any], source: str | None) -> None:
