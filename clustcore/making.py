@@ -405,6 +405,7 @@ def make_map(
         split=samples.split,
         seed=seed,
         weights=run.card["weights_sha256"],
+        among=layout.among,
     )
     shutil.rmtree(run.folder / "paths", ignore_errors=True)  # they were drawn on the old map
     runs.write_map(run.folder, arrays)

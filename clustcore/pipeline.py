@@ -29,6 +29,7 @@ from clustcore.types import (
     AttackPath,
     AttackResult,
     Clustering,
+    Images,
     Layout,
     Samples,
     Scores,
@@ -117,32 +118,36 @@ def load_run(name: str, device: str = "auto") -> Run:
     return run
 
 
-def cluster(model: Model, x: NDArray[np.float32] | Tensor, batch: int = 1000) -> Clustering:
-    """Embedding, scores and soft assignment of images in [0, 1].
+def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
+    """Embedding, scores and soft assignment of images, read, checked and embedded batch by batch:
+    memory holds what comes out, and of the images one batch.
 
     A device that runs out of memory gets smaller batches, and a warning says so.
 
     Raises:
         ValueError: images of another shape than the model's, NaN, or outside [0, 1].
     """
-    x = check_images(x, model)
+    _check_shape(x, model)
     device = next(model.parameters()).device
-    out: list[tuple[Tensor, Tensor, Tensor]] = []
+    out: list[NDArray[np.float32]] = []
     done = 0
     with torch.no_grad(), target_of(model).settled():
         while done < len(x):
+            rows = slice(done, min(done + batch, len(x)))
             try:
-                z = model.embed(x[done : done + batch].to(device))
-                s = model.scores(z)
-                out.append(tuple(t.float().cpu() for t in (z, s, model.soft(z))))
-                done += batch
+                z = model.embed(_pixels(x, rows, model).to(device))
+                found = [t.float().cpu().numpy() for t in (z, model.scores(z), model.soft(z))]
             except torch.OutOfMemoryError:
                 if batch == 1:
                     raise
                 batch //= 2
                 warnings.warn(f"out of memory on {device}: batch is now {batch}", stacklevel=2)
-    z, s, p = (torch.cat(parts).numpy() for parts in zip(*out, strict=True))
-    return Clustering(z, s, p)
+                continue
+            out = out or [np.empty((len(x), *part.shape[1:]), np.float32) for part in found]
+            for whole, part in zip(out, found, strict=True):
+                whole[rows] = part
+            done = rows.stop
+    return Clustering(*out)
 
 
 def cluster_all(model: Model, x: NDArray[np.float32] | Tensor) -> Clustering:
@@ -155,7 +160,7 @@ def cluster_all(model: Model, x: NDArray[np.float32] | Tensor) -> Clustering:
 
 def attack(
     model: Model,
-    x: NDArray[np.float32] | Tensor,
+    x: Images,
     name: str | Attack = "pgd",
     *,
     eps: float,
@@ -593,23 +598,42 @@ def _join(results: list[AttackResult]) -> AttackResult:
     return AttackResult(**joined)
 
 
-def check_images(x: NDArray[np.float32] | Tensor, model: Model) -> Tensor:
-    """The images as a float32 tensor.
+def check_images(x: Images, model: Model) -> Tensor:
+    """The images as a float32 tensor in [0, 1].
 
     Raises:
         ValueError: another shape than the model's, none at all, NaN, or values outside [0, 1].
     """
-    x = torch.as_tensor(x)
-    if x.ndim != 4 or tuple(x.shape[1:]) != model.input_shape:
+    _check_shape(x, model)
+    return _pixels(x, slice(0, len(x)), model)
+
+
+def _check_shape(x: Images, model: Model) -> None:
+    if len(x.shape) != 4 or tuple(x.shape[1:]) != model.input_shape:
         raise ValueError(
             f"images: expected shape (n, {', '.join(map(str, model.input_shape))}), "
             f"got {tuple(x.shape)}"
         )
     if len(x) == 0:
         raise ValueError("images: expected at least one, got none")
-    if not x.is_floating_point():
-        raise ValueError(f"images: expected floating point numbers in [0, 1], got {x.dtype}")
-    low, high = float(x.min()), float(x.max())
+
+
+def _pixels(x: Images, rows: slice, model: Model) -> Tensor:
+    part = x[rows]
+    if isinstance(part, np.ndarray) and not part.flags.writeable:
+        part = part.copy()  # such as a file mapped into memory; torch takes only what it may write
+    part = torch.as_tensor(part)
+    where = f"images {rows.start} to {rows.stop - 1}"
+    expected = (rows.stop - rows.start, *model.input_shape)
+    if tuple(part.shape) != expected:
+        raise ValueError(f"{where}: expected shape {expected}, got {tuple(part.shape)}")
+    if part.dtype == torch.uint8:
+        return part.float() / 255
+    if not part.is_floating_point():
+        raise ValueError(
+            f"{where}: expected floating point numbers in [0, 1], or bytes, got {part.dtype}"
+        )
+    low, high = float(part.min()), float(part.max())
     if not (low >= 0 and high <= 1):  # false for NaN too
-        raise ValueError(f"images: expected values in [0, 1], got {low:.3g} to {high:.3g}")
-    return x.float()
+        raise ValueError(f"{where}: expected values in [0, 1], got {low:.3g} to {high:.3g}")
+    return part.float()

@@ -38,6 +38,8 @@ FORMAT = 1
 FEWEST = 20  # samples a map can be made of
 NEIGHBOURS = 15  # of trustworthiness and trust
 NEAR = 10  # x as many count as near in the embedding, for the trust of one sample
+MEASURED = 10_000  # of more samples than these, a seeded sample of so many is measured
+_AMONG = 2_500  # of these, where each sample's trust then looks for neighbours
 _BATCH = 256  # rows of every batch at inference: one shape, so that a batch's size changes nothing
 _CHUNK = 64  # rows of a distance matrix at a time
 _BEYOND = 0.12  # how far beyond the clean samples a position can go, in half widths of the map
@@ -56,6 +58,11 @@ class ProjectionConfig(Config):
         0.1,
         "Share of samples kept from UMAP and the projector, to measure it on",
         range=(0.01, 0.5),
+    )
+    samples: int = setting(
+        20_000,
+        "Samples at most that UMAP and the projector learn from; the projector places the rest",
+        range=(FEWEST, 1_000_000),
     )
     steps: int = setting(2000, "Training steps of each network", range=(1, 100_000), rare=True)
     batch: int = setting(512, "Pairs of neighbours in a step", range=(8, 65_536), rare=True)
@@ -199,7 +206,10 @@ def fit(
 ) -> Layout:
     """Make the map of an embedding: fit UMAP once and teach the projector pair, on the CPU.
 
-    Labels play no part. The same seed gives the same map on the same machine.
+    Of more than `config.samples` samples a seeded sample of so many decides all but how far the map
+    reaches, and the projector places the rest: time grows with their number, memory beside `z` by
+    a few numbers a sample. Labels play no part. The same seed gives the same map on the same
+    machine.
 
     Args:
         z: clean embeddings, any units.
@@ -214,36 +224,42 @@ def fit(
             f"z: expected at least {FEWEST} samples of at least 2 dimensions, got shape {z.shape}"
         )
     z = _checked(z, z.shape[1], "z")
-    projector = Projector(z.shape[1], config)
-    projector.mean.copy_(torch.from_numpy(z.mean(0)))
-    # one scale for all dimensions: UMAP's distances, and a dead dimension is not blown up
-    scale = float(np.sqrt(np.square(z - z.mean(0), dtype=np.float64).mean()))
-    if scale <= 1e-6 * float(np.abs(z).max()):  # no more than float32's rounding
-        raise ValueError(f"z: expected samples that differ, got {len(z)} equal ones")
-    projector.scale.fill_(scale)
-    x = (torch.from_numpy(z) - projector.mean) / projector.scale
-    projector.radius.copy_(x.norm(dim=1).quantile(0.99))
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(z), generator=generator)
-    count = max(5, round(len(z) * config.held_out))
+    order = torch.randperm(len(z), generator=generator)[: config.samples]
+    count = max(5, round(len(order) * config.held_out))
     held, seen = order[:count].sort().values, order[count:].sort().values
+    drawn = z if len(order) == len(z) else z[order.sort().values.numpy()]
+    projector = Projector(z.shape[1], config)
+    projector.mean.copy_(torch.from_numpy(drawn.mean(0)))
+    # one scale for all dimensions: UMAP's distances, and a dead dimension is not blown up
+    scale = float(np.sqrt(np.square(drawn - drawn.mean(0), dtype=np.float64).mean()))
+    if scale <= 1e-6 * float(np.abs(drawn).max()):  # no more than float32's rounding
+        raise ValueError(f"z: expected samples that differ, got {len(drawn)} equal ones")
+    projector.scale.fill_(scale)
+
+    def standard(rows: np.ndarray) -> Tensor:
+        return (torch.from_numpy(rows) - projector.mean) / projector.scale
+
+    projector.radius.copy_(standard(drawn).norm(dim=1).quantile(0.99))
+    x = standard(z[seen.numpy()])
 
     report = on_step or (lambda done, total, sentence: None)
     total = 3 * config.steps
-    report(0, total, f"Fitting UMAP on {len(seen):,} samples")
+    whole = "" if len(order) == len(z) else f" of {len(z):,}"
+    report(0, total, f"Fitting UMAP on {len(seen):,}{whole} samples")
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)  # so that the map does not depend on their number
-        taught = _umap(x[seen], config, seed)
+        taught = _umap(x, config, seed)
         torch.set_num_threads(1)  # umap's import changes it behind torch's back
-        _teach_forward(projector, x[seen], taught, generator, report)
-        _lay_out(projector, z)
-        _teach_inverse(projector, x[seen], generator, report)
+        _teach_forward(projector, x, taught, generator, report)
+        xy = _lay_out(projector, drawn, z)
+        _teach_inverse(projector, x, generator, report)
     finally:
         torch.set_num_threads(threads)
     projector.eval().requires_grad_(False)
     report(total, total, "Measuring the map")
-    return _measure(projector, z, held.numpy())
+    return _measure(projector, z, xy, held.numpy(), seed)
 
 
 @dataclass(frozen=True)
@@ -382,11 +398,13 @@ def _train(
 
 
 @torch.no_grad()
-def _lay_out(projector: Projector, z: np.ndarray) -> None:
-    """Turn, centre and scale the map, inside the forward network's last layer."""
+def _lay_out(projector: Projector, drawn: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Turn, centre and scale the map by the samples drawn, inside the forward network's last layer,
+    and place them all.
+    """
     last = projector.to_map.layers[-1]
     projector.extent.fill_(math.inf)
-    xy = torch.from_numpy(projector.place(z))
+    xy = torch.from_numpy(projector.place(drawn))
 
     def turned(degrees: int) -> tuple[Tensor, Tensor]:
         angle = math.radians(degrees)
@@ -404,17 +422,26 @@ def _lay_out(projector: Projector, z: np.ndarray) -> None:
     size = 2 / (high[0] - low[0]).clamp_min(1e-12)
     last.weight.copy_((size * turn @ last.weight).half())
     last.bias.copy_((size * (turn @ last.bias - (low + high) / 2)).half())
-    projector.extent.copy_(torch.from_numpy(np.abs(projector.place(z)).max(0)))
+    placed = projector.place(z)
+    projector.extent.copy_(torch.from_numpy(np.abs(placed).max(0)))  # which moves none of them
+    return placed
 
 
-def _measure(projector: Projector, z: np.ndarray, held: np.ndarray) -> Layout:
-    xy = projector.place(z)
-    trusted, trust = trustworthiness(z, xy)
+def _measure(
+    projector: Projector, z: np.ndarray, xy: np.ndarray, held: np.ndarray, seed: int
+) -> Layout:
+    rows = np.arange(len(z))
+    if len(z) > MEASURED:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(z))[:MEASURED])
+    trusted, trust = trustworthiness(z[rows], xy[rows])
+    if len(rows) < len(z):
+        trust = trust_among(z, xy, rows[:: MEASURED // _AMONG])
     trusted_held, _ = trustworthiness(z[held], xy[held])
     spread = float(projector.scale) * math.sqrt(z.shape[1])
-    error = float(np.median(np.linalg.norm(projector.back(xy) - z, axis=1))) / spread
+    trip = np.linalg.norm(projector.back(xy[rows]) - z[rows], axis=1)
+    error = float(np.median(trip)) / spread
     projector.measures = {"trustworthiness": trusted, "held_out": trusted_held, "error": error}
-    return Layout(xy, projector, trusted, trust, error, trusted_held)
+    return Layout(xy, projector, trusted, trust, error, trusted_held, len(rows))
 
 
 def trustworthiness(
@@ -442,6 +469,34 @@ def trustworthiness(
         share[rows] = (rank <= NEAR * count).float().mean(1)
     n = len(z)
     return 1 - penalty * 2 / (n * count * (2 * n - 3 * count - 1)), share.numpy()
+
+
+def trust_among(
+    z: Float[np.ndarray, "n d"], xy: Float[np.ndarray, "n 2"], among: Int[np.ndarray, " r"]
+) -> Float[np.ndarray, " n"]:
+    """Each sample's trust, as of `trustworthiness`, its neighbours looked for among some samples
+    alone: n x r distances in place of n x n.
+    """
+    count = min(NEIGHBOURS, (len(among) - 1) // 2)
+    near = min(NEAR * count, len(among) - 1)
+    rows = torch.from_numpy(among)
+    own = torch.full((len(z),), -1).scatter(0, rows, torch.arange(len(rows)))
+    middle = z[among].mean(0)
+    others, places = torch.from_numpy(z[among] - middle), torch.from_numpy(xy[among])
+    share = torch.empty(len(z))
+    for start in range(0, len(z), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        apart = torch.cdist(torch.from_numpy(z[part] - middle), others)
+        # not by a product: on a map, what is near is nearer than its rounding
+        on_map = torch.cdist(
+            torch.from_numpy(xy[part]), places, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        known = own[part] >= 0
+        for distances in (apart, on_map):
+            distances[known, own[part][known]] = math.inf  # nobody is a neighbour of itself
+        theirs = apart.gather(1, on_map.topk(count, largest=False).indices)
+        share[part] = (theirs <= apart.kthvalue(near, 1).values[:, None]).float().mean(1)
+    return share.numpy()
 
 
 def _nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -171,6 +171,7 @@ class MapArrays:
     split: str
     seed: int
     weights: str  # sha256 of the weights it was made with
+    among: int = 0  # samples that trustworthiness and error look at; 0: all
 
 
 def write_map(folder: Path, arrays: MapArrays) -> None:
@@ -231,6 +232,7 @@ def read_map(folder: Path) -> MapArrays | None:
         split=str(npz["split"]),
         seed=int(npz["seed"]),
         weights=str(npz["weights"]),
+        among=int(npz.get("among", 0)),
     )
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,24 @@ Norm = Literal["linf", "l2"]
 
 SPACES: tuple[Space, ...] = ("pixels", "embedding")
 NORMS: tuple[Norm, ...] = ("linf", "l2")
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images read a slice at a time: an array, a tensor, a file mapped into memory, or what makes
+    them when they are asked for.
+
+    A slice of rows gives (m, c, h, w) as an array or tensor: floating point numbers in [0, 1], or
+    bytes, which mean 0 to 255.
+    """
+
+    shape: tuple[int, ...]  # (n, c, h, w)
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, rows: slice) -> Any:
+        """The images in these rows."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,7 @@ class Layout:
     ]  # (n,) in [0, 1]: share of a sample's 15 nearest on the map that are near in z too
     error: float  # median round-trip error ||inverse(forward(z)) - z|| / spread of z
     held_out: float  # trustworthiness on samples that neither UMAP nor the projector was fitted on
+    among: int  # samples that trustworthiness and error look at: all, or a seeded sample of them
 
 
 @dataclass(frozen=True)

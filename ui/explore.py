@@ -75,8 +75,10 @@ def about_map(place: Any, arrays: MapArrays) -> None:
             "The inspector's neighbours are found in the embedding, not on the map.\n"
             "- Axes have no meaning, nor has the angle."
         )
+        sampled = 0 < arrays.among < len(arrays.xy)
+        among = f" among {arrays.among:,} of the samples" if sampled else ""
         st.markdown(
-            f"**This map.** Trustworthiness {arrays.trustworthiness:.3f} (15 neighbours; 1 is "
+            f"**This map.** Trustworthiness {arrays.trustworthiness:.3f} (15 neighbours{among}; 1 is "
             f"perfect), {arrays.held_out:.3f} on samples that nothing was fitted on. Going from "
             f"the map to the embedding and back errs by {arrays.error:.0%} of the embedding's "
             f"spread in the median. Seed {arrays.seed}."
