@@ -20,7 +20,7 @@ with panels.calm():
     if arrays is None:
         panels.no_map(now.run)
         st.stop()
-    choice = explore.view_controls(controls, arrays)
+    choice = explore.view_controls(controls, now)
     explore.about_map(controls, arrays)
     status.caption(explore.status(now, arrays, choice))
     explore.explore_map(now, arrays, choice)

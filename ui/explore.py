@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath
 from ui import loaders, panels, scene, selection, tables
-from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map, stratified
+from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
 
 _NO_IMAGE = "This model has no decoder: there is no image of a place without a sample."
 _SHOWN = {"All": None, "5,000": 5000, "2,000": 2000, "500": 500}
@@ -29,13 +29,14 @@ class ViewChoice:
     shown_name: str
 
 
-def view_controls(place: Any, arrays: MapArrays) -> ViewChoice:
+def view_controls(place: Any, now: scene.Scene) -> ViewChoice:
     """Regions, trust mask, cluster names and the points shown."""
     regions = place.toggle(
         "Regions",
         key="regions",
         bind="query-params",
     )
+    most = loaders.shown_rows(now.run)
     with place.popover("View"):
         trust = st.toggle(
             "Hatch where the picture is unreliable",
@@ -55,12 +56,11 @@ def view_controls(place: Any, arrays: MapArrays) -> ViewChoice:
             required=True,
             key="points",
             persist_state="session",
+            format_func=lambda name: name if name != "All" or most is None else f"{len(most):,}",
             help="Fewer points are a fixed sample, each cluster with its share.",
         )
     count = _SHOWN[shown or "All"]
-    rows = None
-    if count is not None and count < len(arrays.xy):
-        rows = stratified(arrays.labels, count)
+    rows = most if count is None else loaders.shown_rows(now.run, count)
     return ViewChoice(bool(regions), bool(trust), bool(names), rows, shown or "All")
 
 
@@ -78,9 +78,9 @@ def about_map(place: Any, arrays: MapArrays) -> None:
         sampled = 0 < arrays.among < len(arrays.xy)
         among = f" among {arrays.among:,} of the samples" if sampled else ""
         st.markdown(
-            f"**This map.** Trustworthiness {arrays.trustworthiness:.3f} (15 neighbours{among}; 1 is "
-            f"perfect), {arrays.held_out:.3f} on samples that nothing was fitted on. Going from "
-            f"the map to the embedding and back errs by {arrays.error:.0%} of the embedding's "
+            f"**This map.** Trustworthiness {arrays.trustworthiness:.3f} (15 neighbours{among}; "
+            f"1 is perfect), {arrays.held_out:.3f} on samples that nothing was fitted on. Going "
+            f"from the map to the embedding and back errs by {arrays.error:.0%} of the embedding's "
             f"spread in the median. Seed {arrays.seed}."
         )
 

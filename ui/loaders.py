@@ -27,7 +27,7 @@ from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import load_samples, shipped
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, Samples
-from ui.cluster_map import Sprites
+from ui.cluster_map import Sprites, packing
 
 if TYPE_CHECKING:
     from clustcore.pipeline import PinFrames, Probe, Run
@@ -236,6 +236,27 @@ def truth(arrays: MapArrays) -> Truth:
     except ValueError:
         return Truth()
     return Truth(y, names) if y is not None and len(y) == len(arrays.xy) else Truth()
+
+
+def shown_rows(run: RunInfo, count: int | None = None) -> NDArray[np.int64] | None:
+    """The rows of a fixed sample of a run's map, each cluster with its share; None: all of them.
+
+    Args:
+        count: about how many; None: as many as a map draws.
+    """
+    arrays = map_arrays(run)
+    if arrays is None or len(arrays.xy) <= (packing.LIMIT if count is None else count):
+        return None
+    return _shown_rows(str(run.folder), map_stamp(run), count, arrays.labels)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _shown_rows(
+    folder: str, stamp: int, count: int | None, _labels: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    rows = packing.drawn_rows(_labels) if count is None else packing.stratified(_labels, count)
+    rows.flags.writeable = False
+    return rows
 
 
 def images_or_none(arrays: MapArrays) -> NDArray[np.uint8] | None:

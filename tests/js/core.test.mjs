@@ -234,3 +234,22 @@ test("a change between two steps is their mixture, each at its own scale", () =>
   near(at(1, 0.5), [0.35, -0.25]);
   near(at(1, 1), [0.2, 0]);
 });
+
+test("rows come back from their steps, however far apart", () => {
+  assert.deepEqual([...core.rowsOf(Uint8Array.of(1, 254, 255, 255, 2), Uint32Array.of(255, 70000))], [0, 254, 509, 70509, 70511]);
+  const held = {}, header = { base: "h", whole: true, meta: {}, parts: {} };
+  core.merge(held, core.parse(message(header, { row_gaps: Uint8Array.of(4, 255), row_far: Uint32Array.of(300) })));
+  assert.deepEqual([...held.geometry.row], [3, 303]);
+});
+
+test("opacity falls with the points on a panel's area, and never to nothing", () => {
+  const area = 600 * 600;
+  assert.equal(core.opacity(0.88, 100, 3.8, area), 0.88);
+  assert.equal(core.opacity(0.88, 9970, 3.8, area), 0.88);
+  const many = [2e4, 8e4, 2e5, 1e6].map((n) => core.opacity(0.88, n, 3.8, area));
+  assert.ok(many.every((value, i) => value < 0.88 && value >= 0.16 && (!i || value <= many[i - 1])));
+  assert.ok(Math.abs(core.opacity(0.88, 8e4, 3.8, area) / core.opacity(0.88, 2e4, 3.8, area) - 0.5) < 1e-9);
+  assert.equal(core.opacity(0.88, 4e4, 3.8, 4 * area), core.opacity(0.88, 1e4, 3.8, area));
+  assert.equal(core.opacity(0.88, 1e9, 3.8, area), 0.16);
+  assert.equal(core.opacity(0.1, 10, 3.8, area), 0.1);
+});

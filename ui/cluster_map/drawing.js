@@ -57,11 +57,11 @@ const drawing = (() => {
       const x = (2 * S) / st.W, y = (2 * S) / st.H;
       const many = Math.max(0.4, Math.min(1, Math.sqrt(10000 / m.g.n)));
       const isolate = st.isolate >= 0 ? st.isolate : options.highlight_cluster ?? -1;
-      const quiet = options.only_moved || st.side !== null ? 0.22 : 1;
+      const quiet = options.only_moved || st.side !== null ? 0.22 : 1, baseSize = (m.g.attack ? 3.3 : 3.8) * grow * Math.max(0.62, many);
+      const full = m.g.attack ? (theme.dark ? 0.34 : 0.3) * (1 + 0.5 * Math.log2(st.zoom)) : theme.dark ? 0.92 : 0.88;
       return {
         camera: [-st.cx * x, -st.cy * y, x, y], ink: theme.ink, ground: theme.ground, dpr, width: st.W, height: st.H, isolate, faded: 0.14,
-        baseSize: (m.g.attack ? 3.3 : 3.8) * grow * (many < 1 ? Math.max(0.62, many) : 1), scale: grow, pathSize: 3.9 * grow,
-        baseAlpha: Math.min(1, (m.g.attack ? (theme.dark ? 0.34 : 0.3) * Math.max(0.55, many) : theme.dark ? 0.92 : 0.88) * quiet * (m.g.attack ? 1 + 0.5 * Math.log2(st.zoom) : 1)),
+        baseSize, scale: grow, pathSize: 3.9 * grow, baseAlpha: Math.min(1, core.opacity(full, m.g.n, baseSize, st.W * st.H * st.zoom ** 2) * quiet),
         pathAlpha: theme.dark ? 0.62 : 0.58, box: held.meta.raster, onlyMoved: options.only_moved,
         place: m.place, trails: Math.round(layers.TRAILS / m.panels.length),
         regions: held.meta.raster ? { tint: Number(options.tint), edges: Number(options.edges), trust: Number(options.trust) } : null,

@@ -220,7 +220,8 @@ def _parts(
     }
     control = {"mount": record["mount"], **record["control"]}
     parts = {"options": shown, "control": control, "pin": pin_header, "pin_note": pin_note}
-    return parts | {"probe": probe_header, "alt": view.alt}, sections
+    lone = packing.lone_part(record["pin"], view, base)
+    return parts | {"probe": probe_header, "alt": view.alt, "lone": lone}, sections
 
 
 def _decide(record: dict[str, Any], base: packing.Base, digest: str) -> None:
@@ -291,7 +292,7 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
     if "rows" in value:
         rows = np.unique(np.asarray(value["rows"], np.int64))
         return rows[(rows >= 0) & (rows < len(view.xy))]
-    shown = np.arange(len(view.xy)) if view.shown is None else np.asarray(view.shown, np.int64)
+    shown = packing.base(view).shown
     side = view.partner if view.partner is not None and value.get("panel") == 1 else view
     if "cluster" in value:
         return np.sort(shown[side.clusters[shown] == int(value["cluster"])])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MAGIC = b"DMAP"
 LIMIT = 200_000  # beyond it a stratified base is drawn
+SAMPLE = 175_000  # so many points of it: their row numbers travel too, and 1.5 MB are to hold all
 ALL_COLOURS = 70_000  # up to here all four colours travel with the base, beyond it the one in use
 NEVER = 65_535  # `smallest` of a sample that no strength of the path moves
 MISSING = 255  # colour of a sample without a value
@@ -81,6 +82,19 @@ def stratified(clusters: NDArray[np.integer], n: int, seed: int = 0) -> NDArray[
     return np.sort(np.concatenate(kept))
 
 
+def drawn_rows(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The rows that a map draws where nobody asks for fewer: all up to LIMIT, then about SAMPLE."""
+    return stratified(clusters, SAMPLE if len(clusters) > LIMIT else len(clusters))
+
+
+def _gaps(rows: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+    """Ascending rows as steps of one byte from row to row, the first one from -1; a step of 255 or
+    more is 255 here, and the next number of the second array.
+    """
+    steps = np.diff(rows, prepend=-1)
+    return np.minimum(steps, 255).astype(np.uint8), steps[steps >= 255].astype(np.uint32)
+
+
 def sprite_sheet(images: NDArray[Any], columns: int = 40) -> bytes:
     """A PNG sheet of (m, c, h, w) images, in [0, 1] or bytes: what `Sprites.sheet` returns.
 
@@ -119,6 +133,7 @@ class Base:
     sections: Sections
     colours: dict[str, NDArray[np.uint8]]  # those that do not travel with the base
     order: NDArray[np.int64]  # path rows in the order sent
+    shown: NDArray[np.int64]  # rows of the points drawn, ascending
 
 
 _bases: OrderedDict[tuple[Any, ...], Base] = OrderedDict()
@@ -171,7 +186,7 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
 def _build(view: MapView) -> Base:
     check(view)
     n, k, path, partner = len(view.xy), view.k, view.path, view.partner
-    shown = stratified(view.clusters, LIMIT) if view.shown is None else np.asarray(view.shown)
+    shown = drawn_rows(view.clusters) if view.shown is None else np.sort(view.shown)
     drawn = path is not None and view.mode != "explore"
     maps = [view] if partner is None else [view, partner]
     low, span, inner = _frame(maps, drawn)
@@ -207,7 +222,7 @@ def _build(view: MapView) -> Base:
         meta["sprites"] = {"h": s.size[0], "w": s.size[1], "per": s.per_sheet, "columns": s.columns}
     sections: Sections = {"xy": place(view.xy[shown])}
     if not everyone:
-        sections["row"] = shown.astype(np.uint32)
+        sections["row_gaps"], sections["row_far"] = _gaps(shown)
     sections["clusters"] = view.clusters[shown].astype(np.uint8)
     colours: dict[str, NDArray[np.uint8]] = {}
     if view.labels is not None:
@@ -246,7 +261,7 @@ def _build(view: MapView) -> Base:
         sections["trusted"] = r.trusted.astype(np.uint8)
     places = sections["xy"].tobytes() + sections.get("b.xy", sections["xy"][:0]).tobytes()
     meta["layout"] = hashlib.sha256(places + low.tobytes()).hexdigest()[:12]
-    return Base(_hash(meta, sections), meta, sections, colours, order)
+    return Base(_hash(meta, sections), meta, sections, colours, order, shown)
 
 
 def _frame(
@@ -520,6 +535,28 @@ def _image(where: str, image: Any) -> NDArray[np.uint8]:
     if np.shape(image)[-3] not in (1, 3):
         raise ValueError(f"{where}: expected 1 or 3 channels, got shape {np.shape(image)}")
     return to_uint8(image)
+
+
+def lone_part(row: int | None, view: MapView, base: Base) -> dict[str, Any] | None:
+    """Where a pinned row is that the base does not draw, on each map, and what is known of it; None
+    where it is drawn, or nothing pinned.
+    """
+    if row is None or (
+        (at := np.searchsorted(base.shown, row)) < len(base.shown) and base.shown[at] == row
+    ):
+        return None
+    x0, y0, span = base.meta["origin"]
+    places = [
+        {
+            "x": float((one.xy[row, 0] - x0) / span),
+            "y": float((one.xy[row, 1] - y0) / span),
+            "cluster": int(one.clusters[row]),
+        }
+        for one in (view, view.partner)
+        if one is not None
+    ]
+    label = None if view.labels is None else int(view.labels[row])
+    return {"row": int(row), "label": label, "places": places}
 
 
 def probe_part(probe: Probe | None, base: Base) -> tuple[dict[str, Any] | None, Sections]:

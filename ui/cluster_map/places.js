@@ -16,12 +16,16 @@ const places = (() => {
       return (m.moment = { strength, ...at, q, moved, noise, flow: core.flow(geometry.path_clusters, m.g.m, m.g.k, moved, at.later) });
     }
 
+    // What the page says of a pinned row that is not among the drawn ones.
+    const lone = (row) => (held.parts.lone?.row === row ? held.parts.lone.places[m.number] : null);
     const clusterOf = (row) => {
       const i = m.g.rowToBase[row], j = m.g.rowToPath[row];
       if (i >= 0) return held.geometry.clusters[i];
+      if (lone(row)) return lone(row).cluster;
       return j >= 0 && held.geometry.path_clusters ? held.geometry.path_clusters[j] : 0;
     };
     const valueOf = (name, row) => {
+      if (name === "label" && lone(row)) return held.parts.lone.label;
       const values = held.geometry[`colour.${name}`], i = m.g.rowToBase[row];
       return values && i >= 0 && values[i] !== 255 ? values[i] : null;
     };
@@ -39,7 +43,8 @@ const places = (() => {
         const { k, t } = m.now();
         return [own[2 * k] + (own[2 * k + 2] - own[2 * k]) * t, own[2 * k + 1] + (own[2 * k + 3] - own[2 * k + 1]) * t];
       }
-      const i = m.g.rowToBase[row];
+      const i = m.g.rowToBase[row], apart = lone(row);
+      if (apart) return [apart.x, apart.y];
       return i < 0 ? null : [geometry.xy[2 * i] / 65535, geometry.xy[2 * i + 1] / 65535];
     }
     // The path that came with the pin's detail, for a row outside the drawn paths.
