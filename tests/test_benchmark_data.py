@@ -112,7 +112,7 @@ def test_a_download_is_left_to_torchvision(
 
 # CIFAR-100 under its 20 super-classes
 
-# the super-class of each class as published: e.g. W. Van Gansbeke et al., SCAN, data/cifar.py
+# the coarse label of each fine one, as they go together in the published archive
 PUBLISHED = (
     "4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 "
     "11 5 5 19 8 8 15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 "
