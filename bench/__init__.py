@@ -22,6 +22,7 @@ BENCHES = {
     "start": "bench.start",
     "recompute": "bench.recompute",
     "defences": "bench.defences",
+    "train": "bench.train",
 }
 
 

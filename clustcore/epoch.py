@@ -167,7 +167,7 @@ def run_epoch(
     torch.manual_seed(job.config.seed * 1_000_003 + done + (rank() << 52))
     job.model.train()
     stepping = time.monotonic()
-    with _compiled(job):
+    with fast_steps(job):
         means = _steps(job, stage, optimiser, stage_epoch, done)
     seen = job.batches * min(job.batch, len(job.data)) * job.model.views
     views_per_s = seen / (time.monotonic() - stepping)
@@ -291,8 +291,10 @@ def compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def _compiled(job: Job) -> Iterator[None]:
-    # in the steps alone: what else looks at the model comes in other sizes
+def fast_steps(job: Job) -> Iterator[None]:
+    """The model with its compiled embedding, where it has one: for the steps alone, as what else
+    looks at it comes in other sizes.
+    """
     if job.fast is None:
         yield
         return

@@ -1,18 +1,29 @@
 """What two processes on the CPU find out together, for `tests/test_distributed.py`.
 
 Started once per rank with torchrun's variables; rank 0 writes what it found to the folder named.
+The tests call the same functions in one process, for what has to come out.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clustcore import pipeline
+from clustcore.augment import AugmentConfig
+from clustcore.datasets import load_samples
+from clustcore.defences.alternating import Alternating, AlternatingConfig
 from clustcore.distributed import (
+    RankLost,
     average_gradients,
     collect,
     follow_main,
@@ -23,7 +34,14 @@ from clustcore.distributed import (
     shard,
     world,
 )
+from clustcore.models.base import Loss, Model, TrainData
+from clustcore.models.drc import DRC
 from clustcore.runs import save_npz
+from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
+from tests.conftest import make_blobs
+
+LOOP = TrainConfig(batch=16, device="cpu", lr=1e-3)
+LIMIT = 3  # the epoch, from 0, after which a process is killed
 
 
 def contrast(rows: Tensor, all_rows: Tensor) -> Tensor:
@@ -78,14 +96,121 @@ def parts() -> dict[str, np.ndarray]:
     return found
 
 
-def run(folder: Path) -> None:
-    """Everything, in the order of the tests."""
+def model(**settings: Any) -> DRC:
+    """A small DRC; without batch statistics, unless told, so that no sample sees another."""
+    torch.manual_seed(0)
+    given = {"clusters": 3, "width": 4, "norm": "group", "alone": 3, "relabelled": 2, "views": 3}
+    built = DRC(DRC.Config(**given | settings))
+    stages = built.stages()
+    for stage in stages:
+        stage.clusters = False  # a few steps find none, and that is no collapse
+    built.stages = lambda: stages
+    return built
+
+
+def images(n: int = 64) -> TrainData:
+    """Blobs, with clusters for the defences."""
+    blobs = make_blobs(n)
+    return TrainData(torch.from_numpy((blobs.x * 255).astype(np.uint8)), torch.from_numpy(blobs.y))
+
+
+def trained(model: Model, **options: Any) -> tuple[dict[str, np.ndarray], Progress]:
+    """The weights after training, and how it went."""
+    options = {"config": LOOP, "data": images()} | options
+    progress = train(model, augment=AugmentConfig(), **options)
+    return {name: value.numpy() for name, value in model.state_dict().items()}, progress
+
+
+def spread(values: dict[str, np.ndarray]) -> float:
+    """The largest difference between the ranks."""
+    flat = np.concatenate([value.reshape(-1).astype(np.float64) for value in values.values()])
+    every = collect(flat[None], world())
+    return float(np.abs(every - every[0]).max())
+
+
+def mixed() -> dict[str, float]:
+    """How far the ranks are apart with batch statistics, and then after a defence that has an
+    attacker inside.
+    """
+    taught = model(norm="batch", width=8, alone=0, taught=3, relabelled=0, weight_t=10.0, views=2)
+    fast = dataclasses.replace(LOOP, lr=1e-2)
+    weights, _ = trained(taught, config=fast)
+    config = AlternatingConfig(epochs=2, every=1, steps=1, warm=1)
+    defence = Alternating(config, taught, seed=0)
+    guarded, _ = trained(taught, defence=defence)
+    inside = {f"inside.{name}": value.numpy() for name, value in defence.state_dict().items()}
+    return {"apart": spread(weights), "defended": spread(guarded | inside)}
+
+
+def failing() -> str:
+    """The message where a loss is not a number on the last rank alone."""
+    poor = model()
+    stages = poor.stages()
+    good = stages[0].loss
+
+    def bad(views: Any, state: dict[str, Tensor]) -> Loss:
+        loss = good(views, state)
+        total = loss.total * (float("nan") if rank() == world() - 1 else 1.0)
+        return Loss(total, {"drc": total})
+
+    stages[0].loss = bad
+    poor.stages = lambda: stages
+    try:
+        trained(poor)
+    except TrainingFailed as error:
+        return str(error)
+    return "nothing failed"
+
+
+def refused() -> str:
+    """The message about a batch that cannot be shared."""
+    try:
+        trained(model(), config=dataclasses.replace(LOOP, batch=15))
+    except ValueError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def measured() -> dict[str, np.ndarray]:
+    """A run's scores, clean and attacked, and a path."""
+    run, samples = pipeline.load_run("d", "cpu"), load_samples("digits", "test")
+    clean = pipeline.evaluate(run.model, samples)
+    attacked = pipeline.evaluate(run.model, samples, under="fgsm", eps=0.1)
+    rows = pipeline.path_rows(samples)[:33]
+    path = pipeline.walk(run, samples, rows, "fgsm", "pixels", "linf")
+    scores = [clean.acc, clean.nmi, attacked.acc, attacked.nmi, attacked.moved.value]
+    paths = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
+    arrays = {name: value for name, value in paths.items() if isinstance(value, np.ndarray)}
+    return {"scores": np.array(scores), **arrays}
+
+
+def kill(epoch: Epoch) -> None:
+    """End the last rank as a machine would that loses power."""
+    if epoch.epoch == LIMIT and rank() == world() - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(folder: Path) -> int:
+    """Everything, in the order of the tests; at the end a rank is killed."""
     with group("cpu"):
         found = parts()
+        weights, progress = trained(model())
+        said = mixed() | {"failing": failing(), "refused": refused()}
+        said["history"] = progress.history
+        seen = measured()
         if main():
             save_npz(folder / "parts.npz", found)
+            save_npz(folder / "weights.npz", weights)
+            save_npz(folder / "measured.npz", seen)
+        (folder / f"said-{rank()}.json").write_text(json.dumps(said))
+        try:
+            trained(model(), folder=folder / "killed", on_epoch=kill)
+        except RankLost as error:
+            print(error)
+            return 3
+    return 0
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run(Path(sys.argv[1]))
+    sys.exit(run(Path(sys.argv[1])))

@@ -1,0 +1,259 @@
+"""Training's throughput on this machine: DRC on images of CIFAR-10's shape, in views per second.
+
+The whole loop (images drawn, augmented and learned from) beside the same step on one batch that
+stays where it is: data are never waited for where the ratio is near 1 (bar: 0.9 on a GPU, where
+augmenting costs next to nothing). Then the share of the device's matrix peak, measured here too;
+the loop beside the same step fed by a DataLoader that makes torchvision's views on every core; and
+two processes on CPUs, of one thread each, beside one. What is in the images does not matter to any
+of it, so they are noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import print_table
+
+AUGMENT = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "shear": 0.0, "flip": 0.5}
+AUGMENT |= {"crop": 0.2, "jitter": 0.4, "hue": 0.1, "grey": 0.2}
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What fits the device."""
+
+    backbone: str
+    images: int
+    batch: int
+    product: int  # side of the matrices that the peak is measured with
+    compile: bool
+
+    @classmethod
+    def of(cls, device: torch.device) -> Size:
+        """A ResNet-18 on a GPU, the small CNN elsewhere."""
+        if device.type == "cuda":
+            return cls("resnet18", 50_000, 1000, 8192, True)
+        return cls("small", 2048, 256, 1024, False)
+
+
+def run() -> dict[str, Any]:
+    """All four comparisons."""
+    from clustcore.distributed import pick_device
+
+    device = pick_device("auto")
+    size = Size.of(device)
+    loop = _loop(device, size)
+    constant, flops = _constant(device, size)
+    peak = _peak(device, size.product)
+    loader = _loader(device, size)
+    alone, shared = (_processes(n) for n in (1, 2))
+    summary = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": SEED,
+        **dataclasses.asdict(size),
+        "loop_views_per_s": loop,
+        "constant_views_per_s": constant,
+        "loop_of_constant": loop / constant,
+        "flops_per_view": flops,
+        "peak_flops_per_s": peak,
+        "loop_of_peak": loop * flops / peak,
+        "dataloader_views_per_s": loader,
+        "loop_of_dataloader": loop / loader,
+        "one_process_views_per_s": alone,
+        "two_processes_views_per_s": shared,
+        "two_of_one": shared / alone,
+    }
+    _print(summary)
+    return summary
+
+
+def processes_main() -> None:
+    """What each process of `_processes` runs: an epoch to warm up, one to measure."""
+    from clustcore.distributed import group, main
+
+    torch.set_num_threads(1)
+    with group("cpu") as device:
+        rate = _loop(device, Size.of(device))
+        if main():
+            print(json.dumps(rate))
+
+
+def _job(device: torch.device, size: Size) -> tuple[Any, Any, Any]:
+    # as `train` sets it up
+    from clustcore.augment import AugmentConfig
+    from clustcore.epoch import Job, TrainConfig, compiled, optimiser_of
+    from clustcore.models.base import TrainData
+    from clustcore.models.drc import DRC
+
+    torch.manual_seed(SEED)
+    config = DRC.Config(backbone=size.backbone, input_shape=(3, 32, 32), alone=4)
+    model = DRC(config).to(device)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    x = torch.randint(0, 256, (size.images, 3, 32, 32), dtype=torch.uint8, device=device)
+    settings = TrainConfig(batch=size.batch, seed=SEED)
+    job = Job(model, TrainData(x), settings, AugmentConfig(**AUGMENT), [model], size.batch)
+    if size.compile:
+        job.fast = compiled(model.embed)
+    return job, model.stages()[0], optimiser_of(job)
+
+
+def _loop(device: torch.device, size: Size) -> float:
+    """Views per second of the training loop; of two epochs the second, when all is warm."""
+    from clustcore.epoch import run_epoch
+
+    job, stage, optimiser = _job(device, size)
+    return [run_epoch(job, stage, optimiser, e, e)[0].views_per_s for e in range(2)][1]
+
+
+def _constant(device: torch.device, size: Size) -> tuple[float, float]:
+    """Views per second of the step on one batch, and the operations of a view's step."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from clustcore.epoch import draw, gradients
+
+    job, stage, optimiser = _job(device, size)
+    views = draw(job, torch.arange(size.batch, device=device), 0)
+    with FlopCounterMode(display=False) as counter:
+        gradients(job, stage, views)
+    rate = _stepped(job, stage, optimiser, itertools.repeat(views), job.batches)
+    return rate, counter.get_total_flops() / (size.batch * job.model.views)
+
+
+def _stepped(job: Any, stage: Any, optimiser: Any, batches: Any, steps: int) -> float:
+    # views per second of so many steps, after three to warm up
+    from clustcore.epoch import fast_steps, gradients
+
+    job.model.train()
+    with fast_steps(job):
+        for step, views in enumerate(itertools.islice(batches, steps + 3)):
+            if step == 3:
+                _finish(job.device)
+                began = time.perf_counter()
+            gradients(job, stage, views)
+            optimiser.step()
+        _finish(job.device)
+    return steps * job.batch * job.model.views / (time.perf_counter() - began)
+
+
+def _peak(device: torch.device, side: int) -> float:
+    """Operations per second of one large product, in the numbers that training uses."""
+    kind = torch.bfloat16 if device.type == "cuda" else torch.float32
+    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+    best = min(_timed(lambda: a @ b, device) for _ in range(20))
+    return 2 * side**3 / best
+
+
+def _timed(work: Callable[[], Tensor], device: torch.device) -> float:
+    _finish(device)
+    began = time.perf_counter()
+    work()
+    _finish(device)
+    return time.perf_counter() - began
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+class _Pairs(torch.utils.data.Dataset):
+    """Two of torchvision's views of each image, the usual way: one image at a time, on the CPU."""
+
+    def __init__(self, x: Tensor) -> None:
+        from torchvision import transforms as t
+
+        self.images = [t.functional.to_pil_image(image) for image in x]
+        self.view = t.Compose(
+            [
+                t.RandomResizedCrop(32, (AUGMENT["crop"], 1.0)),
+                t.RandomHorizontalFlip(AUGMENT["flip"]),
+                t.ColorJitter(*[AUGMENT["jitter"]] * 3, AUGMENT["hue"]),
+                t.RandomGrayscale(AUGMENT["grey"]),
+                t.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[int, Tensor, Tensor]:
+        return row, self.view(self.images[row]), self.view(self.images[row])
+
+
+def _loader(device: torch.device, size: Size) -> float:
+    """Views per second of the step when a DataLoader with a worker a core feeds it."""
+    from clustcore.models.base import Views
+
+    job, stage, optimiser = _job(device, size)
+    steps = min(job.batches - 3, 20)
+    loader = torch.utils.data.DataLoader(
+        _Pairs(job.data.x[: (steps + 3) * size.batch].cpu()),
+        size.batch,
+        num_workers=os.cpu_count() or 1,
+        pin_memory=device.type == "cuda",
+    )
+
+    def batches() -> Any:
+        for ids, first, second in loader:
+            ids, first, second = (t.to(device, non_blocking=True) for t in (ids, first, second))
+            yield Views(job.data.x[ids].float() / 255, first, second, ids)
+
+    return _stepped(job, stage, optimiser, batches(), steps)
+
+
+def _processes(n: int) -> float:
+    """Views per second of n processes on CPUs, of one thread each, sharing each batch."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    done = subprocess.run(
+        [sys.executable, *command, "--no-python", sys.executable, "-c", _ONE],
+        cwd=Path(__file__).resolve().parent.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+_ONE = "from bench.train import processes_main; processes_main()"
+
+
+def _print(figures: dict[str, Any]) -> None:
+    rows = [
+        ["the loop", "loop_views_per_s", ""],
+        ["the step on one constant batch", "constant_views_per_s", "loop_of_constant"],
+        ["DataLoader, torchvision's views", "dataloader_views_per_s", "loop_of_dataloader"],
+        ["one process, one thread (CPU)", "one_process_views_per_s", ""],
+        ["two processes, one thread each", "two_processes_views_per_s", "two_of_one"],
+    ]
+    print_table(
+        f"DRC, {figures['backbone']}, 32x32x3, batch {figures['batch']}, {figures['device']}, "
+        f"{figures['cores']} cores, {figures['threads']} threads",
+        ["", "views/s", "ratio"],
+        [
+            [name, f"{figures[rate]:,.0f}", f"{figures[ratio]:.2f}" if ratio else ""]
+            for name, rate, ratio in rows
+        ],
+    )
+    print(
+        f"matrix peak {figures['peak_flops_per_s'] / 1e12:.3g} TFLOP/s, "
+        f"{figures['flops_per_view'] / 1e9:.3g} GFLOP a view: the loop reaches "
+        f"{figures['loop_of_peak']:.1%} of the peak"
+    )
+    print("ratios: the loop to the row; two processes to one")
