@@ -150,7 +150,7 @@ def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
     return Clustering(*out)
 
 
-def cluster_all(model: Model, x: NDArray[np.float32] | Tensor) -> Clustering:
+def cluster_all(model: Model, x: Images) -> Clustering:
     """`cluster`, every process taking its rows; all get the whole."""
     if world() == 1:
         return cluster(model, x)
