@@ -23,6 +23,7 @@ BENCHES = {
     "recompute": "bench.recompute",
     "defences": "bench.defences",
     "train": "bench.train",
+    "scale": "bench.scale",
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.scale import Augmented
 from clustcore import pipeline, projection
 from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
@@ -158,3 +159,16 @@ def test_among_all_trust_is_that_of_trustworthiness():
     z, xy = rng.normal(size=(400, 6)).astype(np.float32), rng.random((400, 2), np.float32)
     _, expected = projection.trustworthiness(z, xy)
     np.testing.assert_allclose(projection.trust_among(z, xy, np.arange(400)), expected)
+
+
+def test_the_benchs_images_are_the_same_whatever_slice_they_are_asked_in():
+    x = Augmented("mnist", 20_500)
+    assert isinstance(x, Images)
+    whole = x[9_990:10_010]
+    assert whole.shape == (20, 1, 28, 28)
+    assert 0 <= float(whole.min()) <= float(whole.max()) <= 1
+    parts = torch.cat([x[9_990:10_000], x[10_000:10_003], x[10_003:10_010]])
+    assert torch.equal(whole, parts)
+    assert not torch.equal(x[0:5], x[10_000:10_005])  # the same images, seen anew
+    assert len(x[20_000:30_000]) == 500
+    np.testing.assert_array_equal(x.y()[:5], x.y()[20_000:20_005])
