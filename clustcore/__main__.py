@@ -165,7 +165,7 @@ def _defend(argv: list[str]) -> int:
         name=(str | None, None, "name of the new run; run and defence by default"),
         data=(str | None, None, "data set; the run's own by default"),
         root=(str | None, None, "folder that holds the data"),
-        split=(str, "train", "train or test"),
+        split=(str, "train", "train, test or all"),
         defence=flags(defence.Config),
         train=flags(TrainConfig, without=("seed", "device")),
         augment=flags(AugmentConfig),
@@ -419,7 +419,7 @@ _RUN = {
 _DATA = {
     "data": (str | None, None, "data set; the run's own by default"),
     "root": (str | None, None, "folder that holds the data"),
-    "split": (str, "test", "train or test"),
+    "split": (str, "test", "train, test or all"),
 }
 
 

@@ -25,8 +25,17 @@ DATASETS = {
     "folder": "clustcore.datasets.folder:load",
 }
 _SPLITS = ("train", "test")
-# "all" merges the two, as the clustering benchmarks do, or is all there is
-_WITH_ALL = {name for name in DATASETS if name not in ("digits", "mnist", "fashion-mnist")}
+# those with a split "all": both merged, as the clustering benchmarks do, or all there is
+_WITH_ALL = {
+    "cifar10",
+    "cifar10-jpeg",
+    "cifar100-20",
+    "stl10",
+    "imagenet-10",
+    "imagenet-dogs",
+    "tiny-imagenet",
+    "folder",
+}
 
 
 def load_samples(
