@@ -7,6 +7,7 @@ GPU but a look at the losses now and then.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 import warnings
@@ -131,7 +132,7 @@ class Job:
         """Steps of an epoch."""
         return max(1, len(self.data) // self.batch)
 
-    @property
+    @functools.cached_property
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
         return [p for module in self.modules for p in module.parameters() if p.requires_grad]
@@ -292,17 +293,19 @@ def compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 @contextlib.contextmanager
 def fast_steps(job: Job) -> Iterator[None]:
-    """The model with its compiled embedding, where it has one: for the steps alone, as what else
-    looks at it comes in other sizes.
+    """Convolutions chosen by trial on CUDA, and the model with its compiled embedding, where it has
+    one: for the steps alone, as what else looks at the model comes in other sizes.
     """
-    if job.fast is None:
-        yield
-        return
-    job.model.embed = job.fast
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = job.device.type == "cuda"
+    if job.fast is not None:
+        job.model.embed = job.fast
     try:
         yield
     finally:
-        del job.model.embed
+        torch.backends.cudnn.benchmark = before
+        if job.fast is not None:
+            del job.model.embed
 
 
 def _order(job: Job, epoch: int) -> Iterator[Tensor]:

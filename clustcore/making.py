@@ -23,7 +23,7 @@ from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
-from clustcore.distributed import main, wait, world
+from clustcore.distributed import group, main, wait, world
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.pipeline import (
@@ -89,6 +89,7 @@ class Plan:
         return cls(**found)
 
 
+@group("cpu")
 def make_run(
     name: str,
     plan: Plan,
@@ -149,6 +150,7 @@ def make_run(
     return _finish(folder, card, model, samples, progress)
 
 
+@group("cpu")
 def defend(
     name: str,
     source: Run,

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from clustcore.distributed import (
     shard,
     world,
 )
+from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData
 from clustcore.models.drc import DRC
 from clustcore.runs import save_npz
@@ -195,12 +197,15 @@ def run(folder: Path) -> int:
     with group("cpu"):
         found = parts()
         weights, progress = trained(model())
+        with mock.patch.object(drc, "gather", lambda t: t):
+            without, _ = trained(model())
         said = mixed() | {"failing": failing(), "refused": refused()}
         said["history"] = progress.history
         seen = measured()
         if main():
             save_npz(folder / "parts.npz", found)
             save_npz(folder / "weights.npz", weights)
+            save_npz(folder / "without.npz", without)
             save_npz(folder / "measured.npz", seen)
         (folder / f"said-{rank()}.json").write_text(json.dumps(said))
         try:

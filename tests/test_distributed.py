@@ -112,13 +112,19 @@ def test_what_one_rank_alone_has_a_gradient_of_is_averaged_and_the_rest_has_none
     assert parts["unused"]
 
 
+def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    """The largest difference."""
+    return max(float(np.abs(one[name] - value).max()) for name, value in other.items())
+
+
 def test_two_ranks_learn_what_one_learns(job, said, alone):
     weights, progress = alone
-    found = load_npz(job / "weights.npz")
-    start = ranks.model().state_dict()
-    for name, value in weights.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
-    assert any(np.abs(weights[name] - start[name].numpy()).max() > 0.01 for name in weights)
+    begin = {name: value.numpy() for name, value in ranks.model().state_dict().items()}
+    moved = apart(begin, weights)
+    assert moved > 1e-3
+    assert apart(load_npz(job / "weights.npz"), weights) < 0.01 * moved
+    # rows that know half the batch alone learn something else
+    assert apart(load_npz(job / "without.npz"), weights) > 0.1 * moved
     for theirs, mine in zip(said[0]["history"], progress.history, strict=True):
         assert theirs.keys() == mine.keys()
         for name in ("loss", "part_af", "part_ap", "part_cr", "confidence"):
@@ -154,5 +160,4 @@ def test_a_killed_rank_ends_the_job_and_one_process_goes_on(job, alone):
     weights, progress = ranks.trained(resumed, folder=job / "killed", on_epoch=told.append)
     assert progress.finished
     assert [epoch.epoch for epoch in told] == [ranks.LIMIT + 1]
-    for name, value in alone[0].items():
-        np.testing.assert_allclose(weights[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert apart(weights, alone[0]) < 1e-5
