@@ -92,8 +92,8 @@ def reproduce_drc(data: tuple[str, ...], plans: tuple[str, ...], call: Call) -> 
                 call.report(f"{name}, {PLANS[plan]}: not run: {error}")
                 wrong += [f"{name}: {error}"] if _place(name, call).is_dir() else []
                 continue
-            label = f"drc-{name}" if plan == "best" else f"drc-{name}-{plan}"
-            row = _Row("benchmarks", {"data": name, "plan": plan}, label, recipe, train, test)
+            about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
+            row = _Row("benchmarks", about, label, recipe, train, test)
             if not _seeds(row, call, wrong):
                 return wrong
     return wrong

@@ -269,4 +269,9 @@ for _source, _budgets in _BUDGETS.items():
         f"{_source}-alrdc": _trained_on(_source, "alrdc", epochs=3),
         f"{_source}-alternating": _trained_on(_source, "alternating", epochs=3, warm=1, **_budgets),
     }
-RECIPES |= {"drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", epochs=2)}
+RECIPES |= {
+    "drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", epochs=2),
+    "drc-cifar10-adversarial_view": _trained_on(
+        "drc-cifar10", "adversarial_view", ships=False, epochs=4, warm=2
+    ),
+}

@@ -14,13 +14,16 @@ from PIL import Image
 
 from clustcore import drc_results, drc_table, published, runs, tables
 from clustcore.__main__ import main
+from clustcore.augment import AugmentConfig
 from clustcore.datasets import cifar, load_samples
+from clustcore.defences import DEFENCES
 from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
 from clustcore.making import Plan
-from clustcore.models.drc import DRCConfig
+from clustcore.models import MODELS
 from clustcore.recipes import ABLATION, BENCHMARKS, RECIPES, Recipe, Variant
 from clustcore.teach import TeachConfig, Teacher, save_teacher
-from clustcore.train import TrainingFailed
+from clustcore.train import TrainConfig, TrainingFailed
+from clustcore.types import lookup
 
 
 @pytest.fixture
@@ -91,9 +94,18 @@ def test_every_benchmark_is_published_and_planned():
         for recipe in plans.values():
             assert recipe.plan.data["name"] == data
             assert not recipe.ships
-            DRCConfig.from_dict(recipe.plan.config, data)
     assert [*ABLATION, "shipped"] == list(drc_results.SWITCHES)
-    assert RECIPES["drc-cifar10"] is BENCHMARKS["cifar10"]["best"]
+
+
+def test_every_plan_is_one_that_can_be_trained():
+    planned = {f"{data} {plan}": r for data, p in BENCHMARKS.items() for plan, r in p.items()}
+    for name, recipe in {**RECIPES, **planned}.items():
+        lookup(MODELS, recipe.plan.model, "model").Config.from_dict(recipe.plan.config, name)
+        TrainConfig.from_dict(recipe.plan.train, name)
+        AugmentConfig.from_dict(recipe.plan.augment, name)
+        if recipe.defended is not None:
+            defence = lookup(DEFENCES, recipe.defended.defence, "defence")
+            defence.Config.from_dict(recipe.defended.config, name)
 
 
 # The tables
@@ -188,7 +200,7 @@ def test_images_to_table_and_the_same_call_again(place):
     assert (best["split"], best["n_train"], best["judged"], best["n"]) == ("train", 90, "test", 30)
     assert (whole["split"], whole["n_train"], whole["judged"], whole["n"]) == ("all", 120) * 2
     for e in first:
-        card = runs.read_card(place.parent / "runs" / f"quick-{_name(e)}-seed0")
+        card = runs.read_card(place.parent / "runs" / f"quick-drc-cifar10-{e['plan']}-seed0")
         assert e["weights"] == card["weights_sha256"]
         assert e["samples"] == "cifar10-jpeg"
         assert e["stages"] == card["train"]["stages"]
@@ -199,10 +211,6 @@ def test_images_to_table_and_the_same_call_again(place):
     assert reproduce_drc(data, tuple(drc_results.PLANS), call(place, again)) == []
     assert drc_results.entries("benchmarks") == first
     assert not any("epoch" in line for line in again)
-
-
-def _name(e: dict[str, Any]) -> str:
-    return f"drc-{e['data']}" + ("" if e["plan"] == "best" else f"-{e['plan']}")
 
 
 def test_an_interrupted_run_goes_on_and_comes_to_the_same(place, monkeypatch):
@@ -232,7 +240,7 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same(place, monkeypatch):
 def test_a_run_whose_batch_memory_halved_is_as_planned(place):
     draw(place)
     reproduce_drc(("cifar10",), ("best",), call(place))
-    folder = place.parent / "runs" / "quick-drc-cifar10-seed0"
+    folder = place.parent / "runs" / "quick-drc-cifar10-best-seed0"
     card = runs.read_card(folder)
 
     def with_batch(batch: int) -> list[str]:
@@ -241,7 +249,7 @@ def test_a_run_whose_batch_memory_halved_is_as_planned(place):
         reproduce_drc(("cifar10",), ("best",), call(place, said))
         return said
 
-    assert with_batch(32) == ["quick-drc-cifar10-seed0: measured before"]
+    assert with_batch(32) == ["quick-drc-cifar10-best-seed0: measured before"]
     with pytest.raises(ValueError, match=r"train\.batch: expected 64 as planned, got 48"):
         with_batch(48)
 
