@@ -78,6 +78,7 @@ def benchmarks() -> str:
                 if first is not None:
                     name += " (JPEG copy)" * first["samples"].endswith("-jpeg")
                 lines.append(_line([name, label + _quick(first), *_measured(group), *beside]))
+        lines += [_line([*cells, *beside]) for cells in _shipped(data, title)]
     older = [name for name in METHODS if name not in BESIDE]
     lines += ["", *_head(["published", *BENCHMARKS.values()])]
     lines += [_line([name, *(_published(name, data) for data in BENCHMARKS)]) for name in older]
@@ -94,6 +95,30 @@ def ablation() -> str:
             for first, group in _groups(same):
                 lines.append(_line([data, label + _quick(first), *_measured(group)]))
     return "\n".join(lines)
+
+
+def _shipped(data: str, title: str) -> Iterator[list[str]]:
+    # what ships is another plan, for CPU cores; its figures stand on its card
+    for run in runs.list_runs():
+        card = run.card
+        if not run.shipped or run.problem or card["model"] != "drc" or card.get("defence"):
+            continue
+        if card["data"]["name"] not in (data, f"{data}-jpeg"):
+            continue
+        train, lossy = card["train"], card["data"]["name"].endswith("-jpeg")
+        for row in card.get("rows", [])[:1]:
+            yield [
+                title + " (JPEG copy)" * lossy,
+                f"as shipped: `{run.name}`",
+                *(f"{row[name]:.3f}" for name in _FIGURES),
+                f"{row['n']:,} ({row['split']})",
+                f"{card['data']['n']:,} ({card['data']['split']})",
+                card["config"].get("backbone", "small"),
+                ", ".join(map(str, row["seeds"])),
+                ", ".join(f"{stage} {n}" for stage, n in train["stages"].items()),
+                train["device"],
+                f"{train['minutes']:.1f}",
+            ]
 
 
 _HOW = ("trained on", "backbone", "seeds", "epochs", "device", "training, minutes a run")

@@ -136,6 +136,23 @@ def test_a_measured_row_stands_beside_the_published(place):
     assert text.count("not run") == 11 * 3
 
 
+def test_a_shipped_run_has_a_row_of_its_own(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    row = {"name": "as shipped", "split": "test", "n": 10_000, "seeds": [0]}
+    train = {"stages": {"drc": 24}, "device": "cpu", "minutes": 39.04}
+    card = {"format": 1, "model": "drc", "config": {}, "defence": None, "train": train}
+    card |= {"data": {"name": "cifar10-jpeg", "split": "train", "n": 50_000}}
+    card |= {"weights_sha256": "0", "rows": [row | {"acc": 0.4, "nmi": 0.3, "ari": 0.2}]}
+    runs.write_json(tmp_path / "shipped" / "drc-cifar10" / "card.json", card)
+    twin = card | {"defence": {"name": "adversarial_view"}}
+    runs.write_json(tmp_path / "shipped" / "drc-cifar10-twin" / "card.json", twin)
+    (line,) = [v for v in drc_results.benchmarks().splitlines() if "as shipped" in v]
+    assert line.startswith(
+        "| CIFAR-10 (JPEG copy) | as shipped: `drc-cifar10` | 0.300 | 0.400 | 0.200 "
+        "| 10,000 (test) | 50,000 (train) | small | 0 | drc 24 | cpu | 39.0 | 0.621 / 0.727"
+    )
+
+
 def test_a_quick_row_takes_no_place_of_a_whole_one(place):
     drc_results.keep("benchmarks", entry(mode="quick", n_train=2000))
     text = drc_results.benchmarks()
