@@ -197,19 +197,19 @@ def _told() -> Iterator[None]:
     # torch says which socket closed; the user asks what became of the job
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, RankLost):
         raise
     except RuntimeError as error:
-        raise _lost(str(error).splitlines()[0]) from error
+        reason = str(error).splitlines()[0]
+        raise _lost(f"expected to reach the others, got: {reason}; one has ended") from error
 
 
 def _stopped(*_: object) -> None:
-    raise _lost("told to stop")
+    raise _lost("told to stop, as all are where one has ended")
 
 
-def _lost(reason: str) -> RankLost:
-    place = f"process {rank()} of {os.environ.get('WORLD_SIZE', 1)}"
+def _lost(what: str) -> RankLost:
     return RankLost(
-        f"{place}: expected to reach the others, got: {reason}; one of them has ended. The same "
-        "command, on any number of processes, goes on from the last whole epoch"
+        f"process {rank()} of {os.environ.get('WORLD_SIZE', 1)}: {what}. The same command, on any "
+        "number of processes, starts again; training goes on from its last saved epoch"
     )

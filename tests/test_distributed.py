@@ -69,6 +69,11 @@ def alone() -> tuple[dict[str, np.ndarray], Any]:
     return ranks.trained(ranks.model())
 
 
+def test_being_told_to_stop_is_said_as_such():
+    with pytest.raises(distributed.RankLost, match="process 0 of 1: told to stop, as all are"):
+        distributed._stopped()
+
+
 def test_one_process_is_its_own_group():
     assert (distributed.rank(), distributed.world(), distributed.main()) == (0, 1, True)
     assert distributed.shard(7) == slice(0, 7)
@@ -154,7 +159,9 @@ def test_scores_and_paths_are_those_of_one_process(job, digits_run, monkeypatch)
 
 
 def test_a_killed_rank_ends_the_job_and_one_process_goes_on(job, alone):
-    assert "process 0 of 2: expected to reach the others, got" in (job / "lost.txt").read_text()
+    said = (job / "lost.txt").read_text()
+    assert said.startswith("process 0 of 2: expected to reach the others, got: ")
+    assert "one has ended. The same command, on any number of processes, starts again" in said
     told = []
     resumed = ranks.model()
     weights, progress = ranks.trained(resumed, folder=job / "killed", on_epoch=told.append)
