@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -200,7 +201,8 @@ def _told() -> Iterator[None]:
     except (torch.OutOfMemoryError, RankLost):
         raise
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        # without the place in C++ and the advice
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]
         raise _lost(f"expected to reach the others, got: {reason}; one has ended") from error
 
 
