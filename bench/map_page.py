@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from clustcore.runs import MapArrays, list_runs, path_name, read_map, read_path
+from bench.scale import RUN
+from clustcore.runs import MapArrays, find_run, load_npz, path_name, read_map, read_path
 from clustcore.types import AttackPath
 from ui.cluster_map import MapView, Partner, cluster_map
 from ui.cluster_map.mount import positions
 
 
 @st.cache_resource(max_entries=4)
-def load(n: int) -> tuple[str, MapArrays, AttackPath, AttackPath]:
-    """The first run with a map and paths, its positions repeated with a seeded jitter up to n."""
-    for run in list_runs():
-        arrays = read_map(run.folder)
-        path = read_path(run.folder / "paths" / path_name("pgd", "pixels", "linf"))
-        noise = read_path(run.folder / "paths" / path_name("noise", "pixels", "linf"))
-        if arrays is None or path is None or noise is None:
-            continue
-        have = len(arrays.xy)
-        rows = np.arange(n) % have
-        jitter = np.random.default_rng(0).normal(0, 0.01, (n, 2)) * (np.arange(n) >= have)[:, None]
-        xy = (arrays.xy[rows] + jitter * np.ptp(arrays.xy)).astype(np.float32)
-        keep = ("z", "p", "labels", "trust")
-        tiled = {name: getattr(arrays, name)[rows] for name in keep}
-        note = "" if n <= have else f" x {-(-n // have)} with jitter of 1 % of the map"
-        return run.name + note, dataclasses.replace(arrays, xy=xy, **tiled), path, noise
-    raise ValueError("no run with map.npz and pgd and noise paths; `python -m clustcore reproduce`")
+def load(n: int) -> tuple[MapArrays, AttackPath, AttackPath]:
+    """n points of the run's map, those beyond its own samples from the file that `bench.map` made
+    (see `bench.scale.views_map`), and two of its paths.
+    """
+    folder = find_run(RUN).folder
+    path = read_path(folder / "paths" / path_name("pgd", "pixels", "linf"))
+    noise = read_path(folder / "paths" / path_name("noise", "pixels", "linf"))
+    arrays = read_map(folder)
+    if n > len(arrays.xy):
+        more = load_npz(Path(os.environ["BENCH_POINTS"]))
+        arrays = dataclasses.replace(arrays, **{name: more[name][:n] for name in more})
+    return arrays, path, noise
 
 
 st.set_page_config(layout="wide")
 n = int(st.query_params.get("n", 10_000))
-name, arrays, path, noise = load(n)
+arrays, path, noise = load(n)
 end = float(path.strengths[-1])
-st.caption(f"source: {name}")
 
 
 @st.fragment

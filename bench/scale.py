@@ -65,6 +65,24 @@ class Augmented:
         return self.labels[np.arange(len(self)) % len(self.labels)]
 
 
+def views_map(n: int) -> dict[str, np.ndarray]:
+    """Positions, clusters and soft assignments of n points on the run's own map: its own samples
+    first, then views of them, embedded by its model and placed by its projector.
+    """
+    import clustcore
+    from clustcore import pipeline
+
+    opened = clustcore.load_run(RUN, "cpu")
+    own = opened.map
+    x = Augmented(own.data, n)
+    parts = [{"xy": own.xy[:n], "labels": own.labels[:n], "p": own.p[:n]}]
+    for start in range(len(own.xy), n, 10_000):
+        clean = pipeline.cluster(opened.model, x[start : start + 10_000])
+        labels, p = clean.labels.astype(np.uint8), clean.p.astype(np.float16)
+        parts.append({"xy": opened.projector.place(clean.z), "labels": labels, "p": p})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def peak() -> int:
     """The largest resident memory of this process so far, in bytes."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

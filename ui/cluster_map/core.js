@@ -243,7 +243,7 @@ const core = (() => {
 
   // Opacity of n points of `size` px on `area` square px: `full` while they would cover up to 0.4 of it, as 10,000 points
   // of 3.8 px do on 600 x 600, then less by the square root of what they cover, but never so little that one alone is lost.
-  const opacity = (full, n, size, area) => Math.min(full, Math.max(0.16, full * Math.sqrt((0.4 * area) / Math.max(1, n * size * size))));
+  const opacity = (full, n, size, area) => Math.min(full, Math.max(0.22, full * Math.sqrt((0.4 * area) / Math.max(1, n * size * size))));
 
   const group = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ",");
   const signed = (n) => (n > 0 ? `+${group(n)}` : n < 0 ? `\u2212${group(-n)}` : "\u00b10");

@@ -19,11 +19,13 @@ const drawing = (() => {
       for (const row of held.extra["options.highlight"] ?? []) hot.add(row);
       const mark = (row) => (hot.size ? (hot.has(row) ? 2 : 1) : 0);
       const rgba = new Uint8Array(4 * m.g.n), marked = new Uint8Array(m.g.n);
+      // Under moving samples a few thousand others are an even ground; more of them stand back where they lie thick.
+      const even = m.g.attack && m.g.n <= 10000;
       for (let i = 0; i < m.g.n; i++) {
         const value = values ? values[i] : 255;
         rgba.set(table.subarray(3 * value, 3 * value + 3), 4 * i);
         const missing = ramp && value === 255;
-        rgba[4 * i + 3] = m.g.attack && m.g.isPath[i] ? 0 : (m.g.attack ? 255 : 255 * (m.g.density?.[i] ?? 1)) * (missing ? 0.5 : 1);
+        rgba[4 * i + 3] = m.g.attack && m.g.isPath[i] ? 0 : 255 * (even ? 1 : m.g.density?.[i] ?? 1) * (missing ? 0.5 : 1);
         marked[i] = m.g.attack && m.g.isPath[i] ? 0 : mark(m.g.rows ? m.g.rows[i] : i);
       }
       m.renderer.setBaseLook(rgba, marked);
