@@ -23,6 +23,7 @@ COMMANDS = {
     "defend": "train a run on under a defence: RUN --defence NAME [flags]",
     "teach": "make a teacher for a data set's training split",
     "project": "fit the map of a run",
+    "snapshots": "draw live maps of a run while it is trained by another process",
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
     "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             "defend": _defend,
             "teach": _teach,
             "project": _project,
+            "snapshots": _snapshots,
             "attack": _attack,
             "evaluate": _evaluate,
             "reproduce": _reproduce,
@@ -181,8 +183,9 @@ def _defend(argv: list[str]) -> int:
             name,
             dataclasses.asdict(args.defence),
             _samples_of(run.card, args),
-            _over(run.card["train"], args.train) | {"seed": args.seed, "device": args.device},
-            _over(run.card.get("augment", {}), args.augment),
+            _over(run.card["train"], args.train, _given(argv, "train"))
+            | {"seed": args.seed, "device": args.device},
+            _over(run.card.get("augment", {}), args.augment, _given(argv, "augment")),
             on_epoch=bars.epoch,
             on_step=bars.batch,
         )
@@ -230,6 +233,18 @@ def _project(argv: list[str]) -> int:
         f"{run.folder / 'map.npz'}: {len(arrays.xy)} samples, trustworthiness "
         f"{arrays.trustworthiness:.3f} (held out {arrays.held_out:.3f}), seed {args.seed}"
     )
+    return 0
+
+
+def _snapshots(argv: list[str]) -> int:
+    from clustcore.livemap import follow
+    from clustcore.runs import folders, is_name
+
+    args = _parse(argv, "snapshots", run=(str, dataclasses.MISSING, "name of the run"))
+    folder = folders()[1] / args.run
+    if not is_name(args.run) or not folder.is_dir():
+        raise ValueError(f"snapshots: expected a run that is being trained, got {args.run!r}")
+    follow(folder, lambda found: print(f"{folder}: map of epoch {found.epoch}"))
     return 0
 
 
@@ -428,7 +443,7 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
 
     name = args.data or card["data"]["name"]
     shape = {}
-    if name == "folder":  # what the model was trained on decides, not the first image found
+    if name.partition(":")[0] == "folder":  # what the model was trained on decides, not the first image found
         channels, size, _ = card["config"]["input_shape"]
         shape = {"channels": channels, "size": size}
     samples = load_samples(name, args.split, root=args.root, **shape)
@@ -503,11 +518,18 @@ def _changed(config: Any) -> dict[str, Any]:
     return values
 
 
-def _over(card: dict[str, Any], flags: Any) -> dict[str, Any]:
+def _over(card: dict[str, Any], flags: Any, given: set[str]) -> dict[str, Any]:
     # what the run was trained with, unless a flag says otherwise
-    default, values = dataclasses.asdict(type(flags)()), dataclasses.asdict(flags)
+    values = dataclasses.asdict(flags)
     kept = {k: card[k] for k in values if k in card and k not in ("minutes", "seed", "device")}
-    return kept | {k: v for k, v in values.items() if v != default[k] or k not in kept}
+    return kept | {k: v for k, v in values.items() if k in given or k not in kept}
+
+
+def _given(argv: list[str], group: str) -> set[str]:
+    # the fields of a group that have a flag, which may say what is the default anyway
+    start = f"--{group}."
+    names = (a[len(start) :].partition("=")[0] for a in argv if a.startswith(start))
+    return {name.replace("-", "_").removeprefix("no_") for name in names}
 
 
 def _value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any:

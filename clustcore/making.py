@@ -127,16 +127,17 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     origin = _origin(settings, augment, pixels, given)
-    progress = train(
-        model,
-        TrainData(pixels, given),
-        settings,
-        augment,
-        folder=folder,
-        origin=origin,
-        on_epoch=on_epoch,
-        on_step=on_step,
-    )
+    with runs.hold(folder):
+        progress = train(
+            model,
+            TrainData(pixels, given),
+            settings,
+            augment,
+            folder=folder,
+            origin=origin,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
     if not progress.finished:
         return folder
     stages = {stage.name: stage.epochs for stage in model.stages()}
@@ -195,17 +196,18 @@ def defend(
     guard = cls(config, model, attacker, loop.seed)
     pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
     weights = source.card["weights_sha256"]
-    progress = train(
-        model,
-        TrainData(pixels, given),
-        loop,
-        augment,
-        defence=guard,
-        folder=folder,
-        origin=digest(_origin(loop, augment, pixels, given), weights, attacker_sha),
-        on_epoch=on_epoch,
-        on_step=on_step,
-    )
+    with runs.hold(folder):
+        progress = train(
+            model,
+            TrainData(pixels, given),
+            loop,
+            augment,
+            defence=guard,
+            folder=folder,
+            origin=digest(_origin(loop, augment, pixels, given), weights, attacker_sha),
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
     if not progress.finished:
         return folder
     card = {

@@ -12,17 +12,23 @@ import json
 import os
 import re
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, Raster, digest
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: nothing is held there
+    fcntl = None
 
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent
@@ -382,6 +388,62 @@ def atomic(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a run's folder while the block runs.
+
+    The lock is the operating system's: it goes with the process, however that ends.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            if not lock(file):
+                file.seek(0)
+                raise ValueError(
+                    f"run {folder.name!r} is being trained by another process (pid {file.read()}): "
+                    "wait for it, or choose another name"
+                )
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # the one before has removed it since it was opened
+            file.write(str(os.getpid()))
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def held(folder: Path) -> bool:
+    """Whether a process trains into this folder now."""
+    try:
+        with (folder / ".lock").open("rb") as file:
+            return not lock(file, shared=True)
+    except OSError:
+        return False
+
+
+def lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, by every process that inherited it; whether that went.
+
+    Args:
+        shared: only ask: locks that ask do not keep one another out.
+    """
+    if fcntl is None:
+        return True
+    for _ in range(1 if shared else 5):
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0 if shared else 0.1)  # somebody may only have asked
+    return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -57,7 +57,8 @@ def load_samples(
     alone.
 
     Args:
-        name: An entry of `DATASETS`.
+        name: An entry of `DATASETS`; or "folder:flowers/red" for the folder `flowers/red` below
+            the root, or below one of `roots()`, which it never leaves.
         split: "train" or "test"; also "all", which is both, train first, for CIFAR, STL-10 and
             ImageNet's parts, and what a `folder` without these two sub-folders has.
         root: The folder that holds the data, laid out as the loader's own module says. `digits`
@@ -74,12 +75,15 @@ def load_samples(
             not take; the message names the file.
         OSError: a download failed.
     """
-    loader = lookup(DATASETS, name, "data set")
+    kind, _, where = name.partition(":")
+    if where and kind == "folder":
+        root, base = find_folder(where, None if root is None else [Path(root)])
+    loader = lookup(DATASETS, kind if where and kind == "folder" else name, "data set")
     given = {"size": size, "channels": channels, "base": base, "limit": limit}
     options = {key: value for key, value in given.items() if value is not None}
-    if options and name != "folder":
+    if options and kind != "folder":
         raise ValueError(f"data set {name!r} takes no {', '.join(options)}: its images are fixed")
-    if split not in (known := (*_SPLITS, "all") if name in _WITH_ALL else _SPLITS):
+    if split not in (known := (*_SPLITS, "all") if kind in _WITH_ALL else _SPLITS):
         raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"{root}: expected a folder with {name}, got no such folder")
@@ -87,5 +91,37 @@ def load_samples(
 
 
 def data_folder() -> Path:
-    """Where data are read and downloaded without a root: `data/`, or what DRIFTMAP_DATA names."""
-    return Path(os.environ.get("DRIFTMAP_DATA", Path(__file__).resolve().parents[2] / "data"))
+    """Where data are read and downloaded without a root: `data/`, or the first folder that
+    DRIFTMAP_DATA names.
+    """
+    return roots()[0]
+
+
+def roots() -> list[Path]:
+    """Below which folders a "folder:..." is looked for: all that DRIFTMAP_DATA names, parted as in
+    PATH; `data/` without it.
+    """
+    named = os.environ.get("DRIFTMAP_DATA", "").split(os.pathsep)
+    return [Path(p) for p in named if p] or [Path(__file__).resolve().parents[2] / "data"]
+
+
+def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path]:
+    """The first folder of this relative path below some roots, and its root.
+
+    Args:
+        where: such as "flowers/red".
+        below: the roots; `roots()` by default.
+
+    Raises:
+        ValueError: the path is none that stays below a root, or there is no such folder.
+    """
+    places, path = below or roots(), Path(where)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"folder {where!r}: expected a path below a root, without '..'")
+    for root in places:
+        if (found := root / path).is_dir() and found.resolve().is_relative_to(root.resolve()):
+            return found, root
+    raise ValueError(
+        f"folder {where!r}: expected it below {', '.join(map(str, places))}, got no such folder; "
+        "DRIFTMAP_DATA, or `streamlit run app.py -- --root DIR`, names where to look"
+    )

@@ -1,0 +1,128 @@
+"""Live maps of a training: each new snapshot of the embedding, laid out and turned onto the one
+before.
+
+`snapshots/<epoch>.npz` is written by the training, `snapshots/<epoch>.map.npz` by `follow`, in a
+process of its own, since it imports umap. Reading them needs numpy only.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from clustcore import runs
+from clustcore.comparing import align
+
+FEWEST = 20  # points that UMAP is asked to lay out
+_EPOCHS = 150  # of UMAP: it starts where the last map ended
+_MAP = ".map.npz"
+
+
+@dataclass(frozen=True)
+class LiveMap:
+    """The samples that the diagnostics look at, as they lay after an epoch."""
+
+    xy: Float[np.ndarray, "m 2"]
+    labels: Integer[np.ndarray, " m"]
+    epoch: int
+
+
+def newest(folder: Path) -> LiveMap | None:
+    """The last live map of a run that is being trained, or None where there is none yet."""
+    for path in sorted((folder / "snapshots").glob(f"*{_MAP}"), reverse=True):
+        try:
+            npz = runs.load_npz(path)
+            return LiveMap(npz["xy"], npz["labels"], int(npz["epoch"]))
+        except ValueError:
+            continue  # training has just cleared it away
+    return None
+
+
+def lay_out(
+    z: Float[np.ndarray, "m d"], before: Float[np.ndarray, "m 2"] | None, seed: int = 0
+) -> Float[np.ndarray, "m 2"]:
+    """UMAP of an embedding, begun at the layout before and turned onto it (see
+    `comparing.align`).
+
+    The first one begins at the principal plane. Fewer points than `FEWEST`, or points that are all
+    the same, stay on it. Imports umap.
+    """
+    plane = _plane(z)
+    xy = plane
+    if len(z) >= FEWEST and np.ptp(plane) > 0:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+            import umap
+
+            fitted = umap.UMAP(
+                n_neighbors=15,
+                min_dist=0.4,
+                n_epochs=_EPOCHS,
+                init=plane if before is None else before,
+                random_state=seed,
+                n_jobs=1,
+            ).fit(z)
+        xy = np.asarray(fitted.embedding_, np.float32)
+    if before is None or len(before) != len(xy) or np.ptp(xy) == 0 or np.ptp(before) == 0:
+        return xy
+    return align(before, xy)(xy)
+
+
+def _plane(z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m 2"]:
+    centred = z - z.mean(0, dtype=np.float64)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    plane = np.zeros((len(z), 2))
+    plane[:, : min(2, z.shape[1])] = centred @ axes[:, -2:]
+    return plane.astype(np.float32)
+
+
+def follow(
+    folder: Path, on_map: Callable[[LiveMap], None] | None = None, pause: float = 1.0
+) -> None:
+    """Map each new snapshot until the training has ended; where several wait, only the newest.
+
+    Args:
+        on_map: called with each map.
+        pause: seconds between two looks.
+    """
+    last = newest(folder)
+    while True:
+        going = runs.held(folder)  # asked first, so that the last snapshot is not missed
+        found = _map_newest(folder, last)
+        if found is not None:
+            last = found
+            if on_map is not None:
+                on_map(found)
+        elif not going:
+            return
+        else:
+            time.sleep(pause)
+
+
+def _map_newest(folder: Path, last: LiveMap | None) -> LiveMap | None:
+    place = folder / "snapshots"
+    files = sorted(path for path in place.glob("*.npz") if not path.name.endswith(_MAP))
+    for old in place.glob(f"*{_MAP}"):
+        if not (place / old.name.replace(_MAP, ".npz")).exists():
+            old.unlink(missing_ok=True)
+    if not files or files[-1].with_suffix(_MAP).exists():
+        return None
+    try:
+        npz = runs.load_npz(files[-1])
+    except ValueError:
+        return None  # cleared away
+    z = npz["z"].astype(np.float32)
+    if not np.isfinite(z).all():
+        return None
+    before = last.xy if last is not None and len(last.xy) == len(z) else None
+    found = LiveMap(lay_out(z, before), npz["labels"], int(npz["epoch"]))
+    if files[-1].exists():
+        values = {"xy": found.xy, "labels": found.labels, "epoch": found.epoch}
+        runs.save_npz(files[-1].with_suffix(_MAP), values)
+    return found
