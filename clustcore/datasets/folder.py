@@ -70,7 +70,7 @@ def load(
         try:
             if allowed and not file.resolve().is_relative_to(allowed):
                 raise ValueError(f"a link out of {allowed}")
-            colour |= _is_colour(file)
+            colour |= header(file)[2]
             kept.append(i)
         except ValueError as error:
             skipped.append(f"{file.relative_to(root)}: {error}")
@@ -162,10 +162,15 @@ def read_image(file: Path, size: int, channels: int) -> UInt8[np.ndarray, "c h w
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _is_colour(file: Path) -> bool:
-    """From the header alone; a palette may hold colour."""
+def header(file: Path) -> tuple[int, int, bool]:
+    """Width, height and whether there may be colour (a palette may hold some), without decoding.
+
+    Raises:
+        ValueError: too large, or no image of a known format; the message names no file.
+    """
     with _open(file) as image:
-        return image.mode not in ("1", "L", "LA") and not image.mode.startswith("I;16")
+        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
+        return image.width, image.height, not grey
 
 
 def _open(file: Path) -> Image.Image:

@@ -1,0 +1,172 @@
+"""A look at images before anything is trained on them: how many, how large, a few thumbnails.
+
+`python -m clustcore.datasets.peek NAME` prints it as JSON, so that the memory that a whole data set
+takes belongs to a process that ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from clustcore.datasets import find_folder, folder, load_samples, roots
+from clustcore.datasets.shipped import encode_sheet
+from clustcore.runs import PROJECT
+
+THUMBS = 12
+_SIDE = 56  # pixels of a thumbnail
+_HEADERS = 300  # files of a folder that are opened for their size
+_LISTED = 200  # folders below the roots that are offered
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What there is to train on."""
+
+    n: int
+    sizes: str  # such as "28 x 28 pixels", or "64 x 48 to 640 x 480 pixels"
+    colour: bool
+    classes: int  # 0: no labels
+    unread: tuple[str, ...]  # files that cannot be read, of those that were opened
+    sheet: bytes  # PNG, the thumbnails side by side
+    shape: tuple[int, int, int] = (1, 28, 28)  # as training sees them
+
+
+def peek(name: str, download: bool = False) -> Peek:
+    """Look at the training images of this name; folders are listed, other data read as a whole.
+
+    Raises:
+        ValueError: they are not there, or not readable; the message says what was found.
+        OSError: a download failed.
+    """
+    if name.startswith("folder:"):
+        return _folder(name.removeprefix("folder:"))
+    data = load_samples(name, "train", download=download)
+    rows = np.linspace(0, len(data) - 1, min(THUMBS, len(data))).astype(int)
+    c, h, w = data.x.shape[1:]
+    thumbs = [np.round(data.x[row] * 255).astype(np.uint8) for row in rows]
+    classes = len(data.class_names)
+    sizes = f"{w} x {h} pixels"
+    return Peek(len(data), sizes, c == 3, classes, data.skipped, _sheet(thumbs), (c, h, w))
+
+
+def _folder(where: str) -> Peek:
+    place, root = find_folder(where)
+    if (place / "train").is_dir() and (place / "test").is_dir():
+        place = place / "train"
+    files, _, classes = folder.find(place, 100_000)
+    rows = np.unique(np.linspace(0, len(files) - 1, min(_HEADERS, len(files))).astype(int))
+    sizes, thumbs, unread, colour = [], [], [], False
+    every = max(1, len(rows) // THUMBS)
+    for i, row in enumerate(rows):
+        file = files[row]
+        try:
+            if not file.resolve().is_relative_to(root.resolve()):
+                raise ValueError(f"a link out of {root}")
+            width, height, tinted = folder.header(file)
+            if i % every == 0 and len(thumbs) < THUMBS:
+                thumbs.append(folder.read_image(file, _SIDE, 3 if tinted else 1))
+        except ValueError as error:
+            unread.append(f"{file.relative_to(place)}: {error}")
+            continue
+        sizes.append((width, height))
+        colour |= tinted
+    if len(sizes) < 2:
+        raise ValueError(
+            f"{place}: expected at least 2 readable images, got {len(sizes)} of {len(rows)} that "
+            f"were opened; not read: {'; '.join(unread[:3])}"
+        )
+    (w, h), (wide, high) = np.min(sizes, 0), np.max(sizes, 0)
+    said = f"{w} x {h}" + ("" if (w, h) == (wide, high) else f" to {wide} x {high}") + " pixels"
+    shape = (3, 32, 32) if colour else (1, 28, 28)
+    return Peek(len(files), said, colour, len(classes), tuple(unread), _sheet(thumbs), shape)
+
+
+def _sheet(thumbs: Sequence[UInt8[np.ndarray, "c h w"]]) -> bytes:
+    times = max(1, _SIDE // max(thumbs[0].shape[1:]))  # enlarged whole, or they blur
+    large = [
+        np.kron(np.broadcast_to(x, (3, *x.shape[1:])), np.ones((1, times, times), np.uint8))
+        for x in thumbs
+    ]
+    return encode_sheet(np.stack(large).transpose(0, 2, 3, 1), columns=len(large))
+
+
+def folders() -> list[str]:
+    """Folders with images below the roots, as "folder:..." names, each named by its path there; at
+    most two levels deep, the folders of classes not by themselves.
+    """
+    found: dict[str, None] = {}
+    for root in roots():
+        for place in _below(root, 2) if root.is_dir() else []:
+            found.setdefault(f"folder:{place.relative_to(root).as_posix()}")
+            if len(found) >= _LISTED:
+                return list(found)
+    return list(found)
+
+
+def _below(place: Path, depth: int) -> list[Path]:
+    found = []
+    for path in sorted(p for p in place.iterdir() if p.is_dir() and p.name[0] != "."):
+        if _holds_images(path):
+            found.append(path)
+        elif depth > 1:
+            found += _below(path, depth - 1)
+    return found
+
+
+def _holds_images(place: Path) -> bool:
+    if (place / "train").is_dir() and (place / "test").is_dir():
+        place = place / "train"
+    inside = [p for p in place.iterdir() if p.name[0] != "."]
+    if any(p.suffix.lower() in folder.SUFFIXES for p in inside):
+        return True
+    classes = [p for p in inside if p.is_dir()][:3]
+    return len(classes) > 1 and all(
+        any(p.suffix.lower() in folder.SUFFIXES for p in one.iterdir()) for one in classes
+    )
+
+
+def peek_apart(name: str, download: bool = False) -> Peek:
+    """`peek` in a process of its own.
+
+    Raises:
+        ValueError: as `peek`, and where the process was killed.
+    """
+    command = [sys.executable, "-m", "clustcore.datasets.peek", name]
+    done = subprocess.run(
+        command + ["--download"] * download, cwd=PROJECT, capture_output=True, text=True
+    )
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        said = done.stderr.strip().splitlines()[-1:] or [f"ended with code {done.returncode}"]
+        raise ValueError(f"{name}: expected readable images, got: {said[0]}") from None
+    if "error" in found:
+        raise ValueError(found["error"])
+    found["sheet"] = base64.b64decode(found["sheet"])
+    return Peek(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print what `peek` finds, or {"error": ...}, as JSON."""
+    try:
+        found = dataclasses.asdict(peek(argv[0], "--download" in argv))
+        found["sheet"] = base64.b64encode(found["sheet"]).decode()
+    except (ValueError, OSError) as error:
+        found = {"error": str(error)}
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
