@@ -443,7 +443,9 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
 
     name = args.data or card["data"]["name"]
     shape = {}
-    if name.partition(":")[0] == "folder":  # what the model was trained on decides, not the first image found
+    if (
+        name.partition(":")[0] == "folder"
+    ):  # what the model was trained on decides, not the first image found
         channels, size, _ = card["config"]["input_shape"]
         shape = {"channels": channels, "size": size}
     samples = load_samples(name, args.split, root=args.root, **shape)

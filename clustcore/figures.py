@@ -204,7 +204,13 @@ def cluster_bars(
         colours = [PETROFF[c % 10] for c in k]
         hover = "cluster %{x}: %{y:,} samples<extra></extra>"
         bars = [go.Bar(x=k, y=counts.astype(np.int32), marker={"color": colours, "line": edge})]
-        bars[0].hovertemplate = hover
+        bars[0].update(
+            hovertemplate=hover,
+            text=["" if count else "empty" for count in counts],
+            textposition="outside",
+            textangle=-90,
+            cliponaxis=False,
+        )
         title = "Cluster sizes"
     else:
         bars = [

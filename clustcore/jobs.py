@@ -55,8 +55,9 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
     """What follows `python -m clustcore` to train this plan: it says the same as the plan.
 
     Args:
-        plan: `model` and `data`, or `source` (a run) and `defence`; of `config`, `train` and
-            `augment` only what differs from the defaults (from the source's settings).
+        plan: `model` and `data`, or `source` (a run) and `defence`; `root` and `download` where
+            wanted; of `config`, `train` and `augment` only what differs from the defaults (from
+            the source's settings).
     """
     if "defence" in plan:
         argv, group = ["defend", plan["source"], "--defence", plan["defence"]], "defence"
@@ -75,6 +76,8 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
                 argv.append(f"--{part}.{'' if value else 'no-'}{flag}")
             else:
                 argv += [f"--{part}.{flag}", str(value)]
+    if plan.get("root"):
+        argv += ["--root", plan["root"]]
     return argv + ["--download"] * bool(plan.get("download"))
 
 
@@ -255,7 +258,7 @@ class History:
     entropy_mean: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
     entropy_sample: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
     seconds: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
-    sizes: Int[np.ndarray, " k"] = field(default_factory=lambda: np.empty(0, np.int64))  # the last
+    sizes: Int[np.ndarray, "e k"] = field(default_factory=lambda: np.empty((0, 0), np.int64))
 
 
 def read_history(folder: Path) -> History:
@@ -284,7 +287,7 @@ def read_history(folder: Path) -> History:
             entropy_mean=column("entropy_mean"),
             entropy_sample=column("entropy_sample"),
             seconds=column("seconds"),
-            sizes=np.array(rows[-1]["sizes"].split(), np.int64),
+            sizes=np.array([row["sizes"].split() for row in rows], np.int64),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: expected a line an epoch, got {error!r}") from None

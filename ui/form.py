@@ -73,8 +73,8 @@ def form(
 def _control(field: Any, kind: Any, start: Mapping[str, Any], key: str) -> Any:
     meta, value = field.metadata, start[field.name]
     about = meta.get("help", "")
-    unit = f", {meta['unit']}" if meta.get("unit") else ""
-    name = field.name.replace("_", " ")
+    name, unit = field.name.replace("_", " "), meta.get("unit", "")
+    unit = f", {unit}" if unit and not name.startswith(unit) else ""
     common = {
         "key": f"{key}_{field.name}",
         "help": panels.plain(f"{about[:1].upper()}{about[1:]}{_span(meta.get('range'))}."),

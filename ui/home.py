@@ -82,10 +82,8 @@ def gallery(runs: Sequence[RunInfo]) -> None:
         with cards.container(border=True, height="stretch", gap="xxsmall", key=f"card_{run.name}"):
             _broken(run) if run.problem else _card(run)
     if all(run.shipped for run in runs):
-        st.caption(
-            "These runs ship with Driftmap. `python -m clustcore train --help` tells how to train "
-            "one of your own; it then appears here."
-        )
+        st.caption("These runs ship with Driftmap. One of your own appears here once trained.")
+        panels.to_train()
 
 
 def _card(run: RunInfo) -> None:

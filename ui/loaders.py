@@ -25,6 +25,8 @@ from clustcore import comparing, runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import load_samples, shipped
+from clustcore.datasets.peek import Peek, peek_apart
+from clustcore.datasets.peek import peek as look
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, Samples
 from ui.cluster_map import Sprites, packing
@@ -211,6 +213,15 @@ def samples(data: str, split: str = "test") -> Samples:
         ValueError: the data are not there.
     """
     return load_samples(data, split)
+
+
+@st.cache_data(max_entries=16, ttl=30, show_spinner=False)
+def peek(name: str) -> tuple[Peek | None, str]:
+    """A look at the training images of this name, or why there is none."""
+    try:
+        return (look if name.startswith("folder:") else peek_apart)(name), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def labels(data: str, split: str = "test") -> tuple[NDArray[np.integer] | None, tuple[str, ...]]:

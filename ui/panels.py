@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -19,6 +22,7 @@ PAGES = {
     "Explore": "pages/1_Explore.py",
     "Attack": "pages/2_Attack.py",
     "Compare": "pages/4_Compare.py",
+    "Train": "pages/6_Train.py",
 }
 _LOG = logging.getLogger("driftmap")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$<>]|:(?=\S))")
@@ -36,10 +40,21 @@ def say(error: Exception) -> str:
 
 def open_page(page: str) -> None:
     """What each page file does first."""
+    take_roots()
     title = "Driftmap" if page == "Home" else f"{page} · Driftmap"
     icons = {"Home": "scatter_plot", "Explore": "travel_explore", "Attack": "moving"}
-    icons |= {"Compare": "compare"}
+    icons |= {"Compare": "compare", "Train": "model_training"}
     st.set_page_config(page_title=title, page_icon=f":material/{icons[page]}:", layout="wide")
+
+
+def take_roots() -> None:
+    """Below which folders images are looked for: `streamlit run app.py -- --root DIR`, as often as
+    there are folders. What is started from here looks there as well.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--root", action="append", default=[])
+    if given := parser.parse_known_args(sys.argv[1:])[0].root:
+        os.environ["DRIFTMAP_DATA"] = os.pathsep.join(str(Path(root).resolve()) for root in given)
 
 
 def page_list() -> None:
@@ -111,11 +126,17 @@ def no_runs() -> None:
     """There is not one run that can be shown."""
     st.info(
         "A run is a trained model with its map. The shipped ones lie in `assets/runs`; "
-        "`python -m clustcore reproduce runs` makes them again, "
-        "and `python -m clustcore train --help` tells how to train one of your own.",
+        "`python -m clustcore reproduce runs` makes them again.",
         title="No runs here yet",
         icon=":material/folder_off:",
     )
+    to_train()
+
+
+def to_train() -> None:
+    """The way to a run of one's own."""
+    label = "Train a model of your own"
+    st.page_link(PAGES["Train"], label=label, icon=":material/arrow_forward:")
 
 
 def device_note(note: str) -> None:
@@ -140,7 +161,7 @@ def no_map(run: RunInfo) -> None:
     """A run without `map.npz`."""
     st.info(
         f"`{run.name}` has weights but no map.npz. This command makes one: "
-        f"`python -m clustcore project --run {run.name}`. Or choose another model at the left.",
+        f"`python -m clustcore project {run.name}`. Or choose another model at the left.",
         title="No map computed yet",
         icon=":material/map:",
     )

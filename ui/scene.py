@@ -136,6 +136,8 @@ class Scene:
 
 def label(key: str, value: Any) -> str:
     """What the widget of this key, and so the URL, shows for a value."""
+    if key == "dataset" and str(value).startswith("folder:"):
+        return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
     return _LABELS.get(key, {}).get(value, str(value))
@@ -314,7 +316,7 @@ def arrive(page: str) -> None:
     if st.session_state.get("page") == page:
         return
     st.session_state["page"] = page
-    if page == "Home":  # draws no scene: what was kept waits for the next page
+    if page in ("Home", "Train"):  # they draw no scene: what was kept waits for the next page
         return
     query, runs = dict(st.query_params), list_runs()
     values, problems = resolve(query, runs, kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -18,13 +19,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from clustcore.datasets import find_folder, folder, load_samples, roots
-from clustcore.datasets.shipped import encode_sheet
 from clustcore.runs import PROJECT
 
 THUMBS = 12
-_SIDE = 56  # pixels of a thumbnail
+_SIDE, _GAP = 56, 8  # pixels of a thumbnail, and between two
 _HEADERS = 300  # files of a folder that are opened for their size
 _LISTED = 200  # folders below the roots that are offered
 
@@ -94,11 +95,15 @@ def _folder(where: str) -> Peek:
 
 def _sheet(thumbs: Sequence[UInt8[np.ndarray, "c h w"]]) -> bytes:
     times = max(1, _SIDE // max(thumbs[0].shape[1:]))  # enlarged whole, or they blur
-    large = [
-        np.kron(np.broadcast_to(x, (3, *x.shape[1:])), np.ones((1, times, times), np.uint8))
-        for x in thumbs
-    ]
-    return encode_sheet(np.stack(large).transpose(0, 2, 3, 1), columns=len(large))
+    h, w = (side * times for side in thumbs[0].shape[1:])
+    sheet = np.zeros((h, len(thumbs) * (w + _GAP), 4), np.uint8)  # clear between them
+    for i, x in enumerate(thumbs):
+        large = np.kron(np.broadcast_to(x, (3, *x.shape[1:])), np.ones((1, times, times), np.uint8))
+        place = sheet[:, i * (w + _GAP) : i * (w + _GAP) + w]
+        place[..., :3], place[..., 3] = large.transpose(1, 2, 0), 255
+    out = io.BytesIO()
+    Image.fromarray(sheet).save(out, "PNG")
+    return out.getvalue()
 
 
 def folders() -> list[str]:

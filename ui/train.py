@@ -1,0 +1,351 @@
+"""The parts of Train before a training starts: images, model, settings, name; earlier runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from clustcore import jobs, runs
+from clustcore.datasets import DATASETS, data_folder, find_folder
+from clustcore.datasets.peek import Peek, folders
+from clustcore.defences import DEFENCES
+from clustcore.jobs import Job
+from clustcore.models import MODELS
+from clustcore.types import lookup
+from ui import loaders, panels, scene
+from ui.form import form
+
+NEW = "New training"
+NO_DEFENCE = "none"
+_LOOP = ("minutes", "seed", "device")  # of a card: how that training went, not how one should go
+_MODELS = {
+    "drc": "DRC: contrasts the cluster assignments of two views of an image. Fits colour too.",
+    "alrdc": "ALRDC: an autoencoder whose code is clustered by mutual information.",
+    "dec": "DEC: an autoencoder, then clusters that sharpen themselves. The quickest.",
+}
+_DEFENCES = {
+    "alternating": "Trains against the model's own worst changes in pixels and in the embedding.",
+    "pgd_at": "Adversarial training: each batch is attacked before the model learns from it.",
+    "alrdc": "ALRDC's: trains against a fitted attacker, which the run must have.",
+    "control": "The same further steps without a defence: what a defended run is measured against.",
+}
+_WORDS = {
+    "running": (":material/play_circle:", "training"),
+    "mapping": (":material/map:", "trained; its map is being made"),
+    "finished": (":material/check_circle:", "finished"),
+    "stopped": (":material/pause_circle:", "stopped"),
+    "failed": (":material/error:", "failed"),
+}
+
+
+def state(job: Job) -> str:
+    """Where a job stands, in words."""
+    of = f" of {job.total}" if job.total else ""
+    if job.stopping:
+        return "stopping; the last whole epoch is kept"
+    if job.state == "running":
+        return f"training, epoch {job.epochs}{of} done" if job.epochs else "starting"
+    if job.state == "stopped":
+        return f"stopped at epoch {job.epochs}{of}"
+    if job.state == "failed":
+        return f"failed after epoch {job.epochs}{of}" if job.epochs else "failed at the start"
+    return _WORDS[job.state][1]
+
+
+def choose(place: Any, found: Sequence[Job], arrived: bool) -> Job | None:
+    """The training that is watched, by its name in the link; a running one by itself on arrival;
+    None: a new one.
+    """
+    names = [job.name for job in found]
+    if arrived:
+        running = [job.name for job in found if job.state in ("running", "mapping")]
+        asked = st.query_params.get("training", running[0] if running else NEW)
+        st.session_state["training"] = asked if asked in names else NEW
+        if asked not in (*names, NEW):
+            st.toast(panels.plain(f"There is no training {asked[:80]!r} here."))
+    if st.session_state.get("training", NEW) not in names:
+        st.session_state["training"] = NEW
+    if not found:
+        return None
+    chosen = place.selectbox(
+        "Training",
+        [NEW, *names],
+        key="training",
+        bind="query-params",
+        label_visibility="collapsed",
+        width=240,
+    )
+    return next((job for job in found if job.name == chosen), None)
+
+
+def status(found: Sequence[Job]) -> str:
+    """The line under the title while nothing is watched."""
+    running = [job.name for job in found if job.state in ("running", "mapping")]
+    if not running:
+        return "A training is a process of its own: leaving this page stops nothing."
+    names = ", ".join(panels.plain(name) for name in running)
+    return f"{names} is running. A second training shares the machine with it: both take longer."
+
+
+def new(found: Sequence[Job]) -> None:
+    """Everything that is asked before a training starts, and the button that starts it."""
+    if problem := st.session_state.pop("train_error", ""):
+        st.error(problem, title="The training was not started", icon=":material/error:")
+    st.subheader("Images", anchor=False)
+    data = _images()
+    if data is None:
+        return
+    name, download = data
+    st.subheader("Model", anchor=False)
+    plan = _model(name)
+    if plan is None:
+        return
+    plan |= {"data": {"name": name}} | ({"download": True} if download else {})
+    if os.environ.get("DRIFTMAP_DATA") and name != "digits":
+        folder = name.partition("folder:")[2]
+        plan["root"] = str(find_folder(folder)[1] if folder else data_folder())
+    what = "Settings of the defence" if "defence" in plan else "Settings of the model"
+    st.subheader(what, anchor=False)
+    settings = _settings(plan)
+    if settings is None:
+        return
+    _begin(plan | settings, found)
+
+
+def _images() -> tuple[str, bool] | None:
+    """The name of the data, and whether they may be downloaded."""
+    kind = st.segmented_control(
+        "Where from",
+        ["Data set", "Folder", "Zip file"],
+        default="Data set",
+        required=True,
+        key="train_kind",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    if kind == "Zip file":
+        _upload()
+        return None
+    if kind == "Folder":
+        names = folders()
+        if not names:
+            st.info(
+                "A folder counts that lies below `data/`, or below a folder named at the start: "
+                "`streamlit run app.py -- --root DIR`. It holds PNG or JPEG files, or one "
+                "sub-folder of them for each class. A zip file can be uploaded instead.",
+                title="No folder of images here yet",
+                icon=":material/folder_off:",
+            )
+            return None
+        if st.session_state.get("train_folder") not in names:
+            st.session_state.pop("train_folder", None)
+        name = st.selectbox(
+            "Folder", names, format_func=_label, key="train_folder", persist_state="session"
+        )
+    else:
+        names = [name for name in DATASETS if name != "folder"]
+        name = st.selectbox(
+            "Data set", names, format_func=_label, key="train_data", persist_state="session"
+        )
+    with st.spinner("Looking at the images", show_time=True):
+        peek, problem = loaders.peek(name)
+    if peek is None:
+        st.warning(panels.plain(problem), title="No images to train on", icon=":material/image:")
+        able = kind == "Data set" and name in ("mnist", "fashion-mnist", "cifar10")
+        if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
+            return name, True
+        return None
+    _thumbs(peek)
+    return name, False
+
+
+def _thumbs(peek: Peek) -> None:
+    colour = "colour" if peek.colour else "grey"
+    classes = f" · {peek.classes} classes, which training never reads" if peek.classes else ""
+    st.image(peek.sheet, alt="A few of the images")
+    st.caption(f"{peek.n:,} images · {peek.sizes} · {colour}{classes}")
+    if peek.unread:
+        shown = "; ".join(panels.plain(file) for file in peek.unread[:3])
+        st.caption(f":material/warning: {len(peek.unread)} cannot be read: {shown}")
+
+
+def _upload() -> None:
+    file = st.file_uploader(
+        "A zip file of images",
+        type="zip",
+        key="train_zip",
+        help="PNG or JPEG files, or a folder of them for each class; up to 200 MB.",
+    )
+    if file is None:
+        return
+    from clustcore.datasets.archive import unpack
+
+    try:
+        with st.spinner("Unpacking"):
+            place = unpack(file, data_folder() / "uploads")
+    except (ValueError, OSError) as error:
+        st.error(
+            panels.report(error) if isinstance(error, ValueError) else panels.say(error),
+            title="This archive was not unpacked",
+            icon=":material/folder_zip:",
+        )
+        return
+    st.session_state["train_folder"] = f"folder:{place.relative_to(data_folder()).as_posix()}"
+    st.session_state["uploaded"] = True
+    st.button("Train on these images", type="primary", on_click=_to_folders)
+
+
+def _to_folders() -> None:
+    st.session_state["train_kind"] = "Folder"
+
+
+def _label(name: str) -> str:
+    return scene.label("dataset", name)
+
+
+def _model(data: str) -> dict[str, Any] | None:
+    """What of the plan says the model: its own name, or the run it starts from and a defence."""
+    left, right = st.columns(2)
+    defence = right.selectbox(
+        "Defence",
+        [NO_DEFENCE, *DEFENCES],
+        key="train_defence",
+        persist_state="session",
+        help="A defence trains a finished run on, so that its samples stay in their clusters.",
+    )
+    if defence == NO_DEFENCE:
+        names = [name for name in _MODELS if name in MODELS]
+        model = left.selectbox(
+            "Model",
+            names,
+            format_func=str.upper,
+            key="train_model",
+            persist_state="session",
+        )
+        left.caption(_MODELS[model])
+        return {"model": model}
+    right.caption(_DEFENCES.get(defence, ""))
+    good = [run for run in scene.usable(runs.list_runs()) if panels.has_weights(run)]
+    names = [run.name for run in good if scene.dataset_of(run) == data]
+    if not names:
+        left.info(
+            "A defence starts from a run that was trained on the same images. There is none yet: "
+            "train one without a defence first.",
+            icon=":material/shield:",
+        )
+        return None
+    return {"source": left.selectbox("Run it starts from", names), "defence": defence}
+
+
+def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What differs from the defaults, and so belongs in the plan; None where a field is wrong."""
+    with st.spinner(panels.model_note("reading the settings")):
+        from clustcore.augment import AugmentConfig
+        from clustcore.train import TrainConfig
+
+        if "model" in plan:
+            own, kept = lookup(MODELS, plan["model"], "model").Config, {}
+        else:
+            own = lookup(DEFENCES, plan["defence"], "defence").Config
+            kept = runs.find_run(plan["source"]).card
+    name = plan.get("model") or plan["defence"]
+    train = {key: v for key, v in kept.get("train", {}).items() if key not in _LOOP}
+    views = kept.get("augment", {})
+    key = f"{plan.get('source', '')}_{name}"
+    asked = {"config": form(own, f"own_{key}")}
+    st.caption("The training loop")
+    asked["train"] = form(TrainConfig, f"train_{key}", train)
+    with st.expander("Views: how far a training image is turned, shifted, changed"):
+        asked["augment"] = form(AugmentConfig, f"views_{key}", views)
+    if None in asked.values():
+        return None
+    start = {"config": own(), "train": TrainConfig(), "augment": AugmentConfig()}
+    usual = {part: config.to_dict() for part, config in start.items()}
+    usual["train"] |= {key: v for key, v in train.items() if key in usual["train"]}
+    usual["augment"] |= {key: v for key, v in views.items() if key in usual["augment"]}
+    return {
+        part: {key: v for key, v in values.items() if v != usual[part][key]}
+        for part, values in asked.items()
+    }
+
+
+def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
+    free = _free_name(plan, found)
+    typed = st.text_input(
+        "Name of the run",
+        key="train_name",
+        max_chars=80,
+        placeholder=free,
+        help="Letters, digits, '.', '_' and '-'.",
+        width=360,
+    ).strip()
+    name = typed or free
+    if problem := _wrong_name(name, found):
+        st.error(problem, icon=":material/error:")
+        return
+    line = shlex.join(["python", "-m", "clustcore", *jobs.arguments(name, plan)])
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.button(
+        "Start training",
+        type="primary",
+        icon=":material/play_arrow:",
+        on_click=_start,
+        args=(name, plan),
+    )
+    row.caption("The same from a terminal, without the live maps:", width="content")
+    st.code(line, language="bash", wrap_lines=True)
+
+
+def _free_name(plan: Mapping[str, Any], found: Sequence[Job]) -> str:
+    what = plan.get("model") or f"{plan['source']}-{plan['defence'].replace('_', '-')}"
+    data = plan["data"]["name"].rpartition("/")[2].rpartition(":")[2]
+    base = what if "source" in plan else f"my-{what}-{data}"
+    base = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)[:70]
+    count, name = 1, base
+    while _wrong_name(name, found):
+        count, name = count + 1, f"{base}-{count + 1}"
+    return name
+
+
+def _wrong_name(name: str, found: Sequence[Job]) -> str:
+    if not runs.is_name(name):
+        return "Expected letters, digits, '.', '_' and '-', beginning with a letter or a digit."
+    if any(job.name == name for job in found):
+        return f"There is a training {panels.plain(name)} already: choose it above, or another name"
+    if any((place / name / "card.json").exists() for place in runs.folders()):
+        return f"There is a run {panels.plain(name)} already: choose another name."
+    return ""
+
+
+def _start(name: str, plan: dict[str, Any]) -> None:
+    try:
+        jobs.start(name, plan)
+    except (ValueError, OSError) as error:
+        st.session_state["train_error"] = panels.report(error)
+        return
+    st.session_state["training"] = name
+    st.session_state["train_name"] = ""
+
+
+def earlier(found: Sequence[Job]) -> None:
+    """Every training that was started here, with its state."""
+    if not found:
+        return
+    st.subheader("Trainings", anchor=False)
+    for job in found:
+        icon, _ = _WORDS[job.state]
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.button(
+                panels.plain(job.name), key=f"see_{job.name}", on_click=_see, args=(job.name,)
+            )
+            began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started))
+            st.caption(f"{icon} {state(job)} · started {began}", width="content")
+
+
+def _see(name: str) -> None:
+    st.session_state["training"] = name

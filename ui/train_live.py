@@ -1,0 +1,232 @@
+"""The parts of Train that watch a training: figures, live map, stop and go on. Never torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from clustcore import jobs, livemap, runs
+from clustcore.jobs import History, Job
+from ui import loaders, panels, scene, train
+from ui.stills import draw_map
+
+_PAUSE = 2.0  # seconds between two looks
+_MAP = (640, 440)
+_FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
+_ALMOST_ALL = 0.95  # of the samples in one cluster
+
+
+def watch(job: Job, status: Any, controls: Any) -> None:
+    """A training as it stands, drawn anew while it runs."""
+    running = job.state in ("running", "mapping")
+    status.caption(f"{_what(job)} · {train.state(job)}")
+    if job.state == "running" and controls.button(
+        "Terminate" if job.stopping else "Stop", icon=":material/stop:"
+    ):
+        _ask(job)
+    if job.state in ("stopped", "failed"):
+        controls.button(
+            "Resume" if job.epochs else "Try again",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=_resume,
+            args=(job,),
+        )
+    if problem := st.session_state.pop("train_error", ""):
+        st.error(problem, icon=":material/error:")
+    _say(job)
+    # timed only while there is something to wait for
+    st.fragment(_look, run_every=_PAUSE if running else None)(job.name, job.state, job.stopping)
+
+
+def _what(job: Job) -> str:
+    data = scene.label("dataset", job.plan["data"]["name"])
+    if "defence" in job.plan:
+        return panels.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
+    return panels.plain(f"{data} · {job.plan['model'].upper()}")
+
+
+@st.dialog("Stop this training?")
+def _ask(job: Job) -> None:
+    kept = "What was trained up to the last whole epoch is kept, and can go on later."
+    lost = "Nothing is kept yet: the first epoch is not over."
+    st.markdown(kept if job.epochs else lost)
+    with st.container(horizontal=True):
+        if st.button("Stop it", type="primary"):
+            jobs.stop(job.folder)
+            st.rerun()
+        if st.button("Let it run"):
+            st.rerun()
+
+
+def _resume(job: Job) -> None:
+    try:
+        jobs.resume(job.folder)
+    except (ValueError, OSError) as error:
+        st.session_state["train_error"] = panels.report(error)
+
+
+def _say(job: Job) -> None:
+    """What there is to say of a state, and where to go from it."""
+    if job.state == "stopped":
+        kept = "Its last whole epoch is kept" if job.epochs else "No epoch was finished"
+        st.info(f"{kept}. Resume lets it go on.", title=f"Stopped at epoch {job.epochs}")
+    elif job.state == "failed":
+        st.error(
+            f"{panels.plain(job.reason)}",
+            title="The training failed",
+            icon=":material/error:",
+        )
+        with st.expander("What the process said"):
+            st.code(jobs.log_tail(job.folder)[-4000:], language=None, wrap_lines=True)
+    elif job.state == "finished":
+        _finished(job)
+
+
+def _finished(job: Job) -> None:
+    if job.reason:
+        st.warning(
+            f"{panels.plain(job.reason)} `python -m clustcore project {job.name}` makes the map.",
+            title="Trained, but there is no map",
+        )
+        return
+    run = runs.find_run(job.name)
+    query = {"dataset": scene.label("dataset", scene.dataset_of(run)), "run": run.name}
+    with st.container(horizontal=True):
+        for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
+            st.page_link(
+                panels.PAGES[page],
+                label=text,
+                icon=":material/arrow_forward:",
+                query_params=query,
+            )
+
+
+def _look(name: str, state: str, stopping: bool) -> None:
+    """Draw what the files say now; where the state is another, the whole page is drawn anew."""
+    with panels.calm():
+        job = jobs.look(runs.folders()[1] / name)
+        if (job.state, job.stopping) != (state, stopping):
+            st.rerun()
+        history = jobs.read_history(job.folder)
+        if job.state == "running":
+            _progress(job, history)
+        if not job.epochs:
+            if job.state == "running":
+                st.caption("torch and the images are loaded first; figures follow each epoch.")
+            return
+        _notice(history)
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            _map(job)
+        with right:
+            _sizes(job, history)
+        _curves(job, history)
+
+
+def _progress(job: Job, history: History) -> None:
+    if not job.total:
+        st.progress(0.0, "Starting")
+        return
+    left = job.total - job.epochs
+    text = f"Epoch {job.epochs} of {job.total}"
+    if job.epochs:
+        seconds = float(history.seconds[-5:].mean()) * left
+        text += f" · {history.stage[-1]} · about {_duration(seconds)} left"
+    st.progress(min(1.0, job.epochs / job.total), text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _notice(history: History) -> None:
+    sizes = history.sizes[-1]
+    share = sizes.max() / max(1, sizes.sum())
+    if share > _ALMOST_ALL and not _undecided(history):
+        st.warning(
+            f"{share:.0%} of the samples are in cluster {sizes.argmax()}. Early on that may pass; "
+            "if it stays, other weights of the losses or a lower learning rate help.",
+            title="Nearly all in one cluster",
+        )
+
+
+def _undecided(history: History) -> bool:
+    # a stage before clusters are sought leaves every assignment even
+    return bool(history.entropy_sample[-1] > 0.999)
+
+
+def _map(job: Job) -> None:
+    live = livemap.newest(job.folder)
+    if live is not None and job.state != "finished":
+        st.image(
+            draw_map(live.xy, live.labels.astype(np.uint8), _MAP),
+            width="stretch",
+            alt=f"Map of {len(live.xy):,} training images after epoch {live.epoch}",
+        )
+        st.caption(
+            f"Epoch {live.epoch} · {len(live.xy):,} training images, the same each time · UMAP, "
+            "turned onto the map before; distances between groups mean little"
+        )
+        return
+    still = None
+    if job.state == "finished":
+        still = loaders.still(str(job.folder), loaders.map_stamp(runs.find_run(job.name)), _MAP)
+    if still is not None:
+        st.image(still, width="stretch", alt=f"Map of {job.name}")
+        st.caption("The finished run's map, test images")
+    elif job.state in ("running", "mapping"):
+        st.caption("The first live map takes some seconds longer than the first epochs.")
+    else:
+        st.caption("No map was made before it ended.")
+
+
+def _sizes(job: Job, history: History) -> None:
+    from clustcore import figures
+
+    sizes = history.sizes[-1]
+    figure = figures.cluster_bars(sizes, caption=_caption(job, history), theme=_theme())
+    figure.update_layout(height=340, **_FONT)
+    st.plotly_chart(figure, theme=None, key="train_sizes", alt="Samples in each cluster")
+    empty = int((sizes == 0).sum())
+    if _undecided(history):
+        st.caption("No clusters are sought in this stage yet: every assignment is even.")
+    else:
+        st.caption(
+            f"{len(sizes) - empty} of {len(sizes)} clusters hold samples"
+            + (f"; empty: {', '.join(map(str, np.flatnonzero(sizes == 0)[:12]))}" * (empty > 0))
+        )
+
+
+def _curves(job: Job, history: History) -> None:
+    from clustcore import figures
+
+    entropy = {
+        "per sample: how undecided": history.entropy_sample,
+        "of the mean: how balanced": history.entropy_mean,
+    }
+    figure = figures.training_history(
+        np.arange(1, len(history.loss) + 1),
+        {"loss": history.loss, **history.parts},
+        history.sizes,
+        entropy,
+        caption=_caption(job, history),
+        theme=_theme(),
+    )
+    figure.update_layout(_FONT)
+    st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
+
+
+def _caption(job: Job, history: History) -> Any:
+    from clustcore.figures import Caption
+
+    seed = int(job.plan.get("train", {}).get("seed", 0))
+    return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)
+
+
+def _theme() -> Any:
+    return "dark" if st.context.theme.type == "dark" else "light"
