@@ -282,11 +282,12 @@ def training_history(
         area.update(stackgroup="sizes", fillcolor=PETROFF[c % 10], showlegend=False)
         figure.add_trace(area, 2, 1)
     figure.update_layout(_layout("Training", caption, theme, legend=True))
-    beside = {"x": 1.02, "xref": "paper", "yref": "paper", "yanchor": "top"}
+    inside = {"x": 1, "xanchor": "right", "xref": "paper", "yref": "paper", "yanchor": "top"}
+    inside |= {"orientation": "v", "bgcolor": ink.ground}
     figure.update_layout(
         height=560,
-        legend=beside | {"orientation": "v", "y": 1},
-        legend2=beside | {"y": 0.29},
+        legend=inside | {"y": 1},
+        legend2=inside | {"y": 0.25},
         margin={"b": 56},
     )
     figure.update_xaxes(_axis(ink))

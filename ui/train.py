@@ -196,8 +196,7 @@ def _upload() -> None:
         )
         return
     st.session_state["train_folder"] = f"folder:{place.relative_to(data_folder()).as_posix()}"
-    st.session_state["uploaded"] = True
-    st.button("Train on these images", type="primary", on_click=_to_folders)
+    st.button("Train on these images", on_click=_to_folders)
 
 
 def _to_folders() -> None:
@@ -292,7 +291,6 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
     row = st.container(horizontal=True, vertical_alignment="center")
     row.button(
         "Start training",
-        type="primary",
         icon=":material/play_arrow:",
         on_click=_start,
         args=(name, plan),

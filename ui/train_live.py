@@ -29,7 +29,6 @@ def watch(job: Job, status: Any, controls: Any) -> None:
     if job.state in ("stopped", "failed"):
         controls.button(
             "Resume" if job.epochs else "Try again",
-            type="primary",
             icon=":material/play_arrow:",
             on_click=_resume,
             args=(job,),
@@ -54,7 +53,7 @@ def _ask(job: Job) -> None:
     lost = "Nothing is kept yet: the first epoch is not over."
     st.markdown(kept if job.epochs else lost)
     with st.container(horizontal=True):
-        if st.button("Stop it", type="primary"):
+        if st.button("Stop it"):
             jobs.stop(job.folder)
             st.rerun()
         if st.button("Let it run"):
@@ -206,8 +205,8 @@ def _curves(job: Job, history: History) -> None:
     from clustcore import figures
 
     entropy = {
-        "per sample: how undecided": history.entropy_sample,
-        "of the mean: how balanced": history.entropy_mean,
+        "per sample": history.entropy_sample,
+        "of the mean": history.entropy_mean,
     }
     figure = figures.training_history(
         np.arange(1, len(history.loss) + 1),
@@ -219,6 +218,10 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
+    st.caption(
+        "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
+        "mean, how balanced the clusters (1: even). Training has no labels, so there is no accuracy."
+    )
 
 
 def _caption(job: Job, history: History) -> Any:
