@@ -303,6 +303,7 @@ def main(argv: Sequence[str]) -> int:
     code = _run(name, command, follow=True)
     if not (runs.folders()[1] / name / "card.json").is_file():
         return code
+    (runs.folders()[1] / name / "livemap.npz").unlink(missing_ok=True)
     return _run(name, ["project", name], follow=False)
 
 

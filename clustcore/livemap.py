@@ -1,8 +1,8 @@
 """Live maps of a training: each new snapshot of the embedding, laid out and turned onto the one
 before.
 
-`snapshots/<epoch>.npz` is written by the training, `snapshots/<epoch>.map.npz` by `follow`, in a
-process of its own, since it imports umap. Reading them needs numpy only.
+`snapshots/<epoch>.npz` is written by the training, `livemap.npz` by `follow`, in a process of its
+own, since it imports umap. Reading it needs numpy only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from clustcore.comparing import align
 
 FEWEST = 20  # points that UMAP is asked to lay out
 _EPOCHS = 150  # of UMAP: it starts where the last map ended
-_MAP = ".map.npz"
+FILE = "livemap.npz"
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class LiveMap:
 
     xy: Float[np.ndarray, "m 2"]
     labels: Integer[np.ndarray, " m"]
-    epoch: int
+    epoch: int  # the last that was done, counted from 1
 
 
 def newest(folder: Path) -> LiveMap | None:
     """The last live map of a run that is being trained, or None where there is none yet."""
-    for path in sorted((folder / "snapshots").glob(f"*{_MAP}"), reverse=True):
-        try:
-            npz = runs.load_npz(path)
-            return LiveMap(npz["xy"], npz["labels"], int(npz["epoch"]))
-        except ValueError:
-            continue  # training has just cleared it away
-    return None
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        npz = runs.load_npz(folder / FILE)
+        return LiveMap(npz["xy"], npz["labels"], int(npz["epoch"]))
+    except ValueError:
+        return None  # the training has just ended, and cleared it away
 
 
 def lay_out(
@@ -106,23 +106,18 @@ def follow(
 
 
 def _map_newest(folder: Path, last: LiveMap | None) -> LiveMap | None:
-    place = folder / "snapshots"
-    files = sorted(path for path in place.glob("*.npz") if not path.name.endswith(_MAP))
-    for old in place.glob(f"*{_MAP}"):
-        if not (place / old.name.replace(_MAP, ".npz")).exists():
-            old.unlink(missing_ok=True)
-    if not files or files[-1].with_suffix(_MAP).exists():
+    files = sorted((folder / "snapshots").glob("*.npz"))
+    if not files or (last is not None and int(files[-1].stem) + 1 == last.epoch):
         return None
     try:
         npz = runs.load_npz(files[-1])
     except ValueError:
-        return None  # cleared away
+        return None  # the training has just cleared it away
     z = npz["z"].astype(np.float32)
     if not np.isfinite(z).all():
         return None
     before = last.xy if last is not None and len(last.xy) == len(z) else None
-    found = LiveMap(lay_out(z, before), npz["labels"], int(npz["epoch"]))
-    if files[-1].exists():
-        values = {"xy": found.xy, "labels": found.labels, "epoch": found.epoch}
-        runs.save_npz(files[-1].with_suffix(_MAP), values)
+    found = LiveMap(lay_out(z, before), npz["labels"], int(npz["epoch"]) + 1)
+    values = {"xy": found.xy, "labels": found.labels, "epoch": found.epoch}
+    runs.save_npz(folder / FILE, values)
     return found

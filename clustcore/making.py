@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import shutil
@@ -127,7 +128,7 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     origin = _origin(settings, augment, pixels, given)
-    with runs.hold(folder):
+    with runs.hold(folder) if main() else contextlib.nullcontext():
         progress = train(
             model,
             TrainData(pixels, given),
@@ -196,7 +197,7 @@ def defend(
     guard = cls(config, model, attacker, loop.seed)
     pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
     weights = source.card["weights_sha256"]
-    with runs.hold(folder):
+    with runs.hold(folder) if main() else contextlib.nullcontext():
         progress = train(
             model,
             TrainData(pixels, given),

@@ -62,5 +62,5 @@ def make_snapshot(folder: Path, epoch: int, n: int = 300, *, mapped: bool = Fals
     values = {"z": z.astype(np.float16), "labels": labels, "rows": np.arange(n), "epoch": epoch}
     runs.save_npz(folder / "snapshots" / f"{epoch:05d}.npz", values)
     if mapped:
-        values = {"xy": z[:, :2].astype(np.float32), "labels": labels, "epoch": epoch}
-        runs.save_npz(folder / "snapshots" / f"{epoch:05d}.map.npz", values)
+        values = {"xy": z[:, :2].astype(np.float32), "labels": labels, "epoch": epoch + 1}
+        runs.save_npz(folder / "livemap.npz", values)

@@ -23,7 +23,10 @@ from ui import loaders, panels
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(path.parent.name for path in (ROOT / "assets" / "runs").glob("*/card.json"))
-PAGES = sorted(f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py"))
+# those that show a run; Train has tests of its own
+PAGES = sorted(
+    f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py") if path.name != "6_Train.py"
+)
 TITLES = {
     "pages/1_Explore.py": "Explore: what did the model group together?",
     "pages/2_Attack.py": "Attack: how little does it take?",

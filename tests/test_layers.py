@@ -47,6 +47,8 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "drc_results": {"runs", "published"},
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
     "recipes": {"making"},
+    "jobs": {"runs"},
+    "livemap": {"runs", "comparing"},
     "drc_table": LEAVES - {"figures"}
     | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
@@ -101,6 +103,7 @@ def test_what_draws_a_map_imports_no_torch():
         "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
         "import clustcore.defences, clustcore.comparing, clustcore.attacks.alrdc_config\n"
+        "import clustcore.jobs, clustcore.livemap, clustcore.datasets.peek\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
     )

@@ -12,6 +12,7 @@ import streamlit as st
 
 from clustcore import jobs, runs
 from clustcore.datasets import DATASETS, data_folder, find_folder
+from clustcore.datasets.archive import unpack
 from clustcore.datasets.peek import Peek, folders
 from clustcore.defences import DEFENCES
 from clustcore.jobs import Job
@@ -95,7 +96,7 @@ def status(found: Sequence[Job]) -> str:
 def new(found: Sequence[Job]) -> None:
     """Everything that is asked before a training starts, and the button that starts it."""
     if problem := st.session_state.pop("train_error", ""):
-        st.error(problem, title="The training was not started", icon=":material/error:")
+        st.error(problem, title="That did not work", icon=":material/error:")
     st.subheader("Images", anchor=False)
     data = _images()
     if data is None:
@@ -175,31 +176,26 @@ def _thumbs(peek: Peek) -> None:
 
 
 def _upload() -> None:
-    file = st.file_uploader(
+    st.file_uploader(
         "A zip file of images",
         type="zip",
         key="train_zip",
+        on_change=_unpack,
         help="PNG or JPEG files, or a folder of them for each class; up to 200 MB.",
     )
+    st.caption(f"It is unpacked below `{data_folder().name}/uploads`, and stays there as a folder.")
+
+
+def _unpack() -> None:
+    file = st.session_state.get("train_zip")
     if file is None:
         return
-    from clustcore.datasets.archive import unpack
-
     try:
-        with st.spinner("Unpacking"):
-            place = unpack(file, data_folder() / "uploads")
+        place = unpack(file, data_folder() / "uploads")
     except (ValueError, OSError) as error:
-        st.error(
-            panels.report(error) if isinstance(error, ValueError) else panels.say(error),
-            title="This archive was not unpacked",
-            icon=":material/folder_zip:",
-        )
+        st.session_state["train_error"] = panels.say(error)
         return
     st.session_state["train_folder"] = f"folder:{place.relative_to(data_folder()).as_posix()}"
-    st.button("Train on these images", on_click=_to_folders)
-
-
-def _to_folders() -> None:
     st.session_state["train_kind"] = "Folder"
 
 

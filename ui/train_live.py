@@ -220,7 +220,7 @@ def _curves(job: Job, history: History) -> None:
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
-        "mean, how balanced the clusters (1: even). Training has no labels, so there is no accuracy."
+        "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."
     )
 
 

@@ -1,0 +1,316 @@
+"""Train's screens: empty, asking, running, stopped, failed, finished; folders and archives."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from clustcore import jobs, runs
+from clustcore.datasets import find_folder, load_samples, peek
+from tests import demo
+from tests.job_files import make_job, make_snapshot
+from ui import panels, train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of one's own, for runs and for data; no run ships."""
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "data"))
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """A folder of 2 x 6 colour images below the root."""
+    rng = np.random.default_rng(0)
+    for name in ("red", "blue"):
+        folder = tmp_path / "data" / "mine" / "flowers" / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 255, (20 + i, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "data" / "mine" / "flowers"
+
+
+@pytest.fixture
+def running(place: Path) -> Iterator[Path]:
+    """A job whose process seems to work."""
+    folder = make_job(place, "going", epochs=8, started=1.8e9)
+    with (folder / "log.txt").open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        yield folder
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What would have been started."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(jobs, "start", lambda name, plan: calls.append((name, plan)))
+    return calls
+
+
+def open_train(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page("pages/6_Train.py").run()
+
+
+def button(app: AppTest, label: str) -> Any:
+    (found,) = [one for one in app.button if one.label == label]
+    return found
+
+
+def words(app: AppTest) -> str:
+    shown = (*app.caption, *app.markdown, *app.info, *app.warning, *app.error, *app.success)
+    return "\n".join(item.value for item in shown)
+
+
+def test_without_any_run_home_shows_the_way_to_train():
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    labels = [link.label for link in app.get("page_link")]
+    assert "Train a model of your own" in labels
+
+
+def test_a_training_is_asked_for_and_started(place, started):
+    app = open_train()
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value.startswith("Train: ")
+    app.selectbox(key="train_data").set_value("digits").run()
+    assert "1,297 images · 8 x 8 pixels · grey · 10 classes, which training never reads" in words(
+        app
+    )
+    app.selectbox(key="train_model").set_value("dec").run()
+    app.number_input(key="own__dec_cluster").set_value(3).run()
+    app.number_input(key="train__dec_seed").set_value(4).run()
+    assert not app.exception
+    line = "python -m clustcore train dec --data digits --name my-dec-digits --seed 4"
+    assert app.code[0].value == f"{line} --model.cluster 3"
+    button(app, "Start training").click().run()
+    plan = {"model": "dec", "data": {"name": "digits"}, "config": {"cluster": 3}}
+    assert started == [("my-dec-digits", plan | {"train": {"seed": 4}, "augment": {}})]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a/b", "beginning with a letter"), ("halted", "There is a training"), ("demo", "a run demo")],
+)
+def test_a_name_that_is_wrong_or_taken_starts_nothing(place, started, name, says):
+    make_job(place, "halted")
+    demo.make_run(place)
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    app.text_input(key="train_name").set_value(name).run()
+    assert any(says in error.value for error in app.error)
+    assert all(one.label != "Start training" for one in app.button)
+
+
+def test_a_start_that_fails_says_why(monkeypatch):
+    def refuse(name: str, plan: dict[str, Any]) -> None:
+        raise ValueError("run 'x' is being trained by another process")
+
+    monkeypatch.setattr(jobs, "start", refuse)
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    button(app, "Start training").click().run()
+    assert "run 'x' is being trained by another process" in words(app)
+    assert not app.exception
+
+
+def test_data_that_are_not_there_are_said(started):
+    app = open_train()
+    app.selectbox(key="train_data").set_value("mnist").run()
+    assert "expected the train split of mnist" in words(app).replace("\\", "")
+    assert all(one.label != "Start training" for one in app.button)
+    app.toggle[0].set_value(True).run()
+    button(app, "Start training").click().run()
+    assert started[0][1]["download"] is True
+
+
+def test_a_defence_needs_a_run_of_the_same_images(place, started):
+    demo.make_run(place, data="digits", train={"lr": 0.25, "minutes": 3.0, "seed": 9})
+    app = open_train()
+    app.selectbox(key="train_defence").set_value("pgd_at").run()
+    assert app.number_input(key="train_demo_pgd_at_lr").value == 0.25
+    assert app.number_input(key="train_demo_pgd_at_minutes").value == 0
+    app.number_input(key="train_demo_pgd_at_lr").set_value(0.001).run()
+    assert "clustcore defend demo --defence pgd_at" in app.code[0].value
+    button(app, "Start training").click().run()
+    name, plan = started[0]
+    assert name == "demo-pgd-at"
+    assert (plan["source"], plan["defence"], plan["train"]) == ("demo", "pgd_at", {"lr": 0.001})
+    (place / "demo" / "weights.safetensors").unlink()
+    app.run()
+    assert "train one without a defence first" in words(app)
+
+
+# A folder of one's own
+
+
+def test_folders_below_the_root_are_listed_and_looked_at(flowers, started):
+    app = open_train()
+    app.segmented_control(key="train_kind").set_value("Folder").run()
+    assert app.selectbox(key="train_folder").options == ["Folder mine/flowers"]
+    assert "12 images · 30 x 20 to 30 x 25 pixels · colour · 2 classes" in words(app)
+    button(app, "Start training").click().run()
+    name, plan = started[0]
+    assert name == "my-drc-flowers"
+    assert plan["data"] == {"name": "folder:mine/flowers"}
+
+
+def test_without_folders_the_screen_says_where_they_belong():
+    app = open_train()
+    app.segmented_control(key="train_kind").set_value("Folder").run()
+    assert "streamlit run app.py -- --root DIR" in words(app)
+
+
+def test_unreadable_images_are_said(flowers):
+    for file in flowers.rglob("*.png"):
+        file.write_bytes(b"no image")
+    app = open_train()
+    app.segmented_control(key="train_kind").set_value("Folder").run()
+    assert "expected at least 2 readable images, got 0 of 12" in words(app).replace("\\", "")
+
+
+def test_an_archive_becomes_a_folder_that_is_chosen(tmp_path, flowers, monkeypatch):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in flowers.rglob("*.png"):
+            archive.write(file, file.relative_to(flowers))
+    packed.name = "petals.zip"
+    session: dict[str, Any] = {"train_zip": packed}
+    monkeypatch.setattr(train.st, "session_state", session)
+    train._unpack()
+    assert session["train_kind"] == "Folder"
+    assert session["train_folder"] in peek.folders()
+    assert peek.peek(session["train_folder"]).n == 12
+    session["train_zip"] = io.BytesIO(b"no archive")
+    train._unpack()
+    assert session["train_error"]
+
+
+def test_a_named_folder_is_found_again_and_never_leaves_its_root(tmp_path, flowers):
+    found = load_samples("folder:mine/flowers", "test")
+    assert (found.name, found.split, found.x.shape) == (
+        "folder:mine/flowers",
+        "all",
+        (12, 3, 32, 32),
+    )
+    for where in ("../own", "/etc", "mine/../../own"):
+        with pytest.raises(ValueError, match="expected a path below a root, without"):
+            load_samples(f"folder:{where}", "train")
+    (tmp_path / "data" / "out").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="expected it below"):
+        find_folder("out")
+    with pytest.raises(ValueError, match="unknown data set 'mnist:x'"):
+        load_samples("mnist:x", "train")
+
+
+def test_roots_are_named_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["app.py", "--root", str(tmp_path / "a"), "--root", "b"])
+    panels.take_roots()
+    assert os.environ["DRIFTMAP_DATA"].split(os.pathsep) == [
+        str(tmp_path / "a"),
+        str(Path("b").resolve()),
+    ]
+
+
+# Watching
+
+
+def test_coming_back_finds_the_running_training(running):
+    make_snapshot(running, 7, mapped=True)
+    app = open_train()
+    assert not app.exception
+    assert app.selectbox(key="training").value == "going"
+    shown = words(app)
+    assert "Digits, 8 x 8 · DEC · training, epoch 8 of 20 done" in shown
+    assert "Epoch 8 · 300 training images, the same each time" in shown
+    assert "9 of 10 clusters hold samples; empty: 9" in shown
+    assert "accuracy" in shown
+    assert len(app.get("plotly_chart")) == 2
+    assert not app.warning
+    titles = [json.loads(chart.proto.spec)["layout"]["title"] for chart in app.get("plotly_chart")]
+    assert titles[0]["subtitle"]["text"] == "epoch 8, n = 1,350, seed 3"
+
+
+def test_stopping_asks_first(running, monkeypatch):
+    asked: list[Path] = []
+    monkeypatch.setattr(jobs, "stop", asked.append)
+    app = open_train(training="going")
+    button(app, "Stop").click().run()
+    assert not asked
+    assert "What was trained up to the last whole epoch is kept" in words(app)
+    button(app, "Stop it").click().run()
+    assert asked == [running]
+
+
+def test_a_stopped_training_can_go_on(place, monkeypatch):
+    folder = make_job(place, "halted", stop=True)
+    gone: list[Path] = []
+    monkeypatch.setattr(jobs, "resume", gone.append)
+    app = open_train(training="halted")
+    assert not app.exception
+    assert "stopped at epoch 6 of 20" in words(app)
+    button(app, "Resume").click().run()
+    assert gone == [folder]
+
+
+def test_a_failed_training_says_which_part_and_epoch(place):
+    said = "stage 'cluster', epoch 6: loss: expected a finite number, got nan (part kl)"
+    make_job(place, "bad", end=f"clustcore train: {said}\njob: train ended with 2\n")
+    app = open_train(training="bad")
+    assert not app.exception
+    assert [panels.plain(said)] == [error.value for error in app.error]
+    assert button(app, "Resume")
+
+
+def test_nearly_all_in_one_cluster_is_a_notice(place):
+    make_job(place, "alone", alone=True)
+    app = open_train(training="alone")
+    assert "100% of the samples are in cluster 0" in words(app)
+    assert not app.error
+
+
+def test_a_finished_training_leads_on(place):
+    demo.make_run(place, "done", data="digits")
+    for file in make_job(place, "copy", end="job: project ended with 0\n").iterdir():
+        file.rename(place / "done" / file.name)
+    app = open_train(training="done")
+    assert not app.exception
+    links = [link.label for link in app.get("page_link")]
+    assert {"Explore it", "Attack it"} <= set(links)
+    assert "finished" in words(app)
+
+
+def test_earlier_trainings_are_listed_with_their_state(place):
+    make_job(place, "halted", stop=True)
+    app = open_train()
+    assert app.selectbox(key="training").value == train.NEW
+    app.selectbox(key="train_data").set_value("digits").run()
+    assert "stopped at epoch 6 of 20 · started 2023-11-1" in words(app)
+    button(app, "halted").click().run()
+    assert app.selectbox(key="training").value == "halted"
+
+
+def test_an_unknown_training_of_a_link_is_said(place):
+    make_job(place, "halted")
+    app = open_train(training="nothing")
+    assert app.selectbox(key="training").value == train.NEW
+    assert "There is no training 'nothing' here" in app.toast[0].value
