@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from clustcore import comparing, runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
-from clustcore.datasets import load_samples, shipped
+from clustcore.datasets import load_samples, roots, shipped
 from clustcore.datasets.peek import Peek, peek_apart
 from clustcore.datasets.peek import peek as look
 from clustcore.runs import MapArrays, MinFlips, RunInfo
@@ -215,9 +215,13 @@ def samples(data: str, split: str = "test") -> Samples:
     return load_samples(data, split)
 
 
-@st.cache_data(max_entries=16, ttl=30, show_spinner=False)
 def peek(name: str) -> tuple[Peek | None, str]:
-    """A look at the training images of this name, or why there is none."""
+    """A look at the training images of this name, or why there is none; it may be 30 s old."""
+    return _peek(name, tuple(map(str, roots())))
+
+
+@st.cache_data(max_entries=16, ttl=30, show_spinner=False)
+def _peek(name: str, below: tuple[str, ...]) -> tuple[Peek | None, str]:
     try:
         return (look if name.startswith("folder:") else peek_apart)(name), ""
     except ValueError as error:

@@ -53,11 +53,17 @@ def _ask(job: Job) -> None:
     lost = "Nothing is kept yet: the first epoch is not over."
     st.markdown(kept if job.epochs else lost)
     with st.container(horizontal=True):
-        if st.button("Stop it"):
-            jobs.stop(job.folder)
+        if st.button("Stop it", on_click=_stop, args=(job,)):
             st.rerun()
         if st.button("Let it run"):
             st.rerun()
+
+
+def _stop(job: Job) -> None:
+    try:
+        jobs.stop(job.folder)
+    except (ValueError, OSError) as error:
+        st.session_state["train_error"] = panels.report(error)
 
 
 def _resume(job: Job) -> None:
