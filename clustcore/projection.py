@@ -502,12 +502,13 @@ def trust_among(
 def _nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The rows and distances of each row's nearest others, exactly."""
     x = x - x.mean(0)
-    found = [
-        _apart(x, slice(start, start + _CHUNK)).topk(count, largest=False)
-        for start in range(0, len(x), _CHUNK)
-    ]
-    rows = torch.cat([f.indices for f in found])
-    return rows, torch.cat([f.values for f in found]).clamp_min(0).sqrt()
+    # filled in place: small results kept between large ones would hold on to the memory of those
+    rows = torch.empty(len(x), count, dtype=torch.int64)
+    squares = torch.empty(len(x), count, dtype=x.dtype)
+    for start in range(0, len(x), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        squares[part], rows[part] = _apart(x, part).topk(count, largest=False)
+    return rows, squares.clamp_min(0).sqrt()
 
 
 def _apart(x: Tensor, rows: slice) -> Tensor:
