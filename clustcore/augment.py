@@ -8,6 +8,7 @@ share the work.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def uniform(seed: int, epoch: int, view: int, ids: Int64[Tensor, " n"], draws: i
     """(n, draws) uniform numbers in [0, 1), a hash of the arguments (the 32-bit finaliser of
     MurmurHash3).
     """
-    h = torch.tensor(_mix_int(_mix_int(seed) + epoch * 16 + view), device=ids.device)
+    h = _mix_int(_mix_int(seed) + epoch * 16 + view)
     h = _mix((ids[:, None] * 0x9E3779B1 + h) & 0xFFFFFFFF)
     h = _mix((h + torch.arange(draws, device=ids.device) * 0x85EBCA77) & 0xFFFFFFFF)
     return (h >> 8).to(torch.float32) / 2**24
@@ -131,16 +132,14 @@ def _coloured(x: Tensor, u: Tensor, config: AugmentConfig) -> Float[Tensor, "n c
     about the grey axis; what leaves [0, 1] is cut once, at the end, where torchvision's ColorJitter
     cuts after each step.
     """
-    luma = torch.tensor([0.299, 0.587, 0.114], device=x.device)
-    one, eye = torch.ones(3, device=x.device), torch.eye(3, device=x.device)
-    grey_of = torch.outer(one, luma)
+    grey_of, eye = _constant("grey", x.device), torch.eye(3, device=x.device)
     gains = 1 + (2 * u[:, 13:16] - 1) * config.jitter
     bright, contrast = gains[:, 0], gains[:, 1]
     saturation = torch.where(u[:, 8] < config.grey, 0.0, gains[:, 2])[:, None, None]
     matrix = saturation * eye + (1 - saturation) * grey_of
     if config.hue > 0:
         matrix = matrix @ _turned(2 * math.pi * config.hue * (2 * u[:, 7] - 1))
-    mean = torch.einsum("nchw,c->n", x, luma) / (x.shape[2] * x.shape[3])
+    mean = torch.einsum("nchw,c->n", x, grey_of[0]) / (x.shape[2] * x.shape[3])
     offset = bright * (1 - contrast) * mean
     matrix = (bright * contrast)[:, None, None] * matrix
     return (matrix @ x.flatten(2) + offset[:, None, None]).clamp(0, 1).view_as(x)
@@ -150,5 +149,11 @@ def _turned(angle: Tensor) -> Float[Tensor, "n 3 3"]:
     # Rodrigues' rotation about (1, 1, 1) / sqrt 3: greys stay, hues turn
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None] / math.sqrt(3)
     eye = torch.eye(3, device=angle.device)
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device)
-    return cos * eye + sin * cross + (1 - cos) / 3
+    return cos * eye + sin * _constant("cross", angle.device) + (1 - cos) / 3
+
+
+@functools.cache
+def _constant(name: str, device: torch.device) -> Tensor:
+    # kept: bringing numbers to a GPU waits for it
+    rows = {"grey": [[0.299, 0.587, 0.114]] * 3, "cross": [[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]}
+    return torch.tensor(rows[name], device=device)
