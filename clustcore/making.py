@@ -54,6 +54,9 @@ _SOURCES = {
 }
 
 
+HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to train: the part of a card that is known beforehand."""
@@ -262,17 +265,18 @@ def _origin(
 def _finish(
     folder: Path, card: dict[str, Any], model: Model, samples: Samples, progress: Progress
 ) -> Path:
-    # weights in half precision, and the card: what is known beforehand, and what came of it
-    exact = cluster_all(model, samples.x)
-    half = save_weights(folder, model) if main() else ""
-    model.load_state_dict(
-        {
-            k: v.half().to(v.dtype) if v.is_floating_point() else v
-            for k, v in model.state_dict().items()
-        }
-    )
+    # the weights, in half precision where that moves next to nothing, and the card: what is known
+    # beforehand, and what came of it
+    exact, full = cluster_all(model, samples.x), copy.deepcopy(model.state_dict())
+    rounded = {k: v.half().to(v.dtype) if v.is_floating_point() else v for k, v in full.items()}
+    model.load_state_dict(rounded)
     clean = cluster_all(model, samples.x)
     moved = float((exact.labels != clean.labels).mean())
+    half = moved <= HALF_MOVED
+    if not half:
+        model.load_state_dict(full)
+        clean = exact
+    weights = save_weights(folder, model, half=half) if main() else ""
     known = {
         "format": runs.FORMAT,
         "config": model.config.to_dict(),
@@ -280,10 +284,11 @@ def _finish(
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
         "source": _SOURCES[card["model"]],
+        "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
         "code": _commit(),
         "torch": torch.__version__,
-        "weights_sha256": half,
+        "weights_sha256": weights,
     }
     card["train"] |= {
         "epochs": sum(card["train"]["stages"].values()),

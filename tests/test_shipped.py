@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 import clustcore
 from clustcore import making, pipeline, runs
@@ -92,8 +93,11 @@ def test_its_rows_say_seeds_and_spread(run):
         assert rows[0]["acc"] >= BARS[run.name]
 
 
-def test_half_precision_moved_next_to_nothing(run):
-    assert run.card["half_precision_moved"] <= 2e-4
+def test_weights_are_halved_only_where_that_moves_next_to_nothing(run):
+    half = run.card["half_precision_moved"] <= 2e-4
+    tensors = load_file(run.folder / "weights.safetensors")
+    kinds = {str(t.dtype) for t in tensors.values() if t.is_floating_point()}
+    assert kinds == {"torch.float16" if half else "torch.float32"}
 
 
 def test_attacked_images_are_recomputed_as_they_were(run):
