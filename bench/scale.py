@@ -163,7 +163,8 @@ def run(quick: bool = False) -> dict[str, Any]:
         if done.returncode:
             raise RuntimeError(f"bench scale, {n:,} points: {done.stderr[-2000:]}")
         found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{n:,} points: {sum(found[-1]['seconds'].values()):.0f} s", flush=True)
+        seconds, memory = sum(found[-1]["seconds"].values()), found[-1]["memory"] / 1e6
+        print(f"{n:,} points: {seconds:.0f} s, peak memory {memory:,.0f} MB", flush=True)
     return report(found)
 
 

@@ -115,3 +115,15 @@ def test_a_mount_says_where_a_pin_is_that_is_not_drawn(pin: Any, lone: int | Non
     assert not at.exception
     header, _ = decode(at.get("bidi_component")[0].proto.bytes)
     assert (header["parts"]["lone"] or {}).get("row") == lone
+
+
+def test_explore_says_how_many_of_how_many_are_drawn(small: None) -> None:
+    at = AppTest.from_file("../app.py", default_timeout=60)
+    at.run()
+    at.switch_page("pages/1_Explore.py").run()
+    assert not at.exception
+    header, _ = decode(at.get("bidi_component")[0].proto.bytes)
+    drawn, total = header["meta"]["n"], header["meta"]["total"]
+    assert drawn < total
+    assert any(f"{drawn:,} of {total:,} test images" in c.value for c in at.caption)
+    assert f"{drawn:,}" in next(g for g in at.button_group if g.key == "points").options
