@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from clustcore import jobs
 from tests import test_browser
 from tests.test_browser import Screen, chromium, served
 
 __all__ = ["chromium"]
 pytestmark = test_browser.pytestmark
+playwright = test_browser.playwright
 
 
 @pytest.fixture
@@ -22,6 +24,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     with served(tmp_path / "cache") as address:
         yield address
+    for job in jobs.jobs():  # where a test ends early
+        jobs.stop(job.folder)
 
 
 def test_a_model_is_trained_watched_and_explored(server: str, chromium: Any) -> None:
@@ -44,9 +48,10 @@ def test_a_model_is_trained_watched_and_explored(server: str, chromium: Any) -> 
         timeout=120_000
     )
     page.goto(f"{server}/Train")  # a closed tab loses nothing
-    page.get_by_role("link", name="Explore it").wait_for(timeout=300_000)
+    page.get_by_role("link", name="Explore it").wait_for(timeout=400_000)
     page.get_by_role("link", name="Explore it").click()
     one.ready("explore")
-    page.get_by_text("my-dec-digits").first.wait_for()
+    shown = page.get_by_role("combobox", name=re.compile("Model"))
+    playwright.expect(shown).to_have_value("my-dec-digits")
     assert not one.troubles
     page.close()
