@@ -20,7 +20,7 @@ from clustcore import jobs, runs
 from clustcore.datasets import find_folder, load_samples, peek
 from tests import demo
 from tests.job_files import make_job, make_snapshot
-from ui import panels, train
+from ui import panels, train, train_data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -195,13 +195,13 @@ def test_an_archive_becomes_a_folder_that_is_chosen(tmp_path, flowers, monkeypat
             archive.write(file, file.relative_to(flowers))
     packed.name = "petals.zip"
     session: dict[str, Any] = {"train_zip": packed}
-    monkeypatch.setattr(train.st, "session_state", session)
-    train._unpack()
+    monkeypatch.setattr(train_data.st, "session_state", session)
+    train_data.unpack_upload()
     assert session["train_kind"] == "Folder"
     assert session["train_folder"] in peek.folders()
     assert peek.peek(session["train_folder"]).n == 12
     session["train_zip"] = io.BytesIO(b"no archive")
-    train._unpack()
+    train_data.unpack_upload()
     assert session["train_error"]
 
 

@@ -11,14 +11,12 @@ from typing import Any
 import streamlit as st
 
 from clustcore import jobs, runs
-from clustcore.datasets import DATASETS, data_folder, find_folder
-from clustcore.datasets.archive import unpack
-from clustcore.datasets.peek import Peek, folders
+from clustcore.datasets import data_folder, find_folder
 from clustcore.defences import DEFENCES
 from clustcore.jobs import Job
 from clustcore.models import MODELS
 from clustcore.types import lookup
-from ui import loaders, panels, scene
+from ui import panels, scene, train_data
 from ui.form import form
 
 NEW = "New training"
@@ -98,7 +96,7 @@ def new(found: Sequence[Job]) -> None:
     if problem := st.session_state.pop("train_error", ""):
         st.error(problem, title="That did not work", icon=":material/error:")
     st.subheader("Images", anchor=False)
-    data = _images()
+    data = train_data.images()
     if data is None:
         return
     name, download = data
@@ -116,91 +114,6 @@ def new(found: Sequence[Job]) -> None:
     if settings is None:
         return
     _begin(plan | settings, found)
-
-
-def _images() -> tuple[str, bool] | None:
-    """The name of the data, and whether they may be downloaded."""
-    kind = st.segmented_control(
-        "Where from",
-        ["Data set", "Folder", "Zip file"],
-        default="Data set",
-        required=True,
-        key="train_kind",
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    if kind == "Zip file":
-        _upload()
-        return None
-    if kind == "Folder":
-        names = folders()
-        if not names:
-            st.info(
-                "A folder counts that lies below `data/`, or below a folder named at the start: "
-                "`streamlit run app.py -- --root DIR`. It holds PNG or JPEG files, or one "
-                "sub-folder of them for each class. A zip file can be uploaded instead.",
-                title="No folder of images here yet",
-                icon=":material/folder_off:",
-            )
-            return None
-        if st.session_state.get("train_folder") not in names:
-            st.session_state.pop("train_folder", None)
-        name = st.selectbox(
-            "Folder", names, format_func=_label, key="train_folder", persist_state="session"
-        )
-    else:
-        names = [name for name in DATASETS if name != "folder"]
-        name = st.selectbox(
-            "Data set", names, format_func=_label, key="train_data", persist_state="session"
-        )
-    with st.spinner("Looking at the images", show_time=True):
-        peek, problem = loaders.peek(name)
-    if peek is None:
-        st.warning(panels.plain(problem), title="No images to train on", icon=":material/image:")
-        able = kind == "Data set" and name in ("mnist", "fashion-mnist", "cifar10")
-        if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
-            return name, True
-        return None
-    _thumbs(peek)
-    return name, False
-
-
-def _thumbs(peek: Peek) -> None:
-    colour = "colour" if peek.colour else "grey"
-    classes = f" · {peek.classes} classes, which training never reads" if peek.classes else ""
-    st.image(peek.sheet, alt="A few of the images")
-    st.caption(f"{peek.n:,} images · {peek.sizes} · {colour}{classes}")
-    if peek.unread:
-        shown = "; ".join(panels.plain(file) for file in peek.unread[:3])
-        st.caption(f":material/warning: {len(peek.unread)} cannot be read: {shown}")
-
-
-def _upload() -> None:
-    st.file_uploader(
-        "A zip file of images",
-        type="zip",
-        key="train_zip",
-        on_change=_unpack,
-        help="PNG or JPEG files, or a folder of them for each class; up to 200 MB.",
-    )
-    st.caption(f"It is unpacked below `{data_folder().name}/uploads`, and stays there as a folder.")
-
-
-def _unpack() -> None:
-    file = st.session_state.get("train_zip")
-    if file is None:
-        return
-    try:
-        place = unpack(file, data_folder() / "uploads")
-    except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.say(error)
-        return
-    st.session_state["train_folder"] = f"folder:{place.relative_to(data_folder()).as_posix()}"
-    st.session_state["train_kind"] = "Folder"
-
-
-def _label(name: str) -> str:
-    return scene.label("dataset", name)
 
 
 def _model(data: str) -> dict[str, Any] | None:

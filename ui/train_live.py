@@ -13,7 +13,8 @@ from ui import loaders, panels, scene, train
 from ui.stills import draw_map
 
 _PAUSE = 2.0  # seconds between two looks
-_MAP = (640, 440)
+_MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
+_MANY = 1500
 _FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
 _ALMOST_ALL = 0.95  # of the samples in one cluster
 
@@ -169,7 +170,7 @@ def _map(job: Job) -> None:
     live = livemap.newest(job.folder)
     if live is not None and job.state != "finished":
         st.image(
-            draw_map(live.xy, live.labels.astype(np.uint8), _MAP),
+            draw_map(live.xy, live.labels.astype(np.uint8), _size(len(live.xy))),
             width="stretch",
             alt=f"Map of {len(live.xy):,} training images after epoch {live.epoch}",
         )
@@ -178,16 +179,21 @@ def _map(job: Job) -> None:
             "turned onto the map before; distances between groups mean little"
         )
         return
-    still = None
-    if job.state == "finished":
-        still = loaders.still(str(job.folder), loaders.map_stamp(runs.find_run(job.name)), _MAP)
-    if still is not None:
+    run = runs.find_run(job.name) if job.state == "finished" else None
+    arrays = None if run is None else loaders.map_arrays(run)
+    if arrays is not None:
+        n = len(arrays.xy)
+        still = loaders.still(str(job.folder), loaders.map_stamp(run), _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
-        st.caption("The finished run's map, test images")
+        st.caption(f"The finished run's map · {n:,} images, {panels.plain(arrays.split)} split")
     elif job.state in ("running", "mapping"):
         st.caption("The first live map takes some seconds longer than the first epochs.")
     else:
         st.caption("No map was made before it ended.")
+
+
+def _size(n: int) -> tuple[int, int]:
+    return _MAP if n >= _MANY else _FEW
 
 
 def _sizes(job: Job, history: History) -> None:
