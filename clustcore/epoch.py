@@ -164,8 +164,7 @@ def run_epoch(
     if stage.begin is not None:
         stage.state = stage.begin(job.data, stage_epoch, stage.state)
         follow_main([*job.tensors(), *stage.state.values()])
-    # what a loss draws belongs to epoch and rank, so that a resumed run draws the same
-    torch.manual_seed(job.config.seed * 1_000_003 + done + (rank() << 52))
+    torch.manual_seed(seed_of(job.config.seed, done))
     job.model.train()
     stepping = time.monotonic()
     with fast_steps(job):
@@ -192,6 +191,15 @@ def run_epoch(
         batch=job.batch,
     )
     return epoch, snapshot
+
+
+def seed_of(seed: int, done: int) -> int:
+    """What a loss draws from in epoch `done`: it belongs to epoch and rank, so that a resumed run
+    draws the same.
+
+    Ranks differ in the low 32 bits, which are all that the CPU's generator reads.
+    """
+    return seed * 1_000_003 + done + rank() * 0x9E3779B1 % 2**31
 
 
 def draw(job: Job, ids: Int64[Tensor, " n"], done: int) -> Views:

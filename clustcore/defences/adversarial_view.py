@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clustcore.defences.base import Defence, DefenceConfig
 from clustcore.defences.inner import as_tested, pgd
+from clustcore.distributed import gather
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import contrast
 from clustcore.types import setting
@@ -62,9 +63,10 @@ class AdversarialView(Defence):
         with as_tested(model):
             s, s_adv = model(views.first).float(), model(attacked).float()
         with torch.autocast(s.device.type, enabled=False):
+            first, second = gather(s), gather(s_adv)  # of the whole batch on every rank
             parts = {
-                "af_adv": contrast(s, s_adv, config.tau_f, True),
-                "ap_adv": contrast(s.softmax(1).T, s_adv.softmax(1).T, config.tau_p, True),
+                "af_adv": contrast(first, second, config.tau_f, True),
+                "ap_adv": contrast(first.softmax(1).T, second.softmax(1).T, config.tau_p, True),
                 "guide_adv": F.cross_entropy(s_adv, labels),
             }
         total = config.weight * (parts["af_adv"] + parts["ap_adv"])
