@@ -9,6 +9,7 @@ import torch
 from torchvision.models import resnet18
 
 from clustcore.augment import AugmentConfig
+from clustcore.defences.inner import embed_all
 from clustcore.models import drc_stages
 from clustcore.models.base import TrainData, Views
 from clustcore.models.blocks import ResNet
@@ -91,6 +92,35 @@ def test_neighbours_are_those_of_a_slow_search(blobs):
         torch.testing.assert_close(near[i], p[like[:3]].mean(0))
 
 
+def test_neighbours_are_the_same_in_smaller_chunks_and_each_image_is_embedded_once(
+    blobs, monkeypatch
+):
+    model = make(neighbours=3).train()
+    data = TrainData(pixels(blobs))
+    whole = drc_stages.begin_near(model, data, 3)["near"]
+    embed, asked = model.embed, []
+
+    def small(x):
+        if len(x) > 20:
+            raise torch.OutOfMemoryError
+        asked.append(len(x))
+        return embed(x)
+
+    monkeypatch.setattr(model, "embed", small)
+    with pytest.warns(UserWarning, match="out of memory on cpu: chunk is now"):
+        found = drc_stages.begin_near(model, data, 3)["near"]
+    torch.testing.assert_close(found, whole)
+    assert sum(asked) == 64
+    assert model.training
+    monkeypatch.setattr(model, "embed", lambda x: small(torch.zeros(21)))
+    with (
+        pytest.raises(torch.OutOfMemoryError),
+        pytest.warns(UserWarning, match="chunk is now"),
+    ):
+        embed_all(model, data)
+    assert model.training
+
+
 def test_agreement_is_scans_sum():
     torch.manual_seed(0)
     s, near = torch.randn(6, 4), torch.randn(6, 4).softmax(1)
@@ -128,7 +158,13 @@ def test_nothing_sure_is_no_loss():
 
 @pytest.mark.parametrize(
     "switch",
-    [{"views": 3}, {"ema": 0.9}, {"neighbours": 4, "weight_n": 0.1}, {"alone": 0, "selflabel": 2}],
+    [
+        {"views": 3},
+        {"ema": 0.9},
+        {"ema": 0.9, "norm": "batch"},  # the slow copy has running statistics of its own
+        {"neighbours": 4, "weight_n": 0.1},
+        {"alone": 0, "selflabel": 2},
+    ],
     ids=lambda switch: ", ".join(switch),
 )
 def test_every_switch_trains_and_resumes_to_the_same_weights(switch, blobs, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from clustcore.models.base import Model, TrainData
+from clustcore.models.base import Model, TrainData, everywhere
 
 
 @contextlib.contextmanager
@@ -114,11 +114,9 @@ def radius(
     return torch.cdist(means, means).masked_fill(same, torch.inf).amin(1).mean() / 2
 
 
-@torch.no_grad()
 def embed_all(model: Model, data: TrainData) -> Float[Tensor, "n d"]:
     """The embedding of every clean image, in eval mode."""
-    with as_tested(model):
-        return torch.cat([model.embed(x.float() / 255) for x in data.x.split(1000)]).float()
+    return everywhere(model, data, model.embed).float()
 
 
 def _draw(x: Tensor, norm: str) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -136,6 +137,32 @@ class Model(nn.Module, ABC):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Scores of images."""
         return self.scores(self.embed(x))
+
+
+@torch.no_grad()
+def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `ask` says of every clean image, (n, ...), in eval mode and without gradients.
+
+    A device that runs out of memory is asked about fewer at once, and a warning says so.
+    """
+    found: list[Tensor] = []
+    training, chunk, done = model.training, 1000, 0
+    model.eval()
+    try:
+        while done < len(data):
+            try:
+                found.append(ask(data.x[done : done + chunk].float() / 255))
+            except torch.OutOfMemoryError:
+                if chunk == 1:
+                    raise
+                chunk //= 2
+                where = data.x.device
+                warnings.warn(f"out of memory on {where}: chunk is now {chunk}", stacklevel=2)
+                continue
+            done += chunk
+    finally:
+        model.train(training)
+    return torch.cat(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clustcore.distributed import gather
 from clustcore.models import drc_stages as extra
-from clustcore.models.base import Loss, Model, Stage, TrainData, Views
+from clustcore.models.base import Loss, Model, Stage, TrainData, Views, everywhere
 from clustcore.models.blocks import Normalise, backbone
 from clustcore.types import Config, setting
 
@@ -192,7 +192,7 @@ class DRC(Model):
         # labels are taken once, when the stage begins: taken anew each epoch they only drift
         clusters = state.get("clusters")
         if clusters is None:
-            clusters = extra.everywhere(self, data, lambda x: self(x).argmax(1))
+            clusters = everywhere(self, data, lambda x: self(x).argmax(1))
         return self._begin(data, epoch, state) | {"clusters": clusters}
 
 

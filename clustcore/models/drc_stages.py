@@ -8,7 +8,7 @@ assignments, so that a neighbour's image need not be seen again) and self-labell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,19 +17,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from clustcore.distributed import gather
-from clustcore.models.base import Model, TrainData
+from clustcore.models.base import Model, TrainData, everywhere
 
 _SLOW = "slow."
-
-
-def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `ask` says of every clean image, in eval mode and without gradients."""
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        found = torch.cat([ask(x.float() / 255) for x in data.x.split(1000)])
-    model.train(training)
-    return found
 
 
 def has_slow(state: dict[str, Tensor]) -> bool:
@@ -67,9 +57,10 @@ def begin_near(model: Model, data: TrainData, k: int) -> dict[str, Tensor]:
     """
     if len(data) <= k:
         raise ValueError(f"drc: neighbours: expected fewer than the {len(data)} images, got {k}")
-    z = F.normalize(everywhere(model, data, model.embed).float(), dim=1)
-    p = everywhere(model, data, lambda x: model.soft(model.embed(x)))
-    near = []
+    z = everywhere(model, data, model.embed)
+    with torch.no_grad():
+        p = model.soft(z)
+    z, near = F.normalize(z.float(), dim=1), []
     for start in range(0, len(z), 1000):
         like = z[start : start + 1000] @ z.T
         rows = torch.arange(len(like), device=z.device)
