@@ -219,6 +219,19 @@ def save_snapshot(folder: Path, epoch: int, snapshot: Snapshot) -> None:
         old.unlink()
 
 
+def drop_later(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Remove what a stopped training left of epochs beyond its resume state, which are made again:
+    their snapshots and their lines of `history.csv`.
+    """
+    for file in (folder / SNAPSHOTS).glob("*.npz"):
+        if int(file.stem) >= len(history):
+            file.unlink()
+    if history:
+        write_history(folder, history)
+    else:
+        (folder / "history.csv").unlink(missing_ok=True)
+
+
 def drop_resume(folder: Path) -> None:
     """Remove the resume state of a finished run, its snapshots with it."""
     (folder / RESUME).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ many, stopping with a reason when it collapses or diverges.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import load_resume, save_resume, save_snapshot, write_history
+from clustcore.checkpoint import (
+    drop_later,
+    load_resume,
+    save_resume,
+    save_snapshot,
+    write_history,
+)
 from clustcore.defences.base import Defence
 from clustcore.distributed import (
     average_gradients,
@@ -42,7 +49,8 @@ from clustcore.models.base import Model, Stage, TrainData
 
 __all__ = ["Epoch", "Progress", "TrainConfig", "TrainingFailed", "pick_device", "train"]
 
-_PAUSE = 20.0  # seconds between two saves of a GPU's training, whose epochs are short
+# seconds between two saves of a training, by device: a GPU's epochs are short
+_PAUSE = {"cuda": 20.0}
 
 
 @dataclass
@@ -69,8 +77,8 @@ def train(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Progress:
     """Run the model's stages, or a defence's on a trained model. With a folder, every epoch is
-    saved there (on CUDA every few, and the one at which it stops) and a later call goes on from the
-    last one, on any number of processes.
+    saved there (on CUDA every few, and the last whole one before it stops or fails) and a later
+    call goes on from the last one, on any number of processes.
 
     Under `torchrun` each process takes its rows of every batch, and the weights are those of one
     process with the whole batch; only what a loss draws at random is each process's own. A device
@@ -134,11 +142,14 @@ class _Loop:
             found = load_resume(folder, job.model, stages, origin, defence)
             self.progress, self.kept = found or (self.progress, self.kept)
         job.batch = self.progress.batch = min(job.batch, self.progress.batch)
-        _check_shares(self.progress, min(job.batch, len(job.data)))
+        _check_shares(self.progress, min(job.batch, len(job.data)), origin)
+        if folder is not None and main():
+            drop_later(folder, self.progress.history)
         follow_main(job.tensors())
         if job.config.compile:
             job.fast = compiled(job.model.embed)
         self.started = self.saved = time.monotonic()
+        self.unsaved = False  # whether an epoch is whole that the resume state does not have
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
         """All epochs there still are, or those that the time limit leaves."""
@@ -157,6 +168,7 @@ class _Loop:
                 epoch, snapshot = self._epoch(stage, optimiser, done)
                 progress.history.append(epoch.row())
                 progress.epoch += 1
+                self.unsaved = True
                 # what a defence starts from is clustered already
                 if stage.clusters and (self.defence or progress.epoch == stage.epochs):
                     advice = "a weaker defence" if self.defence else "other weights of the losses"
@@ -193,13 +205,17 @@ class _Loop:
                 return run_epoch(job, stage, optimiser, self.progress.epoch, done)
             except torch.OutOfMemoryError:
                 place = f"stage {stage.name!r}, epoch {done}: out of memory on {job.device}"
-                if world() > 1 or job.batch < 4:
-                    way = "another device" if job.batch < 4 else "the same with a smaller batch"
-                    raise TrainingFailed(
-                        f"{place} with {job.batch} images in a batch; the last whole epoch is "
-                        f"kept; try {way}"
-                    ) from None
+            except BaseException:
+                self._rescue(optimiser, before)
+                raise
             # not within the except block: the error holds on to what filled the memory
+            if world() > 1 or job.batch < 4:
+                self._rescue(optimiser, before)
+                way = "another device" if job.batch < 4 else "the same with a smaller batch"
+                raise TrainingFailed(
+                    f"{place} with {job.batch} images in a batch; the last whole epoch is kept; "
+                    f"try {way}"
+                )
             before.restore()
             job.batch = self.progress.batch = job.batch // 2
             warnings.warn(
@@ -215,8 +231,14 @@ class _Loop:
         if every and epoch.epoch % every == 0:
             save_snapshot(self.folder, epoch.epoch, snapshot)
         last = self.progress.stage == len(self.stages)
-        pause = _PAUSE if self.job.device.type == "cuda" else 0.0
+        pause = _PAUSE.get(self.job.device.type, 0.0)
         if last or time.monotonic() - self.saved >= pause:
+            self._save(optimiser)
+
+    def _rescue(self, optimiser: torch.optim.Optimizer, before: _Before) -> None:
+        # the whole epochs since the last save; others may have ended, so none is waited for
+        if self.unsaved and self.folder is not None and main():
+            before.restore()
             self._save(optimiser)
 
     def _save(self, optimiser: torch.optim.Optimizer) -> None:
@@ -224,7 +246,7 @@ class _Loop:
             return
         model, progress = self.job.model, self.progress
         save_resume(self.folder, model, self.stages, optimiser, progress, self.origin, self.defence)
-        self.saved = time.monotonic()
+        self.saved, self.unsaved = time.monotonic(), False
 
 
 class _Before:
@@ -321,14 +343,19 @@ def _one_attacker(defence: Defence | None) -> Iterator[None]:
         hook.remove()
 
 
-def _check_shares(progress: Progress, batch: int) -> None:
+def _check_shares(progress: Progress, batch: int, origin: str) -> None:
     # every rank compares all, so that all of them stop
     if batch % world():
         raise ValueError(
             f"train.batch: expected a multiple of the {world()} processes, got {batch} images"
         )
-    mine = np.array([[progress.stage, progress.epoch]])
-    if (collect(mine, world()) != collect(mine, world())[0]).any():
+    what = int(hashlib.sha256(origin.encode()).hexdigest()[:15], 16)
+    every = collect(np.array([[progress.stage, progress.epoch, what]]), world())
+    if (every[:, 2] != every[0, 2]).any():
+        raise ValueError(
+            "training: expected the same images and settings in every process, got different ones"
+        )
+    if (every != every[0]).any():
         raise ValueError(
             "resume state: expected the same on every machine, got different epochs; the folder of "
             "the run has to be one that all of them share"

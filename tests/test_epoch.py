@@ -13,7 +13,7 @@ import torch
 from clustcore import train as loop
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import KEPT, RESUME, SNAPSHOTS, drop_resume, load_resume, save_snapshot
-from clustcore.epoch import Snapshot
+from clustcore.epoch import Snapshot, seed_of
 from clustcore.models.base import Loss
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
@@ -91,6 +91,68 @@ def test_several_processes_without_memory_say_what_to_do(monkeypatch):
     monkeypatch.setattr(loop, "world", lambda: 2)
     with pytest.raises(TrainingFailed, match=r"with 16 images .* the same with a smaller batch"):
         weights_after(short_of_memory(make(), 1))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, torch.OutOfMemoryError])
+def test_an_epoch_that_fails_leaves_the_whole_ones_before_it(tmp_path, monkeypatch, error):
+    whole, model = weights_after(make()), make()
+    monkeypatch.setitem(loop._PAUSE, "cpu", 1e9)  # as on a GPU, whose epochs are not saved each
+    stages, steps = model.stages(), [0]
+    good = stages[0].loss
+
+    def stop(views, state):
+        steps[0] += 1
+        if steps[0] > 10:  # the third epoch's third step
+            raise error
+        return good(views, state)
+
+    stages[0].loss, model.stages = stop, lambda: stages
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "world", lambda: 2)  # memory that ran out ends the job
+        with pytest.raises(TrainingFailed if error is torch.OutOfMemoryError else error):
+            weights_after(model, folder=tmp_path)
+    told = []
+    assert same(weights_after(make(seed=9), folder=tmp_path, on_epoch=told.append), whole)
+    assert [epoch.epoch for epoch in told] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_lies_beyond_the_resume_state_is_removed(tmp_path, monkeypatch, lost):
+    def stop(epoch):
+        if epoch.epoch == 1:
+            raise Cancel
+
+    with pytest.raises(Cancel):
+        weights_after(make(), folder=tmp_path, on_epoch=stop)
+    # as a machine leaves it that lost power two epochs later
+    history, place = tmp_path / "history.csv", tmp_path / SNAPSHOTS
+    lines = history.read_text().splitlines()
+    history.write_text("\n".join([*lines, lines[-1], lines[-1], ""]))
+    for later in ("00002", "00003"):
+        (place / f"{later}.npz").write_bytes((place / "00001.npz").read_bytes())
+    if lost:
+        (tmp_path / RESUME).unlink()
+
+    def fail(*_):
+        raise Cancel
+
+    monkeypatch.setattr(loop, "run_epoch", fail)
+    with pytest.raises(Cancel):
+        weights_after(make(), folder=tmp_path)
+    assert sorted(file.stem for file in place.glob("*")) == ([] if lost else ["00000", "00001"])
+    assert not history.exists() if lost else history.read_text().splitlines() == lines
+
+
+def test_ranks_draw_differently_and_the_first_as_if_it_were_alone(monkeypatch):
+    def drawn(seed: int) -> torch.Tensor:
+        return torch.rand(8, generator=torch.Generator().manual_seed(seed))
+
+    assert seed_of(3, 5) == 3 * 1_000_003 + 5
+    draws = []
+    for rank in range(4):
+        monkeypatch.setattr("clustcore.epoch.rank", lambda rank=rank: rank)
+        draws.append(drawn(seed_of(3, 5)))
+    assert len({tuple(draw.tolist()) for draw in draws}) == 4
 
 
 def test_a_time_limit_and_a_later_call_make_the_same_weights(tmp_path, monkeypatch):
