@@ -65,7 +65,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    from clustcore.datasets import load_samples
     from clustcore.making import Plan, make_run
     from clustcore.teach import load_teacher
 
@@ -93,12 +92,8 @@ def _train(argv: list[str]) -> int:
             plan = dataclasses.replace(plan, train=settings)
     else:
         plan, options = _plan_from_flags(argv)
-    samples = load_samples(
-        plan.data["name"],
-        plan.data.get("split", "train"),
-        root=options["root"],
-        download=options["download"],
-    )
+    split = plan.data.get("split", "train")
+    samples = _loaded(plan.data["name"], split, options["root"], options["download"])
     _say_skipped(samples)
     teacher = None
     if options["teacher"]:
@@ -195,7 +190,8 @@ def _defend(argv: list[str]) -> int:
 
 
 def _teach(argv: list[str]) -> int:
-    from clustcore.datasets import load_samples
+    from clustcore.distributed import main as first
+    from clustcore.distributed import wait
     from clustcore.runs import folders
     from clustcore.teach import TeachConfig, save_teacher, teach
 
@@ -210,10 +206,12 @@ def _teach(argv: list[str]) -> int:
         teacher=flags(TeachConfig, without=("seed",)),
     )
     config = TeachConfig(**dataclasses.asdict(args.teacher), seed=args.seed)
-    samples = load_samples(args.data, "train", root=args.root, download=args.download)
+    samples = _loaded(args.data, "train", args.root, args.download)
     out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
-    with _Bars() as bars:
-        save_teacher(out, teach(samples.x, samples.name, config, bars.step))
+    if first():  # one process's work
+        with _Bars() as bars:
+            save_teacher(out, teach(samples.x, samples.name, config, bars.step))
+    wait()
     print(out)
     return 0
 
@@ -451,6 +449,15 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
     samples = load_samples(name, args.split, root=args.root, **shape)
     _say_skipped(samples)
     return samples
+
+
+def _loaded(name: str, split: str, root: str | None, download: bool) -> Any:
+    # of several processes the first downloads, before the others read
+    from clustcore.datasets import load_samples
+    from clustcore.distributed import first_main
+    from clustcore.distributed import main as first
+
+    return first_main(lambda: load_samples(name, split, root=root, download=download and first()))
 
 
 def _say_skipped(samples: Any) -> None:

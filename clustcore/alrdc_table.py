@@ -16,6 +16,7 @@ import numpy as np
 from clustcore import judging, runs
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
+from clustcore.distributed import first_main, main
 from clustcore.judging import JudgeConfig
 from clustcore.making import attacker_images
 from clustcore.pipeline import Run, attack_of, load_run, target_of
@@ -49,14 +50,17 @@ def reproduce_alrdc(
     """
     config = config or (JudgeConfig(restarts=2, aimed=0, steps=40) if quick else JudgeConfig())
     for name in data:
-        train = load_samples(name, "train", root=root, download=download)
+        train = first_main(
+            lambda name=name: load_samples(name, "train", root=root, download=download and main())
+        )
         if quick:
             rows = np.random.default_rng(0).permutation(len(train))[:QUICK]
             train = train.take(np.sort(rows))
         test = load_samples(name, "test")
         for seed in seeds:
             entry = _entry(name, seed, train, test, quick, device, config, report)
-            _keep(entry)
+            if main():
+                _keep(entry)
             report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 
 

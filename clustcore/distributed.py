@@ -10,14 +10,16 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class RankLost(RuntimeError):
@@ -140,6 +142,23 @@ def wait() -> None:
     """Go on when every rank has come this far."""
     if world() > 1:
         _all_gather(torch.zeros(1))
+
+
+def agreed(value: float) -> float:
+    """What rank 0 says: for what a clock or a file decides, which others may see otherwise."""
+    said = torch.tensor(value, dtype=torch.float64)
+    follow_main([said])
+    return float(said)
+
+
+def first_main(do: Callable[[], T]) -> T:
+    """Every rank does the same, rank 0 before the others, so that they find what it fetched."""
+    try:
+        if main():
+            return do()
+    finally:
+        wait()  # where it failed, too: the others then see for themselves
+    return do()
 
 
 @torch.no_grad()

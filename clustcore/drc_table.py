@@ -20,11 +20,11 @@ import torch
 
 from clustcore import drc_results, runs
 from clustcore.datasets import data_folder, load_samples
-from clustcore.distributed import follow_main, main
+from clustcore.distributed import agreed, collect, first_main, main, world
 from clustcore.drc_results import PLANS, SWITCHES
 from clustcore.pipeline import evaluate, load_run
 from clustcore.recipes import BENCHMARKS, Recipe, ablation
-from clustcore.reproduce import run_name, train_seed
+from clustcore.reproduce import load_split, run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
 
@@ -86,12 +86,12 @@ def reproduce_drc(data: tuple[str, ...], plans: tuple[str, ...], call: Call) -> 
     for name in data:
         for plan in plans:
             recipe = _quick(BENCHMARKS[name][plan]) if call.quick else BENCHMARKS[name][plan]
-            try:
-                train, test = _samples(name, recipe.plan.data["split"], call)
-            except (ValueError, OSError) as error:
+            found, error = _samples(name, recipe.plan.data["split"], call)
+            if error is not None:
                 call.report(f"{name}, {PLANS[plan]}: not run: {error}")
                 wrong += [f"{name}: {error}"] if _place(name, call).is_dir() else []
                 continue
+            train, test = found
             about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
             row = _Row("benchmarks", about, label, recipe, train, test)
             if not _seeds(row, call, wrong):
@@ -113,8 +113,8 @@ def reproduce_ablation(data: tuple[str, ...], call: Call) -> list[str]:
     wrong: list[str] = []
     for name in data:
         recipes = {what: ablation(name, what) for what in SWITCHES}
-        train = load_samples(name, "train", root=call.root, download=call.download)
-        test = load_samples(name, "test")
+        train = load_split(name, "train", call.root, call.download)
+        test = load_split(name, "test", call.root, call.download)
         if call.quick:
             train = _some(train, QUICK_ABLATION)
         for what, recipe in recipes.items():
@@ -143,7 +143,8 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
     """
     name, recipe, train = row.name, row.recipe, row.train
     for seed in call.seeds:
-        left = _agreed(call.left())
+        # one clock for all processes, which wait here until the first has written its file
+        left = agreed(call.left())
         if left < 0:
             call.report(f"{name}, seed {seed}: the time is up; the same command goes on")
             return False
@@ -160,24 +161,20 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
             wrong.append(f"{name}, seed {seed}: {error}")
             nothing = dict.fromkeys((*_FIGURES, "clusters_used", "device", "minutes", "weights"))
             _keep(row.part, entry | nothing | {"why": str(error)})
+            if world() > 1:  # it may be this process's own failure: the others could still train
+                raise
             continue
         if not card_file.is_file():
             call.report(f"{label}: stopped; the same command goes on")
             return False
         card = runs.read_card(card_file.parent)
         _check_data(card_file.parent, card, train)
-        if any(e["weights"] == card["weights_sha256"] for e in drc_results.entries(row.part)):
+        weights = [e["weights"] for e in drc_results.entries(row.part)]
+        if agreed(card["weights_sha256"] in weights):
             call.report(f"{label}: measured before")
             continue
         _keep(row.part, entry | _measure(label, card, row.test, trained_here, call))
     return True
-
-
-def _agreed(left: float) -> float:
-    # one clock for all processes, which wait here until the first has written its file
-    clock = torch.tensor(left, dtype=torch.float64)
-    follow_main([clock])
-    return float(clock)
 
 
 def _keep(part: str, entry: dict[str, Any]) -> None:
@@ -223,16 +220,28 @@ def _place(name: str, call: Call) -> Path:
     return (call.root or data_folder()) / name
 
 
-def _samples(name: str, split: str, call: Call) -> tuple[Samples, Samples]:
-    """What to train on and what to judge on: from the folder of the data set's name in the root, or
-    from the root itself.
-    """
-    place = _place(name, call)
+def _samples(
+    name: str, split: str, call: Call
+) -> tuple[tuple[Samples, Samples] | None, Exception | None]:
+    """What to train on and what to judge on, or why there is none: the same in every process."""
+    found, error = None, None
+    try:
+        found = first_main(lambda: _read(name, split, call))
+    except (ValueError, OSError) as caught:
+        error = caught
+    if collect(np.array([error is not None]), world()).any():
+        found, error = None, error or ValueError("another process could not read it")
+    return found, error
+
+
+def _read(name: str, split: str, call: Call) -> tuple[Samples, Samples]:
+    """From the folder of the data set's name in the root, or from the root itself."""
+    place, download = _place(name, call), call.download and main()
     root = place if place.is_dir() else call.root
-    train = load_samples(name, split, root=root, download=call.download)
+    train = load_samples(name, split, root=root, download=download)
     test = train
     if split == "train":
-        test = load_samples(name, "test", root=root, download=call.download)
+        test = load_samples(name, "test", root=root, download=download)
     if call.quick:
         train, test = _some(train, QUICK), _some(test, QUICK)
     return train, test

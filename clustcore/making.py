@@ -24,7 +24,7 @@ from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
-from clustcore.distributed import group, main, wait, world
+from clustcore.distributed import agreed, group, main, wait, world
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.pipeline import (
@@ -42,7 +42,7 @@ from clustcore.pipeline import (
 from clustcore.runs import MapArrays, MinFlips
 from clustcore.teach import Teacher
 from clustcore.train import Epoch, Progress, TrainConfig, train
-from clustcore.types import AttackPath, Samples, dial, digest, lookup
+from clustcore.types import AttackPath, Images, Samples, dial, digest, lookup
 
 _SOURCES = {
     "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
@@ -126,7 +126,7 @@ def make_run(
     check_images(samples.x, model)
     if teacher is not None:
         _check_teacher(teacher, model.clusters)
-    pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
+    pixels = _bytes(samples.x)
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
@@ -198,7 +198,7 @@ def defend(
         attacker, attacker_sha = _fitted_attacker(source)
     model = copy.deepcopy(source.model).requires_grad_(True)
     guard = cls(config, model, attacker, loop.seed)
-    pixels = torch.from_numpy(np.round(samples.x * 255).astype(np.uint8))
+    pixels = _bytes(samples.x)
     weights = source.card["weights_sha256"]
     with runs.hold(folder) if main() else contextlib.nullcontext():
         progress = train(
@@ -257,9 +257,21 @@ def _origin(
     return digest(
         {k: v for k, v in settings.to_dict().items() if k not in beside},
         augment.to_dict(),
-        hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
-        *(t if t is None else hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in given),
+        *(None if t is None else _hash(t) for t in (pixels, *given)),
     )
+
+
+def _hash(t: Tensor) -> str:
+    return hashlib.sha256(memoryview(t.numpy()).cast("B")).hexdigest()
+
+
+def _bytes(x: Images) -> Tensor:
+    # (n, c, h, w) uint8, made a part at a time: a float copy of all would be four times as large
+    pixels = np.empty(x.shape, np.uint8)
+    for start in range(0, len(x), 1000):
+        part = slice(start, start + 1000)
+        pixels[part] = np.round(x[part] * 255)
+    return torch.from_numpy(pixels)
 
 
 def _finish(
@@ -393,9 +405,9 @@ def make_map(
     clean = cluster_all(run.model, samples.x)
     if not main():  # UMAP is one process's work
         wait()
+        _forget_map(run)
         return run.map
     layout = projection.fit(clean.z, config, seed=seed, on_step=on_step)
-    projection.save(run.folder / "projector.safetensors", layout.projector)
 
     def soft(z: Tensor) -> Tensor:
         with torch.no_grad():
@@ -417,12 +429,19 @@ def make_map(
         weights=run.card["weights_sha256"],
         among=layout.among,
     )
-    shutil.rmtree(run.folder / "paths", ignore_errors=True)  # they were drawn on the old map
+    # the old map goes first, and the paths drawn on it: a kill in between must not mix two maps
+    (run.folder / "map.npz").unlink(missing_ok=True)
+    shutil.rmtree(run.folder / "paths", ignore_errors=True)
+    projection.save(run.folder / "projector.safetensors", layout.projector)
     runs.write_map(run.folder, arrays)
-    for name in ("map", "projector"):
-        run.__dict__.pop(name, None)  # read afresh
+    _forget_map(run)
     wait()
     return arrays
+
+
+def _forget_map(run: Run) -> None:
+    for name in ("map", "projector"):
+        run.__dict__.pop(name, None)  # read afresh
 
 
 def min_flips(
@@ -526,16 +545,19 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
     for attack, space, norm in paths_of(run):
         file = run.folder / "paths" / runs.path_name(attack, space, norm)
         found = runs.read_path(file)
-        if found is None or found.weights != run.card["weights_sha256"]:
+        if agreed(found is None or found.weights != run.card["weights_sha256"]):
             rows = path_rows(samples)
             path = walk(run, samples, rows, attack, space, norm, on_step=on_step, ahead=True)
-            runs.write_path(file, path)
+            if main():
+                runs.write_path(file, path)
     for norm in ("linf", "l2"):
         found = runs.read_min_flips(run.folder, "pixels", norm)
-        if found is None or found.weights != run.card["weights_sha256"]:
+        if agreed(found is None or found.weights != run.card["weights_sha256"]):
             rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
             table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
-            runs.write_min_flips(run.folder, table)
+            if main():
+                runs.write_min_flips(run.folder, table)
+    wait()  # nobody reads them before they are there
 
 
 def measure(run: Run, samples: Samples) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from clustcore import evaluation, projection, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, PathResult, Target
 from clustcore.checkpoint import load_model
-from clustcore.distributed import collect, main, pick_device, shard, world
+from clustcore.distributed import agreed, collect, main, pick_device, shard, world
 from clustcore.models.base import Model
 from clustcore.runs import MapArrays
 from clustcore.types import (
@@ -299,7 +299,12 @@ def compute_path(
     """
     _check_samples(run, samples)
     found = runs.stored_path(run.folder, attack, space, norm, target, seed)
-    if found is not None:
+    if agreed(found is not None):
+        if found is None:
+            raise ValueError(
+                f"{run.folder}: expected the path that another process found, got none; the "
+                "folder of the run has to be one that all processes share"
+            )
         return found
     path = walk(run, samples, path_rows(samples), attack, space, norm, target, seed, on_step)
     if main():

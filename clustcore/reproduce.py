@@ -16,6 +16,8 @@ from typing import Any
 from clustcore import making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
+from clustcore.datasets.shipped import SOURCES
+from clustcore.distributed import agreed, first_main, main, wait
 from clustcore.making import attacker_images, defend, fit_attacker, make_run
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
@@ -42,20 +44,34 @@ def reproduce_runs(
     for name in names:
         recipe = RECIPES[name]
         data = recipe.plan.data["name"]
-        train = load_samples(data, "train", root=root, download=download)
-        test = load_samples(train.name, "test")  # of CIFAR-10 in JPEG files, theirs
+        train = load_split(data, "train", root, download)
+        # of CIFAR-10 in JPEG files, theirs
+        test = load_split(train.name, "test", root, download)
         chosen = recipe.seeds if seeds is None else seeds
-        main = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in chosen]
-        what = "as shipped" + (", mean of seeds" if len(main) > 1 else "")
-        rows = [_row(what, main, test, device)]
+        made = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in chosen]
+        what = "as shipped" + (", mean of seeds" if len(made) > 1 else "")
+        rows = [_row(what, made, test, device)]
         for key, variant in recipe.variants.items():
             varied = [
                 train_seed(f"{name}-{key}", recipe, variant.config, s, train, device, report)
                 for s in variant.seeds
             ]
             rows.append(_row(variant.label, varied, test, device))
-        fit_attackers(load_run(main[0], device), recipe.attackers, train, chosen[0], report)
-        _finish(name, main[0], rows, test, recipe, device, report, on_step)
+        fit_attackers(load_run(made[0], device), recipe.attackers, train, chosen[0], report)
+        _finish(name, made[0], rows, test, recipe, device, report, on_step)
+
+
+def load_split(name: str, split: str, root: Path | None, download: bool) -> Samples:
+    """One split of a data set; a test split that ships is the shipped one, whatever the root holds.
+
+    Of several processes the first fetches what is missing, before the others read it.
+
+    Raises:
+        ValueError, OSError: see `load_samples`.
+    """
+    if split == "test" and name in SOURCES:
+        return load_samples(name, split)
+    return first_main(lambda: load_samples(name, split, root=root, download=download and main()))
 
 
 def train_seed(
@@ -99,9 +115,10 @@ def train_seed(
     if recipe.teacher and not change:
         file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
         how = TeachConfig(seed=seed)
-        if not file.is_file():
+        if main() and not file.is_file():  # one process's work
             report(f"{label}: teacher")
             save_teacher(file, teach(samples.x, samples.name, how, on_step))
+        wait()
         teacher = load_teacher(file, len(samples), samples.name)
         if teacher.config != how:
             raise ValueError(f"{file}: expected a teacher of {how}, got one of {teacher.config}")
@@ -183,7 +200,7 @@ def fit_attackers(
     """Fit the learned attackers that a run has none of, or stale ones, on training images."""
     for kind in kinds:
         name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
-        if run.attackers.get(name, True):
+        if agreed(run.attackers.get(name, True)):
             report(f"{run.name}: attacker {name}")
             fit_attacker(run, attacker_images(samples), kind, seed=seed)
 
@@ -236,8 +253,10 @@ def _finish(
         "rows": rows,
         "departures": list(recipe.departures),
     }
-    runs.write_json(run.folder / "card.json", card)
-    ship(run.folder, runs.SHIPPED / name)
+    if main():
+        runs.write_json(run.folder / "card.json", card)
+        ship(run.folder, runs.SHIPPED / name)
+    wait()
     report(f"{name}: shipped")
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,14 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import pipeline
+from clustcore import making, pipeline
+from clustcore.__main__ import main as cli
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import load_samples
+from clustcore.defences import inner
+from clustcore.defences.adversarial_view import AdversarialView, AdversarialViewConfig
 from clustcore.defences.alternating import Alternating, AlternatingConfig
 from clustcore.distributed import (
     RankLost,
+    agreed,
     average_gradients,
     collect,
+    first_main,
     follow_main,
     gather,
     group,
@@ -36,8 +42,9 @@ from clustcore.distributed import (
     world,
 )
 from clustcore.models import drc
-from clustcore.models.base import Loss, Model, TrainData
+from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
+from clustcore.projection import ProjectionConfig
 from clustcore.runs import save_npz
 from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
 from tests.conftest import make_blobs
@@ -130,6 +137,55 @@ def spread(values: dict[str, np.ndarray]) -> float:
     return float(np.abs(every - every[0]).max())
 
 
+def adversarial() -> dict[str, np.ndarray]:
+    """The averaged loss and gradients of the adversarial view's term."""
+    views, config = images(16).x.float() / 255, AdversarialViewConfig(steps=1, eps=0.01)
+    mine = shard(len(views))
+    built, told = model(), images(16).teacher
+    state = {"start": told, "share": torch.tensor(1.0)}
+    x, ids = views[mine], torch.arange(len(views))[mine]
+    # the attack's start is each process's own: here there is none
+    with mock.patch.object(inner, "_draw", lambda x, norm: torch.zeros_like(x)):
+        loss = AdversarialView(config, built).term(built, Views(x, x, x.flip(3), ids), state)
+    loss.total.backward()
+    named = {name: p for name, p in built.named_parameters() if p.grad is not None}
+    (mean,) = average_gradients(named.values(), loss.total.detach())
+    return {"total": mean.numpy()} | {name: p.grad.numpy() for name, p in named.items()}
+
+
+def commands(folder: Path) -> dict[str, Any]:
+    """A run trained, mapped and attacked, all by all ranks; the second attack reads the path."""
+    place = {"DRIFTMAP_RUNS": str(folder / "runs"), "DRIFTMAP_CACHE": str(folder / "cache")}
+    small = ["--model.width", "4", "--model.autoencode", "1", "--model.cluster", "1"]
+    with mock.patch.dict(os.environ, place):
+        codes = [cli(["train", "dec", "--data", "digits", "--name", "many", *small])]
+        run = pipeline.load_run("many", "cpu")
+        before = run.map
+        quick = ProjectionConfig(steps=20, batch=64, width=8, landmarks=8)
+        making.make_map(run, load_samples("digits", "test"), config=quick)
+        assert run.projector is not None
+        codes += [cli(["attack", "many", "--attack", "fgsm"]) for _ in range(2)]
+    return {"codes": codes, "before": before, "apart": spread({"xy": run.map.xy})}
+
+
+def others_images() -> str:
+    """The message where the last rank has other images."""
+    try:
+        origin = "a" if main() else "b"
+        trained(model(), origin=origin)
+    except ValueError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def first_served() -> dict[str, Any]:
+    """Who does what `first_main` is given, in order; and what rank 0 says to all."""
+    began: list[float] = []
+    first_main(lambda: (began.append(time.monotonic()), time.sleep(0.2 if main() else 0)))
+    times = collect(np.array(began), world())
+    return {"waited": float(times[-1] - times[0]), "agreed": agreed(rank() + 5.0)}
+
+
 def mixed() -> dict[str, float]:
     """How far the ranks are apart with batch statistics, and then after a defence that has an
     attacker inside.
@@ -200,10 +256,13 @@ def run(folder: Path) -> int:
         with mock.patch.object(drc, "gather", lambda t: t):
             without, _ = trained(model())
         said = mixed() | {"failing": failing(), "refused": refused()}
+        said |= {"others": others_images(), "commands": commands(folder)} | first_served()
         said["history"] = progress.history
+        attacked = adversarial()
         seen = measured()
         if main():
             save_npz(folder / "parts.npz", found)
+            save_npz(folder / "adversarial.npz", attacked)
             save_npz(folder / "weights.npz", weights)
             save_npz(folder / "without.npz", without)
             save_npz(folder / "measured.npz", seen)

@@ -136,6 +136,23 @@ def test_two_ranks_learn_what_one_learns(job, said, alone):
             assert theirs[name] == pytest.approx(mine[name], rel=1e-3, abs=1e-4), name
 
 
+def test_the_adversarial_views_contrasts_are_those_of_the_whole_batch(job):
+    found, whole = load_npz(job / "adversarial.npz"), ranks.adversarial()
+    assert found.keys() == whole.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+
+
+def test_ranks_train_map_and_attack_a_run_together(said):
+    for one in said:
+        assert one["commands"] == {"codes": [0, 0, 0], "before": None, "apart": 0.0}
+
+
+def test_the_first_goes_before_the_others_and_decides(said):
+    assert [one["agreed"] for one in said] == [5.0, 5.0]
+    assert said[0]["waited"] >= 0.2
+
+
 def test_all_ranks_keep_the_same_weights(said):
     # of batch statistics each rank has its own; an attacker inside a defence learns from all
     assert said[0]["apart"] == said[0]["defended"] == 0.0
@@ -145,6 +162,9 @@ def test_all_ranks_stop_together_with_the_same_error(said):
     for one in said:
         assert one["failing"] == said[0]["failing"]
         assert "epoch 0: loss: expected a finite number, got nan (part drc)" in one["failing"]
+        assert one["others"] == (
+            "training: expected the same images and settings in every process, got different ones"
+        )
         assert one["refused"] == (
             "train.batch: expected a multiple of the 2 processes, got 15 images"
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import drc_results, drc_table, published, runs, tables
+from clustcore import drc_results, drc_table, published, reproduce, runs, tables
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import cifar, load_samples
@@ -306,7 +306,19 @@ def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, mon
     best, failed = drc_results.entries("benchmarks")
     assert best["acc"] is not None
     assert (failed["acc"], failed["why"]) == (None, "the clustering has collapsed")
+    monkeypatch.setattr(drc_table, "world", lambda: 2)  # the others may be training still
+    with pytest.raises(TrainingFailed, match="the clustering has collapsed"):
+        reproduce_drc(("cifar10",), ("published",), call(place))
     monkeypatch.undo()
+
+
+def test_a_shipped_test_split_is_judged_on_whatever_the_root_holds(monkeypatch):
+    asked = []
+    monkeypatch.setattr(reproduce, "load_samples", lambda *what, **where: asked.append(where))
+    for name, split in (("mnist", "test"), ("mnist", "train"), ("cifar10", "test")):
+        reproduce.load_split(name, split, Path("data"), True)
+    there = {"root": Path("data"), "download": True}
+    assert asked == [{}, there, there]
 
 
 # The ablation
@@ -320,7 +332,7 @@ def test_the_ablation_trains_each_row_once(place, monkeypatch):
     plan = Plan("drc", {"name": "digits"}, config, train={"batch": 32, "lr": 2e-3})
     alone = {"alone": Variant("alone", {"taught": 0, "alone": 8})}
     monkeypatch.setitem(RECIPES, "drc-digits", Recipe(plan, True, alone, ships=False))
-    monkeypatch.setattr(drc_table, "load_samples", some)
+    monkeypatch.setattr(reproduce, "load_samples", some)
     teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
     file = place.parent / "runs" / "teachers" / "quick-digits-0.npz"
     file.parent.mkdir(parents=True)

@@ -14,7 +14,7 @@ import clustcore
 from clustcore import making, pipeline, runs
 from clustcore.attacks.base import Goal
 from clustcore.projection import ProjectionConfig
-from clustcore.types import dial
+from clustcore.types import Layout, dial
 from tests.conftest import make_blobs
 
 # enough for 120 images of 3 kinds
@@ -50,6 +50,31 @@ def test_the_map_is_the_projectors(mapped, samples):
     clean = pipeline.cluster(mapped.model, samples.x)
     np.testing.assert_allclose(mapped.projector.place(clean.z), mapped.map.xy, atol=1e-4)
     np.testing.assert_array_equal(clean.labels, mapped.map.labels)
+
+
+@pytest.mark.parametrize("cut", ["projector", "map"])
+def test_a_kill_while_a_map_is_written_leaves_none(mapped, samples, monkeypatch, cut):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = making.projection if cut == "projector" else making.runs
+    name = "save" if cut == "projector" else "write_map"
+    old = {file.name: file.read_bytes() for file in mapped.folder.glob("*") if file.is_file()}
+    names = {field.name for field in dataclasses.fields(Layout)} - {"projector"}
+    values = {name: getattr(mapped.map, name) for name in names}
+    layout = Layout(**values, projector=mapped.projector)
+    monkeypatch.setattr(making.projection, "fit", lambda *_, **options: layout)
+    monkeypatch.setattr(making.boundaries, "raster", killed)
+    with pytest.raises(KeyboardInterrupt):
+        making.make_map(mapped, samples)
+    assert clustcore.load_run("tiny", "cpu").map is not None  # nothing was lost yet
+    monkeypatch.setattr(making.boundaries, "raster", lambda *_: mapped.map.raster)
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(KeyboardInterrupt):
+        making.make_map(mapped, samples)
+    assert clustcore.load_run("tiny", "cpu").map is None
+    for file, content in old.items():
+        (mapped.folder / file).write_bytes(content)
 
 
 def test_evaluate_agrees_with_a_count_by_hand(mapped, samples):
