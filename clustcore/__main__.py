@@ -162,6 +162,7 @@ def _defend(argv: list[str]) -> int:
         name=(str | None, None, "name of the new run; run and defence by default"),
         data=(str | None, None, "data set; the run's own by default"),
         root=(str | None, None, "folder that holds the data"),
+        download=(bool, False, "allow a download into the root"),
         split=(str, "train", "train, test or all"),
         defence=flags(defence.Config),
         train=flags(TrainConfig, without=("seed", "device")),
@@ -446,7 +447,8 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
     ):  # what the model was trained on decides, not the first image found
         channels, size, _ = card["config"]["input_shape"]
         shape = {"channels": channels, "size": size}
-    samples = load_samples(name, args.split, root=args.root, **shape)
+    download = getattr(args, "download", False)  # of `defend` alone
+    samples = load_samples(name, args.split, root=args.root, download=download, **shape)
     _say_skipped(samples)
     return samples
 

@@ -243,6 +243,22 @@ def test_the_command_of_a_defence():
     assert jobs.arguments("y", plan) == [*said.split(), "--train.lr", "0.001"]
 
 
+def test_a_defence_downloads_where_it_may(digits_run, tmp_path, monkeypatch):
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, split: str, **options: Any) -> None:
+        asked.append({"name": name, "split": split} | options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(runs, "SHIPPED", digits_run.parent)
+    monkeypatch.setattr("clustcore.datasets.load_samples", load)
+    plan = {"source": digits_run.name, "defence": "control", "data": {"name": "mnist"}}
+    argv = jobs.arguments("y", plan | {"root": str(tmp_path), "download": True})
+    assert cli.main(argv) == 2
+    where = {"name": "mnist", "split": "train", "root": str(tmp_path)}
+    assert asked == [where | {"download": True}]
+
+
 def test_a_flag_that_says_the_default_is_not_the_sources_setting():
     argv = ["--train.lr", "0.001", "--model.no-normalize", "--train.weight-decay=0"]
     assert cli._given(argv, "train") == {"lr", "weight_decay"}
