@@ -8,10 +8,12 @@ process that started it ended. Neither torch nor Streamlit is imported here.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -81,6 +83,19 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
     return argv + ["--download"] * bool(plan.get("download"))
 
 
+def map_arguments(name: str, plan: dict[str, Any]) -> list[str]:
+    """What follows `python -m clustcore` to make the map of a run that was trained by this plan."""
+    return ["project", name] + (["--root", plan["root"]] if plan.get("root") else [])
+
+
+def map_line(folder: Path) -> str:
+    """The command that makes the map of a run, trained here or not, for a terminal."""
+    plan: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        plan = read_plan(folder)
+    return shlex.join(["python", "-m", "clustcore", *map_arguments(folder.name, plan)])
+
+
 def start(name: str, plan: dict[str, Any]) -> Job:
     """Train a plan under this name, in a process that outlives this one, and map the run then.
 
@@ -97,7 +112,7 @@ def start(name: str, plan: dict[str, Any]) -> Job:
     for place in runs.folders():
         if (place / name / "card.json").exists():
             raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return _launch(runs.folders()[1] / name, plan)
+    return _launch(runs.folders()[1] / name, plan, arguments(name, plan))
 
 
 def resume(folder: Path) -> Job:
@@ -106,15 +121,27 @@ def resume(folder: Path) -> Job:
     Raises:
         ValueError: it has finished, runs now, or its plan is missing or damaged.
     """
-    return start(folder.name, _json(folder / _PLAN))
+    return start(folder.name, read_plan(folder))
+
+
+def make_map(folder: Path) -> Job:
+    """Make the map of a job that was trained, and has none, in a process that outlives this one.
+
+    Raises:
+        ValueError: it runs now, was not trained to its end, or its plan is missing or damaged.
+    """
+    if not (folder / "card.json").is_file():
+        raise ValueError(f"run {folder.name!r}: expected one trained to its end, got no card.json")
+    plan = read_plan(folder)
+    return _launch(folder, plan, map_arguments(folder.name, plan))
 
 
 def stop(folder: Path) -> None:
-    """Ask a job to stop: it keeps its last whole epoch, and `resume` lets it go on. Told a second
-    time, it is terminated.
+    """Ask a job to stop: a training keeps its last whole epoch, and `resume` lets it go on; a map
+    is made by `make_map` then. Told a second time, it is terminated.
 
     Raises:
-        ValueError: the training was started by hand, elsewhere.
+        ValueError: the training was started by hand, elsewhere, or the job's file is damaged.
     """
     if not _locked(folder):
         if runs.held(folder):
@@ -122,7 +149,7 @@ def stop(folder: Path) -> None:
                 f"run {folder.name!r} is trained by a command elsewhere: stop it there, with Ctrl+C"
             )
         return
-    job = _json(folder / _JOB)
+    job = _process(folder)
     runs.write_json(folder / _JOB, job | {"stop": True})
     # while the lock is held the group has members, so that its number is not another's
     os.killpg(job["pid"], signal.SIGTERM if job.get("stop") else signal.SIGINT)
@@ -136,7 +163,7 @@ def jobs() -> list[Job]:
         if (folder / _JOB).is_file():
             try:
                 found.append(look(folder))
-            except ValueError:
+            except (ValueError, OSError):
                 continue
     return sorted(found, key=lambda job: -job.started)
 
@@ -149,8 +176,9 @@ def look(folder: Path) -> Job:
     """
     for process in _STARTED[:]:
         if process.poll() is not None:
-            _STARTED.remove(process)
-    plan, job = _json(folder / _PLAN), _json(folder / _JOB)
+            with contextlib.suppress(ValueError):  # another visitor's thread was quicker
+                _STARTED.remove(process)
+    plan, job = read_plan(folder), _process(folder)
     running = _locked(folder) or runs.held(folder)
     tail = log_tail(folder)
     steps = _EPOCH.findall(tail)
@@ -175,7 +203,7 @@ def _state(folder: Path, tail: str, running: bool, stopped: bool) -> tuple[str, 
     ended = [*_ENDED.finditer(tail)]
     step, code = (ended[-1][1], int(ended[-1][2])) if ended else ("", 0)
     if trained:
-        broken = step == "project" and code != 0
+        broken = step == "project" and code != 0 and not stopped
         return "finished", _reason(tail, "its map was not made") if broken else ""
     # without a last word it was killed as a whole, or the machine went off; 0: a time limit
     if stopped or not step or code in (0, 130, -signal.SIGINT):
@@ -205,14 +233,13 @@ def log_tail(folder: Path) -> str:
     return text.rpartition("job: started")[2]
 
 
-def _launch(folder: Path, plan: dict[str, Any]) -> Job:
+def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
     if runs.fcntl is None:
         raise ValueError("this system has no file locks: use `python -m clustcore train`")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
         if not runs.lock(log) or runs.held(folder):
             raise ValueError(f"run {folder.name!r} is being trained by another process")
-        argv = arguments(folder.name, plan)
         runs.write_json(folder / _PLAN, plan)
         log.write(f"job: started {' '.join(argv)}\n".encode())
         log.flush()
@@ -236,6 +263,39 @@ def _locked(folder: Path) -> bool:
             return not runs.lock(log, shared=True)
     except OSError:
         return False
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """The plan of a job: what `arguments` needs is there, and is text.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    plan = _json(folder / _PLAN)
+    data = plan.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    parts = ("source", "defence") if "defence" in plan else ("model",)
+    texts = {part: plan.get(part) for part in parts} | {"data.name": name}
+    if plan.get("root") is not None:
+        texts["root"] = plan["root"]
+    for part, value in texts.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{folder / _PLAN}: field {part!r}: expected text, got {value!r}")
+    for part in ("config", "train", "augment"):
+        if not isinstance(plan.get(part, {}), dict):
+            raise ValueError(
+                f"{folder / _PLAN}: field {part!r}: expected settings, got {plan[part]!r}"
+            )
+    return plan
+
+
+def _process(folder: Path) -> dict[str, Any]:
+    job = _json(folder / _JOB)
+    for part, least, most in (("pid", 2, 2**31), ("started", 0, 1e11)):
+        value = job.get(part)
+        if not isinstance(value, int | float) or not least <= value < most:
+            raise ValueError(f"{folder / _JOB}: field {part!r}: expected a number, got {value!r}")
+    return job
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -294,17 +354,21 @@ def read_history(folder: Path) -> History:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Work on a job: train, with the live maps beside it, then make the run's map.
+    """Work on a job: train, with the live maps beside it, then make the run's map; or only that.
 
     Args:
         argv: the run's name, and what follows `python -m clustcore`.
     """
     name, command = argv[0], list(argv[1:])
-    code = _run(name, command, follow=True)
-    if not (runs.folders()[1] / name / "card.json").is_file():
-        return code
-    (runs.folders()[1] / name / "livemap.npz").unlink(missing_ok=True)
-    return _run(name, ["project", name], follow=False)
+    folder = runs.folders()[1] / name
+    if command[0] != "project":
+        code = _run(name, command, follow=True)
+        if not (folder / "card.json").is_file():
+            return code
+        command = map_arguments(name, read_plan(folder))
+    code = _run(name, command, follow=False)
+    (folder / "livemap.npz").unlink(missing_ok=True)  # shown until there is a better one
+    return code
 
 
 def _run(name: str, command: list[str], follow: bool) -> int:

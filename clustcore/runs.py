@@ -40,9 +40,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 def folders() -> list[Path]:
     """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
-    DRIFTMAP_RUNS names).
+    DRIFTMAP_RUNS names). Their paths are whole: a process elsewhere finds the same.
     """
-    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs"))]
+    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs")).absolute()]
 
 
 @dataclass(frozen=True)

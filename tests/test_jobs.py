@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from clustcore import __main__ as cli
 from clustcore import jobs, livemap, runs
+from clustcore.datasets import roots
 from tests.job_files import make_job, make_snapshot
 
 LONG: dict[str, Any] = {
@@ -172,6 +174,83 @@ def test_damaged_files_are_said_and_left_out_of_the_list(place):
     (good / "history.csv").write_text("epoch,loss\n0,x\n")
     with pytest.raises(ValueError, match=r"history\.csv: expected a line an epoch"):
         jobs.read_history(good)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("job", {"pid": 4000}),
+        ("job", {"pid": None, "started": 1.0}),
+        ("job", {"pid": 0, "started": 1.0}),
+        ("job", {"pid": 4000, "started": None}),
+        ("plan", {"model": "dec"}),
+        ("plan", {"model": "dec", "data": None}),
+        ("plan", {"model": "dec", "data": {"name": 3}}),
+        ("plan", {"data": {"name": "digits"}}),
+        ("plan", {"defence": "control", "data": {"name": "digits"}}),
+        ("plan", {"model": "dec", "data": {"name": "digits"}, "train": [1]}),
+    ],
+)
+def test_odd_files_are_said_and_left_out_of_the_list(place, file, values):
+    folder = make_job(place, "odd")
+    (folder / f"{file}.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"{file}\.json: field '[\w.]+': expected"):
+        jobs.look(folder)
+    assert jobs.jobs() == []
+
+
+def test_a_process_that_another_thread_let_go_is_no_error(place, monkeypatch):
+    class Ended:
+        def poll(self) -> int:
+            jobs._STARTED.clear()
+            return 0
+
+    monkeypatch.setattr(jobs, "_STARTED", [Ended()])
+    assert jobs.look(make_job(place, "a")).state == "stopped"
+
+
+def test_own_runs_and_data_have_whole_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRIFTMAP_RUNS", "mine")
+    monkeypatch.setenv("DRIFTMAP_DATA", "a")
+    assert runs.folders()[1] == tmp_path / "mine"
+    assert roots() == [tmp_path / "a"]
+
+
+# Only the map, and where its images are
+
+
+def test_the_map_is_made_from_the_same_root_and_the_live_one_stays_until_then(place, monkeypatch):
+    folder = make_job(place, "a")
+    make_snapshot(folder, 1, mapped=True)
+    plan = {"model": "dec", "data": {"name": "folder:x"}, "root": "/some where"}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    calls: list[tuple[list[str], bool, bool]] = []
+
+    def run(name: str, command: list[str], follow: bool) -> int:
+        (folder / "card.json").write_text("{}")
+        calls.append((command, follow, (folder / "livemap.npz").is_file()))
+        return 0
+
+    monkeypatch.setattr(jobs, "_run", run)
+    project = ["project", "a", "--root", "/some where"]
+    assert jobs.main(["a", "train", "dec"]) == 0
+    assert calls == [(["train", "dec"], True, True), (project, False, True)]
+    assert not (folder / "livemap.npz").exists()
+    calls.clear()
+    assert jobs.main(["a", *project]) == 0
+    assert calls == [(project, False, False)]
+
+
+def test_a_map_alone_needs_a_trained_run(place):
+    with pytest.raises(ValueError, match="expected one trained to its end, got no card"):
+        jobs.make_map(make_job(place, "a"))
+
+
+def test_a_map_that_was_stopped_leaves_a_finished_run(place):
+    folder = make_job(place, "a", stop=True, end="job: project ended with 130\n")
+    (folder / "card.json").write_text("{}")
+    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
 
 
 def test_a_history_is_read_as_it_was_written(place):

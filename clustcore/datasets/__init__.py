@@ -99,10 +99,12 @@ def data_folder() -> Path:
 
 def roots() -> list[Path]:
     """Below which folders a "folder:..." is looked for: all that DRIFTMAP_DATA names, parted as in
-    PATH; `data/` without it.
+    PATH; `data/` without it. Their paths are whole: a process elsewhere finds the same.
     """
     named = os.environ.get("DRIFTMAP_DATA", "").split(os.pathsep)
-    return [Path(p) for p in named if p] or [Path(__file__).resolve().parents[2] / "data"]
+    return [Path(p).absolute() for p in named if p] or [
+        Path(__file__).resolve().parents[2] / "data"
+    ]
 
 
 def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path]:
