@@ -16,6 +16,7 @@ with panels.calm():
         st.stop()
     panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
     panels.device_note(loaders.check_device(now.device))
+    panels.data_note(loaders.no_folder(now.run))
     arrays = loaders.map_arrays(now.run)
     if arrays is None:
         panels.no_map(now.run)

@@ -123,6 +123,42 @@ def test_data_that_are_not_there_have_no_labels_and_no_images(run: RunInfo) -> N
     assert loaders.images_or_none(arrays) is None
 
 
+def test_a_folder_is_read_as_the_model_takes_it(run: RunInfo, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "data"))
+    place = tmp_path / "data" / "mine"
+    place.mkdir(parents=True)
+    for i in range(3):
+        Image.new("RGB", (40, 40), (80 * i, 0, 9)).save(place / f"{i}.png")
+    shape = {"input_shape": [1, 28, 28]}
+    demo.make_run(run.folder.parent, "grey", data="folder:mine", config=shape)
+    own = runs.find_run("grey")
+    assert loaders._samples_of(own).x.shape == (3, 1, 28, 28)
+    assert loaders.no_folder(own) == ""
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
+    plan = {"model": "drc", "data": {"name": "folder:mine"}, "root": "/else where"}
+    runs.write_json(own.folder / "plan.json", plan)
+    assert loaders.no_folder(own).startswith("folder 'mine': expected it below")
+    assert loaders.no_folder(own).endswith("The training looked below /else where")
+
+
+def test_a_data_set_is_looked_at_once_and_a_failure_again(monkeypatch, tmp_path) -> None:
+    looks: list[str] = []
+
+    def apart(name: str) -> str:
+        looks.append(name)
+        if name == "bad":
+            raise OSError("no disk")
+        return name
+
+    monkeypatch.setattr(loaders, "peek_apart", apart)
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
+    for _ in range(2):
+        assert loaders.peek("good") == ("good", "")
+        assert loaders.peek("bad") == (None, "no disk")
+        loaders._peek.clear()
+    assert looks == ["good", "bad", "bad"]
+
+
 def test_a_still_shows_every_cluster_in_its_hue() -> None:
     xy = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
     picture = Image.open(io.BytesIO(draw_map(xy, np.array([0, 1, 10], np.uint8), (80, 60))))

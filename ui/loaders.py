@@ -21,10 +21,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import comparing, runs
+from clustcore import comparing, jobs, runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
-from clustcore.datasets import load_samples, roots, shipped
+from clustcore.datasets import find_folder, load_samples, roots, shipped
 from clustcore.datasets.peek import Peek, peek_apart
 from clustcore.datasets.peek import peek as look
 from clustcore.runs import MapArrays, MinFlips, RunInfo
@@ -206,26 +206,39 @@ def _images(data: str, split: str) -> NDArray[np.uint8]:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def samples(data: str, split: str = "test") -> Samples:
+def samples(
+    data: str, split: str = "test", channels: int | None = None, size: int | None = None
+) -> Samples:
     """The samples a map was made of, shared: torch reads them in place, nobody writes to them.
+
+    Args:
+        channels: of a folder's images, as the model takes them; None: as the images have them.
+        size: their side likewise, in pixels.
 
     Raises:
         ValueError: the data are not there.
     """
-    return load_samples(data, split)
+    return load_samples(data, split, channels=channels, size=size)
 
 
 def peek(name: str) -> tuple[Peek | None, str]:
-    """A look at the training images of this name, or why there is none; it may be 30 s old."""
+    """A look at the training images of this name, or why there is none. That of a folder, and a
+    failure, may be 30 s old; a data set that was read once is not read again.
+    """
     return _peek(name, tuple(map(str, roots())))
 
 
 @st.cache_data(max_entries=16, ttl=30, show_spinner=False)
 def _peek(name: str, below: tuple[str, ...]) -> tuple[Peek | None, str]:
     try:
-        return (look if name.startswith("folder:") else peek_apart)(name), ""
-    except ValueError as error:
+        return (look(name) if name.startswith("folder:") else _peek_set(name, below)), ""
+    except (ValueError, OSError) as error:
         return None, str(error)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _peek_set(name: str, below: tuple[str, ...]) -> Peek:
+    return peek_apart(name)
 
 
 def labels(data: str, split: str = "test") -> tuple[NDArray[np.integer] | None, tuple[str, ...]]:
@@ -511,7 +524,8 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
 
     on_step(0, 1, "reading the images that the attacker learns from")
     try:
-        data = load_samples(ask.run.card["data"]["name"], ask.run.card["data"]["split"])
+        about = ask.run.card["data"]
+        data = load_samples(about["name"], about["split"], **_shape(ask.run, about["name"]))
     except ValueError:  # one that has seen the very samples it will move is no weaker
         data = _samples_of(ask.run)
     data = making.attacker_images(data)
@@ -615,7 +629,31 @@ def _samples_of(run: RunInfo) -> Samples:
     arrays = map_arrays(run)
     if arrays is None:
         raise ValueError(f"{run.name}: expected a map (`python -m clustcore project`), got none")
-    return samples(arrays.data, arrays.split)
+    return samples(arrays.data, arrays.split, **_shape(run, arrays.data))
+
+
+def _shape(run: RunInfo, data: str) -> dict[str, int]:
+    """What the model takes decides how a folder's images are read, not the first image found."""
+    if data.partition(":")[0] != "folder":
+        return {}
+    channels, size, _ = run.card["config"]["input_shape"]
+    return {"channels": channels, "size": size}
+
+
+def no_folder(run: RunInfo) -> str:
+    """Why the images of a run that was trained on a folder are not here, and with which root the
+    app finds them, where its training has noted that; else empty.
+    """
+    where = str(run.card["data"]["name"]).partition("folder:")[2]
+    try:
+        if where:
+            find_folder(where)
+        return ""
+    except (ValueError, OSError) as error:
+        why = str(error)
+    with contextlib.suppress(ValueError, KeyError):
+        return f"{why}. The training looked below {jobs.read_plan(run.folder)['root']}"
+    return why
 
 
 class _Recent:

@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from clustcore import jobs
 from clustcore.runs import PROJECT, RunInfo
 
 PAGES = {
@@ -145,6 +146,12 @@ def device_note(note: str) -> None:
         st.warning(plain(note), icon=":material/memory:")
 
 
+def data_note(note: str) -> None:
+    """The images of a run are not here."""
+    if note:
+        st.warning(plain(note), title="No images to show", icon=":material/folder_off:")
+
+
 def data_line(now: Any) -> str:
     """Data set and defence of a scene, in the status line."""
     return plain(f"{now.data_label} · {defence(now.run)}")
@@ -161,7 +168,7 @@ def no_map(run: RunInfo) -> None:
     """A run without `map.npz`."""
     st.info(
         f"`{run.name}` has weights but no map.npz. This command makes one: "
-        f"`python -m clustcore project {run.name}`. Or choose another model at the left.",
+        f"`{jobs.map_line(run.folder)}`. Or choose another model at the left.",
         title="No map computed yet",
         icon=":material/map:",
     )

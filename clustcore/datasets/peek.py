@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -67,26 +68,32 @@ def _folder(where: str) -> Peek:
         place = place / "train"
     files, _, classes = folder.find(place, 100_000)
     rows = np.unique(np.linspace(0, len(files) - 1, min(_HEADERS, len(files))).astype(int))
-    sizes, thumbs, unread, colour = [], [], [], False
-    every = max(1, len(rows) // THUMBS)
-    for i, row in enumerate(rows):
-        file = files[row]
+    readable: dict[Path, tuple[int, int, bool]] = {}
+    unread = []
+    for file in (files[row] for row in rows):
         try:
             if not file.resolve().is_relative_to(root.resolve()):
                 raise ValueError(f"a link out of {root}")
-            width, height, tinted = folder.header(file)
-            if i % every == 0 and len(thumbs) < THUMBS:
-                thumbs.append(folder.read_image(file, _SIDE, 3 if tinted else 1))
+            readable[file] = folder.header(file)
         except ValueError as error:
             unread.append(f"{file.relative_to(place)}: {error}")
-            continue
-        sizes.append((width, height))
-        colour |= tinted
-    if len(sizes) < 2:
+    opened, thumbs = list(readable), []
+    spread = opened[:: max(1, len(opened) // THUMBS)]
+    for file in dict.fromkeys(spread + opened):  # others in place of damaged ones
+        if len(thumbs) == THUMBS:
+            break
+        try:
+            thumbs.append(folder.read_image(file, _SIDE, 3 if readable[file][2] else 1))
+        except ValueError as error:
+            unread.append(f"{file.relative_to(place)}: {error}")
+            del readable[file]
+    if len(readable) < 2:
         raise ValueError(
-            f"{place}: expected at least 2 readable images, got {len(sizes)} of {len(rows)} that "
-            f"were opened; not read: {'; '.join(unread[:3])}"
+            f"{place}: expected at least 2 readable images, got {len(readable)} of {len(rows)} "
+            f"that were opened; not read: {'; '.join(unread[:3])}"
         )
+    sizes = [(width, height) for width, height, _ in readable.values()]
+    colour = any(tinted for _, _, tinted in readable.values())
     (w, h), (wide, high) = np.min(sizes, 0), np.max(sizes, 0)
     said = f"{w} x {h}" + ("" if (w, h) == (wide, high) else f" to {wide} x {high}") + " pixels"
     shape = (3, 32, 32) if colour else (1, 28, 28)
@@ -112,7 +119,7 @@ def folders() -> list[str]:
     """
     found: dict[str, None] = {}
     for root in roots():
-        for place in _below(root, 2) if root.is_dir() else []:
+        for place in _below(root, 2):
             found.setdefault(f"folder:{place.relative_to(root).as_posix()}")
             if len(found) >= _LISTED:
                 return list(found)
@@ -121,7 +128,9 @@ def folders() -> list[str]:
 
 def _below(place: Path, depth: int) -> list[Path]:
     found = []
-    for path in sorted(p for p in place.iterdir() if p.is_dir() and p.name[0] != "."):
+    for path in _inside(place):
+        if not os.path.isdir(path):  # unlike pathlib's, no error where one may not look
+            continue
         if _holds_images(path):
             found.append(path)
         elif depth > 1:
@@ -130,15 +139,23 @@ def _below(place: Path, depth: int) -> list[Path]:
 
 
 def _holds_images(place: Path) -> bool:
-    if (place / "train").is_dir() and (place / "test").is_dir():
-        place = place / "train"
-    inside = [p for p in place.iterdir() if p.name[0] != "."]
+    inside = _inside(place)
+    if {"train", "test"} <= {p.name for p in inside if os.path.isdir(p)}:
+        inside = _inside(place / "train")
     if any(p.suffix.lower() in folder.SUFFIXES for p in inside):
         return True
-    classes = [p for p in inside if p.is_dir()][:3]
+    classes = [p for p in inside if os.path.isdir(p)][:3]
     return len(classes) > 1 and all(
-        any(p.suffix.lower() in folder.SUFFIXES for p in one.iterdir()) for one in classes
+        any(p.suffix.lower() in folder.SUFFIXES for p in _inside(one)) for one in classes
     )
+
+
+def _inside(place: Path) -> list[Path]:
+    """What lies in a folder, by name, without the hidden; nothing where it cannot be read."""
+    try:
+        return sorted(p for p in place.iterdir() if p.name[0] != ".")
+    except OSError:
+        return []
 
 
 def peek_apart(name: str, download: bool = False) -> Peek:
@@ -149,7 +166,11 @@ def peek_apart(name: str, download: bool = False) -> Peek:
     """
     command = [sys.executable, "-m", "clustcore.datasets.peek", name]
     done = subprocess.run(
-        command + ["--download"] * download, cwd=PROJECT, capture_output=True, text=True
+        command + ["--download"] * download,
+        cwd=PROJECT,
+        env=os.environ | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
+        capture_output=True,
+        text=True,
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)
