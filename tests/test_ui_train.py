@@ -133,6 +133,35 @@ def test_a_start_that_fails_says_why(monkeypatch):
     assert not app.exception
 
 
+def test_what_is_typed_just_before_the_click_counts(place, started):
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    app.selectbox(key="train_model").set_value("dec").run()
+    app.text_input(key="train_name").set_value("mine")
+    app.number_input(key="train__dec_seed").set_value(4)
+    button(app, "Start training").click().run()
+    assert [(name, plan["train"]) for name, plan in started] == [("mine", {"seed": 4})]
+    assert app.text_input(key="train_name").value == ""
+
+
+def test_a_training_that_was_started_is_watched(place, monkeypatch):
+    monkeypatch.setattr(jobs, "start", lambda name, plan: make_job(place, name))
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    button(app, "Start training").click().run()
+    assert not app.exception
+    assert app.selectbox(key="training").value == "my-drc-digits"
+
+
+def test_a_root_that_is_not_there_is_said_and_made_for_a_download(tmp_path, started):
+    app = open_train()
+    app.selectbox(key="train_data").set_value("stl10").run()
+    assert f"There is no folder {tmp_path / 'data'}" in words(app).replace("\\", "")
+    app.toggle[0].set_value(True).run()
+    button(app, "Start training").click().run()
+    assert (tmp_path / "data").is_dir()
+
+
 def test_data_that_are_not_there_are_said(started):
     app = open_train()
     app.selectbox(key="train_data").set_value("mnist").run()
@@ -172,6 +201,7 @@ def test_folders_below_the_root_are_listed_and_looked_at(flowers, started):
     name, plan = started[0]
     assert name == "my-drc-flowers"
     assert plan["data"] == {"name": "folder:mine/flowers"}
+    assert plan["root"] == str(flowers.parents[1])
 
 
 def test_without_folders_the_screen_says_where_they_belong():
@@ -203,6 +233,58 @@ def test_an_archive_becomes_a_folder_that_is_chosen(tmp_path, flowers, monkeypat
     session["train_zip"] = io.BytesIO(b"no archive")
     train_data.unpack_upload()
     assert session["train_error"]
+
+
+def test_an_archive_that_cannot_be_trained_on_leaves_nothing_and_says_why(
+    tmp_path, flowers, monkeypatch
+):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part in ("train", "test"):
+            archive.write(flowers / "red" / "0.png", f"{part}/red/0.png")
+    packed.name = "one.zip"
+    session: dict[str, Any] = {"train_zip": packed}
+    monkeypatch.setattr(train_data.st, "session_state", session)
+    train_data.unpack_upload()
+    assert "expected images, or at least 2 classes" in session["train_error"].replace("\\", "")
+    assert "train_folder" not in session
+    assert not list((tmp_path / "data" / "uploads").iterdir())
+
+
+def test_what_was_just_unpacked_is_offered_beyond_the_list(flowers, started):
+    app = open_train()
+    app.session_state["train_unpacked"] = "folder:mine/flowers/red"
+    app.session_state["train_folder"] = "folder:mine/flowers/red"
+    app.segmented_control(key="train_kind").set_value("Folder").run()
+    options = app.selectbox(key="train_folder").options
+    assert options == ["Folder mine/flowers/red", "Folder mine/flowers"]
+    assert "6 images" in words(app)
+
+
+def test_folders_that_may_not_be_read_are_left_out(flowers, monkeypatch):
+    closed = flowers.parents[1] / "closed"
+    closed.mkdir()
+    listed = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:
+        if self == closed:
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert peek.folders() == ["folder:mine/flowers"]
+
+
+def test_thumbnails_come_from_files_that_are_whole(tmp_path):
+    place = tmp_path / "data" / "many"
+    place.mkdir(parents=True)
+    for i in range(36):
+        Image.new("RGB", (9, 9), (7 * i, 0, 0)).save(place / f"{i:02}.bmp")
+        if i % 3 == 0:  # the header is whole, the pixels are not
+            (place / f"{i:02}.bmp").write_bytes((place / f"{i:02}.bmp").read_bytes()[:60])
+    found = peek.peek("folder:many")
+    assert len(found.unread) == 12
+    assert Image.open(io.BytesIO(found.sheet)).width == 12 * (56 + 8)
 
 
 def test_a_named_folder_is_found_again_and_never_leaves_its_root(tmp_path, flowers):
@@ -307,6 +389,31 @@ def test_earlier_trainings_are_listed_with_their_state(place):
     assert "stopped at epoch 6 of 20 · started 2023-11-1" in words(app)
     button(app, "halted").click().run()
     assert app.selectbox(key="training").value == "halted"
+
+
+def test_while_its_map_is_made_the_last_live_map_stays_and_stop_is_there(place, running):
+    (running / "card.json").write_text("{}")
+    make_snapshot(running, 7, mapped=True)
+    app = open_train(training="going")
+    assert "the map of the test images is being made" in words(app)
+    button(app, "Stop").click().run()
+    assert "Its map can be made later" in words(app)
+
+
+def test_a_run_without_a_map_gets_one(place, monkeypatch):
+    demo.make_run(place, "done", data="digits")
+    for file in make_job(place, "copy", stop=True, end="job: project ended with 130\n").iterdir():
+        file.rename(place / "done" / file.name)
+    (place / "done" / "map.npz").unlink()
+    plan = json.loads((place / "done" / "plan.json").read_text()) | {"root": "/some where"}
+    (place / "done" / "plan.json").write_text(json.dumps(plan))
+    made: list[Path] = []
+    monkeypatch.setattr(jobs, "make_map", made.append)
+    app = open_train(training="done")
+    assert not app.exception
+    assert "python -m clustcore project done --root '/some where'" in words(app)
+    button(app, "Make the map").click().run()
+    assert made == [place / "done"]
 
 
 def test_an_unknown_training_of_a_link_is_said(place):

@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -31,6 +32,8 @@ _DEFENCES = {
     "alternating": "Trains against the model's own worst changes in pixels and in the embedding.",
     "pgd_at": "Adversarial training: each batch is attacked before the model learns from it.",
     "alrdc": "ALRDC's: trains against a fitted attacker, which the run must have.",
+    "adversarial_view": "An adversarial view, aimed at the runner-up cluster, joins the "
+    "augmentations. For contrastive models.",
     "control": "The same further steps without a defence: what a defended run is measured against.",
 }
 _WORDS = {
@@ -46,7 +49,9 @@ def state(job: Job) -> str:
     """Where a job stands, in words."""
     of = f" of {job.total}" if job.total else ""
     if job.stopping:
-        return "stopping; the last whole epoch is kept"
+        return "stopping; " + (
+            "the run is kept" if job.state == "mapping" else "the last whole epoch is kept"
+        )
     if job.state == "running":
         return f"training, epoch {job.epochs}{of} done" if job.epochs else "starting"
     if job.state == "stopped":
@@ -61,6 +66,8 @@ def choose(place: Any, found: Sequence[Job], arrived: bool) -> Job | None:
     None: a new one.
     """
     names = [job.name for job in found]
+    if begun := st.session_state.pop("train_begun", ""):
+        st.session_state["training"], st.session_state["train_name"] = begun, ""
     if arrived:
         running = [job.name for job in found if job.state in ("running", "mapping")]
         asked = st.query_params.get("training", running[0] if running else NEW)
@@ -105,9 +112,10 @@ def new(found: Sequence[Job]) -> None:
     if plan is None:
         return
     plan |= {"data": {"name": name}} | ({"download": True} if download else {})
-    if os.environ.get("DRIFTMAP_DATA") and name != "digits":
-        folder = name.partition("folder:")[2]
-        plan["root"] = str(find_folder(folder)[1] if folder else data_folder())
+    if folder := name.partition("folder:")[2]:
+        plan["root"] = str(find_folder(folder)[1])
+    elif os.environ.get("DRIFTMAP_DATA") and name != "digits":
+        plan["root"] = str(data_folder())
     what = "Settings of the defence" if "defence" in plan else "Settings of the model"
     st.subheader(what, anchor=False)
     settings = _settings(plan)
@@ -198,14 +206,12 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
         return
     line = shlex.join(["python", "-m", "clustcore", *jobs.arguments(name, plan)])
     row = st.container(horizontal=True, vertical_alignment="center")
-    row.button(
-        "Start training",
-        icon=":material/play_arrow:",
-        on_click=_start,
-        args=(name, plan),
-    )
+    # not on_click: a callback gets the name and plan of the run before, without what was typed last
+    pressed = row.button("Start training", icon=":material/play_arrow:", key="train_start")
     row.caption("The same from a terminal, without the live maps:", width="content")
     st.code(line, language="bash", wrap_lines=True)
+    if pressed:
+        _start(name, plan)
 
 
 def _free_name(plan: Mapping[str, Any], found: Sequence[Job]) -> str:
@@ -231,12 +237,14 @@ def _wrong_name(name: str, found: Sequence[Job]) -> str:
 
 def _start(name: str, plan: dict[str, Any]) -> None:
     try:
+        if plan.get("download") and plan.get("root"):
+            Path(plan["root"]).mkdir(parents=True, exist_ok=True)
         jobs.start(name, plan)
     except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.report(error)
+        st.error(panels.report(error), title="That did not work", icon=":material/error:")
         return
-    st.session_state["training"] = name
-    st.session_state["train_name"] = ""
+    st.session_state["train_begun"] = name  # for `choose`, before its widget is there
+    st.rerun()
 
 
 def earlier(found: Sequence[Job]) -> None:

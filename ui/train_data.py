@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import streamlit as st
 
-from clustcore.datasets import DATASETS, data_folder
+from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
+from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
 from ui import loaders, panels, scene
+
+_DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
 
 
 def images() -> tuple[str, bool] | None:
@@ -28,8 +34,18 @@ def images() -> tuple[str, bool] | None:
     if kind == "Zip file":
         _upload()
         return None
+    if os.environ.get("DRIFTMAP_DATA"):
+        for root in roots():
+            if not root.is_dir():
+                st.warning(
+                    f"There is no folder {panels.plain(str(root))}, which was named at the start.",
+                    icon=":material/folder_off:",
+                )
     if kind == "Folder":
         names = folders()
+        unpacked = st.session_state.get("train_unpacked")
+        if unpacked and unpacked not in names:  # there may be more than are listed
+            names.insert(0, unpacked)
         if not names:
             st.info(
                 "A folder counts that lies below `data/`, or below a folder named at the start: "
@@ -53,7 +69,7 @@ def images() -> tuple[str, bool] | None:
         peek, problem = loaders.peek(name)
     if peek is None:
         st.warning(panels.plain(problem), title="No images to train on", icon=":material/image:")
-        able = kind == "Data set" and name in ("mnist", "fashion-mnist", "cifar10")
+        able = kind == "Data set" and name in _DOWNLOADS
         if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
             return name, True
         return None
@@ -89,10 +105,17 @@ def unpack_upload() -> None:
         return
     try:
         place = unpack(file, data_folder() / "uploads")
+        try:
+            parted = (place / "train").is_dir() and (place / "test").is_dir()
+            find(place / "train" if parted else place, 100_000)
+        except ValueError:
+            shutil.rmtree(place)
+            raise
     except (ValueError, OSError) as error:
         st.session_state["train_error"] = panels.say(error)
         return
-    st.session_state["train_folder"] = f"folder:{place.relative_to(data_folder()).as_posix()}"
+    name = f"folder:{place.relative_to(data_folder()).as_posix()}"
+    st.session_state["train_folder"] = st.session_state["train_unpacked"] = name
     st.session_state["train_kind"] = "Folder"
 
 

@@ -23,9 +23,7 @@ def watch(job: Job, status: Any, controls: Any) -> None:
     """A training as it stands, drawn anew while it runs."""
     running = job.state in ("running", "mapping")
     status.caption(f"{_what(job)} · {train.state(job)}")
-    if job.state == "running" and controls.button(
-        "Terminate" if job.stopping else "Stop", icon=":material/stop:"
-    ):
+    if running and controls.button("Terminate" if job.stopping else "Stop", icon=":material/stop:"):
         _ask(job)
     if job.state in ("stopped", "failed"):
         controls.button(
@@ -52,7 +50,8 @@ def _what(job: Job) -> str:
 def _ask(job: Job) -> None:
     kept = "What was trained up to the last whole epoch is kept, and can go on later."
     lost = "Nothing is kept yet: the first epoch is not over."
-    st.markdown(kept if job.epochs else lost)
+    trained = "The training is over, and the run is kept. Its map can be made later."
+    st.markdown(trained if job.state == "mapping" else kept if job.epochs else lost)
     with st.container(horizontal=True):
         if st.button("Stop it", on_click=_stop, args=(job,)):
             st.rerun()
@@ -70,6 +69,13 @@ def _stop(job: Job) -> None:
 def _resume(job: Job) -> None:
     try:
         jobs.resume(job.folder)
+    except (ValueError, OSError) as error:
+        st.session_state["train_error"] = panels.report(error)
+
+
+def _make_map(job: Job) -> None:
+    try:
+        jobs.make_map(job.folder)
     except (ValueError, OSError) as error:
         st.session_state["train_error"] = panels.report(error)
 
@@ -92,13 +98,14 @@ def _say(job: Job) -> None:
 
 
 def _finished(job: Job) -> None:
-    if job.reason:
+    run = runs.find_run(job.name)
+    if job.reason or not loaders.map_stamp(run):
         st.warning(
-            f"{panels.plain(job.reason)} `python -m clustcore project {job.name}` makes the map.",
+            f"{panels.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
             title="Trained, but there is no map",
         )
+        st.button("Make the map", icon=":material/map:", on_click=_make_map, args=(job,))
         return
-    run = runs.find_run(job.name)
     query = {"dataset": scene.label("dataset", scene.dataset_of(run)), "run": run.name}
     with st.container(horizontal=True):
         for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
@@ -177,6 +184,7 @@ def _map(job: Job) -> None:
         st.caption(
             f"Epoch {live.epoch} · {len(live.xy):,} training images, the same each time · UMAP, "
             "turned onto the map before; distances between groups mean little"
+            + (" · the map of the test images is being made" * (job.state == "mapping"))
         )
         return
     run = runs.find_run(job.name) if job.state == "finished" else None
@@ -186,10 +194,12 @@ def _map(job: Job) -> None:
         still = loaders.still(str(job.folder), loaders.map_stamp(run), _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
         st.caption(f"The finished run's map · {n:,} images, {panels.plain(arrays.split)} split")
-    elif job.state in ("running", "mapping"):
+    elif job.state == "mapping":
+        st.caption("The map of the test images is being made.")
+    elif job.state == "running":
         st.caption("The first live map takes some seconds longer than the first epochs.")
     else:
-        st.caption("No map was made before it ended.")
+        st.caption("There is no map.")
 
 
 def _size(n: int) -> tuple[int, int]:
