@@ -51,15 +51,16 @@ class Job:
     epochs: int  # whole epochs that are done
     total: int | None  # epochs there will be, once the training has said so
     stopping: bool = False  # told to stop, and not there yet
+    teaching: bool = False  # its teacher is being made, before the training
 
 
 def arguments(name: str, plan: dict[str, Any]) -> list[str]:
     """What follows `python -m clustcore` to train this plan: it says the same as the plan.
 
     Args:
-        plan: `model` and `data`, or `source` (a run) and `defence`; `root` and `download` where
-            wanted; of `config`, `train` and `augment` only what differs from the defaults (from
-            the source's settings).
+        plan: `model` and `data`, or `source` (a run) and `defence`; `root`, `download` and, for a
+            teacher that is made first, `teach` where wanted; of `config`, `train` and `augment`
+            only what differs from the defaults (from the source's settings).
     """
     if "defence" in plan:
         argv, group = ["defend", plan["source"], "--defence", plan["defence"]], "defence"
@@ -78,9 +79,27 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
                 argv.append(f"--{part}.{'' if value else 'no-'}{flag}")
             else:
                 argv += [f"--{part}.{flag}", str(value)]
-    if plan.get("root"):
-        argv += ["--root", plan["root"]]
-    return argv + ["--download"] * bool(plan.get("download"))
+    if plan.get("teach"):
+        argv += ["--teacher", str(_teacher(name))]
+    return argv + _where(plan)
+
+
+def teach_arguments(name: str, plan: dict[str, Any]) -> list[str]:
+    """What follows `python -m clustcore` to make the teacher that this plan's training asks."""
+    seed = str(plan.get("train", {}).get("seed", 0))
+    argv = ["teach", "--data", plan["data"]["name"], "--seed", seed, "--out", str(_teacher(name))]
+    if "clusters" in plan.get("config", {}):
+        argv += ["--teacher.clusters", str(plan["config"]["clusters"])]
+    return argv + _where(plan)
+
+
+def _teacher(name: str) -> Path:
+    return runs.folders()[1] / name / "teacher.npz"
+
+
+def _where(plan: dict[str, Any]) -> list[str]:
+    root = ["--root", plan["root"]] if plan.get("root") else []
+    return root + ["--download"] * bool(plan.get("download"))
 
 
 def map_arguments(name: str, plan: dict[str, Any]) -> list[str]:
@@ -193,6 +212,7 @@ def look(folder: Path) -> Job:
         epochs=len(read_history(folder).loss),
         total=int(steps[-1][1]) if steps else None,
         stopping=running and bool(job.get("stop")),
+        teaching=running and bool(plan.get("teach")) and not _teacher(folder.name).is_file(),
     )
 
 
@@ -361,6 +381,9 @@ def main(argv: Sequence[str]) -> int:
     """
     name, command = argv[0], list(argv[1:])
     folder = runs.folders()[1] / name
+    untaught = "--teacher" in command and not _teacher(name).is_file()
+    if untaught and (code := _run(name, teach_arguments(name, read_plan(folder)), follow=False)):
+        return code
     if command[0] != "project":
         code = _run(name, command, follow=True)
         if not (folder / "card.json").is_file():

@@ -242,6 +242,36 @@ def test_the_map_is_made_from_the_same_root_and_the_live_one_stays_until_then(pl
     assert calls == [(project, False, False)]
 
 
+def test_a_teacher_is_made_once_before_the_training(place, monkeypatch):
+    folder = make_job(place, "a", end="job: teach ended with 2\n")
+    teacher = folder / "teacher.npz"
+    plan = {"model": "drc", "data": {"name": "digits"}, "config": {"clusters": 7}, "teach": True}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    calls: list[str] = []
+    code = 2
+
+    def run(name: str, command: list[str], follow: bool) -> int:
+        calls.append(" ".join(command))
+        return code if command[0] == "teach" else 0
+
+    monkeypatch.setattr(jobs, "_run", run)
+    train = jobs.arguments("a", plan)
+    assert train[-2:] == ["--teacher", str(teacher)]
+    assert jobs.main(["a", *train]) == 2
+    first = f"teach --data digits --seed 0 --out {teacher} --teacher.clusters 7"
+    assert calls == [first]
+    assert jobs.look(folder).state == "failed"
+    with (folder / "log.txt").open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert jobs.look(folder).teaching
+    code = 0
+    assert jobs.main(["a", *train]) == 0
+    assert calls[1:] == [first, " ".join(train)]
+    teacher.write_bytes(b"made")
+    jobs.main(["a", *train])
+    assert calls[3:] == [" ".join(train)]
+
+
 def test_a_map_alone_needs_a_trained_run(place):
     with pytest.raises(ValueError, match="expected one trained to its end, got no card"):
         jobs.make_map(make_job(place, "a"))

@@ -107,6 +107,23 @@ def test_a_training_is_asked_for_and_started(place, started):
     assert started == [("my-dec-digits", plan | {"train": {"seed": 4}, "augment": {}})]
 
 
+def test_a_teacher_is_made_first_where_it_is_asked_for(place, started):
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    app.number_input(key="own__drc_taught").set_value(2).run()
+    assert "expected 0 without a teacher" in words(app)
+    assert all(one.label != "Start training" for one in app.button)
+    app.toggle(key="teach__drc").set_value(True).run()
+    assert not app.error
+    teacher = place / "my-drc-digits" / "teacher.npz"
+    first, second = app.code[0].value.splitlines()
+    assert first == f"python -m clustcore teach --data digits --seed 0 --out {teacher}"
+    assert second.endswith(f"--teacher {teacher}")
+    button(app, "Start training").click().run()
+    assert started[0][1]["config"] == {"taught": 4, "alone": 0, "weight_t": 10.0}
+    assert started[0][1]["teach"] is True
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("a/b", "beginning with a letter"), ("halted", "There is a training"), ("demo", "a run demo")],

@@ -36,6 +36,8 @@ _DEFENCES = {
     "augmentations. For contrastive models.",
     "control": "The same further steps without a defence: what a defended run is measured against.",
 }
+# with a teacher: as the recipes have it (see clustcore.recipes)
+_TAUGHT = {"drc": {"alone": 0, "taught": 4, "weight_t": 10.0}}
 _WORDS = {
     "running": (":material/play_circle:", "training"),
     "mapping": (":material/map:", "trained; its map is being made"),
@@ -52,6 +54,8 @@ def state(job: Job) -> str:
         return "stopping; " + (
             "the run is kept" if job.state == "mapping" else "the last whole epoch is kept"
         )
+    if job.teaching:
+        return "making the teacher"
     if job.state == "running":
         return f"training, epoch {job.epochs}{of} done" if job.epochs else "starting"
     if job.state == "stopped":
@@ -173,7 +177,11 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     train = {key: v for key, v in kept.get("train", {}).items() if key not in _LOOP}
     views = kept.get("augment", {})
     key = f"{plan.get('source', '')}_{name}"
-    asked = {"config": form(own, f"own_{key}")}
+    teach = "model" in plan and hasattr(own(), "taught") and _teach(key)
+    begin = _TAUGHT.get(name, {"taught": 4}) if teach else {}
+    asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
+    if "model" in plan and not _agree(teach, asked["config"]):
+        return None
     st.caption("The training loop")
     asked["train"] = form(TrainConfig, f"train_{key}", train)
     with st.expander("Views: how far a training image is turned, shifted, changed"):
@@ -184,10 +192,35 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     usual = {part: config.to_dict() for part, config in start.items()}
     usual["train"] |= {key: v for key, v in train.items() if key in usual["train"]}
     usual["augment"] |= {key: v for key, v in views.items() if key in usual["augment"]}
-    return {
+    found: dict[str, Any] = {
         part: {key: v for key, v in values.items() if v != usual[part][key]}
         for part, values in asked.items()
     }
+    return found | {"teach": True} if teach else found
+
+
+def _teach(key: str) -> bool:
+    return st.toggle(
+        "Manifold start: make a teacher first",
+        key=f"teach_{key}",
+        persist_state="session",
+        help="A teacher lays out all training images as a manifold and parts it into clusters, "
+        "without labels; the stage `taught` learns them. That takes some minutes more. Without a "
+        "teacher, `taught` must be 0.",
+    )
+
+
+def _agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
+    """Whether there is a teacher where one is asked for, and only there; else it is said."""
+    taught = bool((config or {}).get("taught", teach))
+    if taught != teach:
+        st.error(
+            "Taught: expected 0 without a teacher. Turn on the manifold start, or set it to 0."
+            if taught
+            else "Taught: expected at least 1 epoch with a teacher, or turn it off above.",
+            icon=":material/error:",
+        )
+    return taught == teach
 
 
 def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
@@ -204,7 +237,9 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
     if problem := _wrong_name(name, found):
         st.error(problem, icon=":material/error:")
         return
-    line = shlex.join(["python", "-m", "clustcore", *jobs.arguments(name, plan)])
+    steps = [jobs.teach_arguments(name, plan)] if plan.get("teach") else []
+    steps.append(jobs.arguments(name, plan))
+    line = "\n".join(shlex.join(["python", "-m", "clustcore", *step]) for step in steps)
     row = st.container(horizontal=True, vertical_alignment="center")
     # not on_click: a callback gets the name and plan of the run before, without what was typed last
     pressed = row.button("Start training", icon=":material/play_arrow:", key="train_start")

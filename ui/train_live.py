@@ -36,7 +36,9 @@ def watch(job: Job, status: Any, controls: Any) -> None:
         st.error(problem, icon=":material/error:")
     _say(job)
     # timed only while there is something to wait for
-    st.fragment(_look, run_every=_PAUSE if running else None)(job.name, job.state, job.stopping)
+    st.fragment(_look, run_every=_PAUSE if running else None)(
+        job.name, job.state, job.stopping, job.teaching
+    )
 
 
 def _what(job: Job) -> str:
@@ -117,11 +119,11 @@ def _finished(job: Job) -> None:
             )
 
 
-def _look(name: str, state: str, stopping: bool) -> None:
+def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
     """Draw what the files say now; where the state is another, the whole page is drawn anew."""
     with panels.calm():
         job = jobs.look(runs.folders()[1] / name)
-        if (job.state, job.stopping) != (state, stopping):
+        if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
         history = jobs.read_history(job.folder)
         if job.state == "running":
@@ -141,7 +143,7 @@ def _look(name: str, state: str, stopping: bool) -> None:
 
 def _progress(job: Job, history: History) -> None:
     if not job.total:
-        st.progress(0.0, "Starting")
+        st.progress(0.0, "Making the teacher" if job.teaching else "Starting")
         return
     left = job.total - job.epochs
     text = f"Epoch {job.epochs} of {job.total}"
