@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from clustcore.types import Raster
@@ -20,7 +21,6 @@ from clustcore.types import Raster
 ROUND_TRIP = 0.03  # map -> embedding -> map may end this far away, in widths of the map
 REACH = 0.03  # a sample must be this near, in widths of the map
 _MARGIN = 0.06  # around the samples, in widths of the map: as far as a moving point can get
-_CHUNK = 1000  # cells whose distances to all samples are held at once
 
 
 @runtime_checkable
@@ -85,5 +85,5 @@ def raster(
 def _near(
     cells: Float[np.ndarray, "m 2"], xy: Float[np.ndarray, "n 2"], reach: float
 ) -> Bool[np.ndarray, " m"]:
-    a, b = torch.from_numpy(cells), torch.from_numpy(np.ascontiguousarray(xy, np.float32))
-    return torch.cat([torch.cdist(part, b).amin(1) <= reach for part in a.split(_CHUNK)]).numpy()
+    # a tree: all distances to a million samples are too many
+    return KDTree(xy).query(cells)[0] <= reach
