@@ -218,7 +218,6 @@ RECIPES: dict[str, Recipe] = {
             "train split only; the test split is never trained on",
         ),
         seeds=(0,),
-        ships=False,
     ),
 }
 
@@ -272,6 +271,6 @@ for _source, _budgets in _BUDGETS.items():
 RECIPES |= {
     "drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", epochs=2),
     "drc-cifar10-adversarial_view": _trained_on(
-        "drc-cifar10", "adversarial_view", ships=False, epochs=2, warm=1, eps=4 / 255
+        "drc-cifar10", "adversarial_view", epochs=2, warm=1, eps=4 / 255
     ),
 }
