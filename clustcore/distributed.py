@@ -144,7 +144,7 @@ def wait() -> None:
         _all_gather(torch.zeros(1))
 
 
-def agreed(value: float) -> float:
+def agreed(value: bool | float) -> float:
     """What rank 0 says: for what a clock or a file decides, which others may see otherwise."""
     said = torch.tensor(value, dtype=torch.float64)
     follow_main([said])

@@ -6,7 +6,9 @@ The tests call the same functions in one process, for what has to come out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -157,7 +159,7 @@ def commands(folder: Path) -> dict[str, Any]:
     """A run trained, mapped and attacked, all by all ranks; the second attack reads the path."""
     place = {"DRIFTMAP_RUNS": str(folder / "runs"), "DRIFTMAP_CACHE": str(folder / "cache")}
     small = ["--model.width", "4", "--model.autoencode", "1", "--model.cluster", "1"]
-    with mock.patch.dict(os.environ, place):
+    with mock.patch.dict(os.environ, place), contextlib.redirect_stdout(io.StringIO()):
         codes = [cli(["train", "dec", "--data", "digits", "--name", "many", *small])]
         run = pipeline.load_run("many", "cpu")
         before = run.map

@@ -24,6 +24,7 @@ from clustcore.recipes import ABLATION, BENCHMARKS, RECIPES, Recipe, Variant
 from clustcore.teach import TeachConfig, Teacher, save_teacher
 from clustcore.train import TrainConfig, TrainingFailed
 from clustcore.types import lookup
+from tests.conftest import make_blobs
 
 
 @pytest.fixture
@@ -313,8 +314,13 @@ def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, mon
 
 
 def test_a_shipped_test_split_is_judged_on_whatever_the_root_holds(monkeypatch):
-    asked = []
-    monkeypatch.setattr(reproduce, "load_samples", lambda *what, **where: asked.append(where))
+    asked, found = [], make_blobs(3)
+
+    def load(name: str, split: str, **where: object):
+        asked.append(where)
+        return found
+
+    monkeypatch.setattr(reproduce, "load_samples", load)
     for name, split in (("mnist", "test"), ("mnist", "train"), ("cifar10", "test")):
         reproduce.load_split(name, split, Path("data"), True)
     there = {"root": Path("data"), "download": True}
