@@ -228,8 +228,9 @@ def test_without_runs_a_page_says_what_to_do(place: Path, page: str | None) -> N
     app = open_app(page)
     assert calm(app)
     (info,) = app.info
-    assert "python -m clustcore train --help" in info.value
+    assert "python -m clustcore reproduce runs" in info.value
     assert info.proto.title == "No runs here yet"
+    assert "Train a model of your own" in [link.label for link in app.get("page_link")]
     assert not app.get("bidi_component")
 
 
