@@ -442,9 +442,8 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
 
     name = args.data or card["data"]["name"]
     shape = {}
-    if (
-        name.partition(":")[0] == "folder"
-    ):  # what the model was trained on decides, not the first image found
+    # what the model was trained on decides, not the first image found
+    if name.partition(":")[0] == "folder":
         channels, size, _ = card["config"]["input_shape"]
         shape = {"channels": channels, "size": size}
     download = getattr(args, "download", False)  # of `defend` alone

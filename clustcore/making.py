@@ -228,9 +228,8 @@ def defend(
         "train": loop.to_dict() | {"batch": progress.batch, "stages": {defence: config.epochs}},
         "teacher": source.card.get("teacher"),
     }
-    if (
-        attacker_sha is not None and main()
-    ):  # the old attacker stays at hand; the new weights make it stale
+    # the old attacker stays at hand; the new weights make it stale
+    if attacker_sha is not None and main():
         old = runs.attacker_file(source.folder, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, pgd
+from clustcore.defences.inner import as_tested, pgd, warmed
 from clustcore.distributed import gather
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import contrast
@@ -53,8 +53,7 @@ class AdversarialView(Defence):
         self, model: Model, data: TrainData, epoch: int, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """The part of eps that this epoch uses."""
-        share = min(1.0, (epoch + 1) / self.config.warm)
-        return {"share": torch.tensor(share, device=data.x.device)}
+        return warmed(data, epoch, self.config.warm)
 
     def term(self, model: Model, views: Views, state: dict[str, Tensor]) -> Loss:
         """The contrasts and the cross-entropy."""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from clustcore.attacks.alrdc import Perturb, attack_loss
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius
+from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.types import NORMS, setting
 
@@ -95,8 +95,7 @@ class Alternating(Defence):
     ) -> dict[str, Tensor]:
         """The part of the budgets that this epoch uses, and the starting embedding."""
         z = state["z"] if "z" in state else embed_all(model, data)
-        share = min(1.0, (epoch + 1) / self.config.warm)
-        return {"share": torch.tensor(share, device=z.device), "z": z}
+        return warmed(data, epoch, self.config.warm) | {"z": z}
 
     def step_attacker(self, model: Model, views: Views, state: dict[str, Tensor]) -> None:
         """One step of A on ALRDC's L_att, every few steps of the model."""

@@ -114,6 +114,13 @@ def radius(
     return torch.cdist(means, means).masked_fill(same, torch.inf).amin(1).mean() / 2
 
 
+def warmed(data: TrainData, epoch: int, warm: int) -> dict[str, Tensor]:
+    """{"share": ()}: the part of its budget that an attack inside uses in this epoch, which grows
+    to all of it over the first `warm` epochs.
+    """
+    return {"share": torch.tensor(min(1.0, (epoch + 1) / warm), device=data.x.device)}
+
+
 def embed_all(model: Model, data: TrainData) -> Float[Tensor, "n d"]:
     """The embedding of every clean image, in eval mode."""
     return everywhere(model, data, model.embed).float()

@@ -7,12 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, pgd
+from clustcore.defences.inner import as_tested, pgd, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.types import setting
 
@@ -43,8 +42,7 @@ class PGDTraining(Defence):
         self, model: Model, data: TrainData, epoch: int, state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """The part of eps that this epoch uses."""
-        share = min(1.0, (epoch + 1) / self.config.warm)
-        return {"share": torch.tensor(share, device=data.x.device)}
+        return warmed(data, epoch, self.config.warm)
 
     def term(self, model: Model, views: Views, state: dict[str, Tensor]) -> Loss:
         """Cross-entropy of the scores under attack."""
