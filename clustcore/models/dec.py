@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clustcore.models.base import Loss, Model, Stage, TrainData, Views
+from clustcore.models.base import Loss, Model, Stage, TrainData, Views, everywhere
 from clustcore.models.blocks import Normalise, conv
 from clustcore.types import Config, setting
 
@@ -154,11 +154,7 @@ class DEC(Model):
         return {"targets": sharpen(self.soft(self._embed_all(data)))}
 
     def _embed_all(self, data: TrainData) -> Tensor:
-        training = self.training
-        self.eval()
-        z = torch.cat([self.embed(x.float() / 255) for x in data.x.split(1000)]).float()
-        self.train(training)
-        return z
+        return everywhere(self, data, self.embed).float()
 
     def _k_means(self, z: Tensor) -> Tensor:
         from sklearn.cluster import KMeans
