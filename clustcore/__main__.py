@@ -326,8 +326,7 @@ def _reproduce(argv: list[str]) -> int:
         from clustcore.runs import PROJECT
         from clustcore.tables import update
 
-        readme = PROJECT / "README.md"
-        print(f"{readme}: {'updated' if update(readme) else 'up to date'}")
+        print(f"{PROJECT}: {', '.join(update(PROJECT)) or 'nothing'} updated")
         return 0
     common = {
         "root": (str | None, None, "folder that holds the training data"),

@@ -2,7 +2,7 @@
 
 Undefended | the same further steps without a defence | the paper's defence | alternating, each
 under the attacker of before and under one fitted anew. Written to `assets/alrdc.json`, from which
-`reproduce tables` makes the README's table.
+`reproduce tables` makes the table of RESULTS.md.
 """
 
 from __future__ import annotations

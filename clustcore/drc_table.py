@@ -3,7 +3,7 @@
 The first trains DRC on its six benchmarks, as published and as serves best here, and lays what came
 of it beside what others published. The second adds DRC's optional stages and switches one at a time
 to DRC alone. Each finished run is written to `assets/drc.json` at once, from which `reproduce
-tables` makes the README's tables; a call that was interrupted goes on where it stood.
+tables` makes the tables of RESULTS.md; a call that was interrupted goes on where it stood.
 """
 
 from __future__ import annotations

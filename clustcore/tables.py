@@ -1,10 +1,11 @@
-"""The README's tables, written from the cards of the shipped runs and from the measurements of
-ALRDC's and DRC's commands: no figure is typed in.
+"""The tables of README.md and RESULTS.md, written from the cards of the shipped runs and from the
+measurements of ALRDC's and DRC's commands: no figure is typed in.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,24 @@ _NAMES = {
 }
 
 
+def summary() -> str:
+    """One line a shipped run, as Markdown: clean ACC, and the share that PGD and noise move."""
+    columns = ["run", "ACC", "pixels, L-inf", "moved by PGD", "by noise", "half moved at"]
+    lines = _head([*columns, "embedding, rho", "moved by PGD", "n attacked"])
+    for name, card in _cards():
+        found = {(e["attack"], e["norm"], e["space"]): e for e in card["scores"]["attacked"]}
+        pgd, noise = (found[attack, "linf", "pixels"] for attack in ("pgd", "noise"))
+        inside = found["pgd", "l2", "embedding"]
+        cells = [f"`{name}`", f"{card['scores']['clean']['acc']:.3f}", f"{pgd['eps']:.3g}"]
+        cells += [f"{pgd['moved']:.1%}", f"{noise['moved']:.1%}", _median(pgd)]
+        cells += [f"{inside['eps']:.3g}", f"{inside['moved']:.1%}", f"{pgd['n']:,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def results() -> str:
-    """The table as Markdown, one line a run and variant, and one a run and budget."""
-    cards = [(run.name, run.card) for run in runs.list_runs() if run.shipped and not run.problem]
+    """All of the cards as Markdown, one line a run and variant, and one a run and budget."""
+    cards = _cards()
     lines = ["| run | what | n | seeds | ACC | NMI | ARI |", "|---|---|---|---|---|---|---|"]
     for name, card in cards:
         for row in card.get("rows", []):
@@ -88,31 +104,53 @@ def alrdc() -> str:
     return "\n".join(lines)
 
 
-def update(readme: Path) -> bool:
-    """Write the tables between the README's marks; True where that changed it. ALRDC's and DRC's
-    need their marks once they have been measured; DRC's are written without a measurement too.
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"summary": summary},
+    "RESULTS.md": {
+        "results": results,
+        "alrdc": alrdc,
+        "drc": drc_results.benchmarks,
+        "ablation": drc_results.ablation,
+    },
+}
+
+
+def update(folder: Path) -> list[str]:
+    """Write every table between its marks.
+
+    Args:
+        folder: where README.md and RESULTS.md lie.
+
+    Returns:
+        The names of the files that this changed.
 
     Raises:
-        ValueError: the marks are not there.
+        ValueError: a file or a mark is not there; nothing is written then.
     """
-    text = readme.read_text(encoding="utf-8")
-    new = text
-    tables = [("results", results)] + [("alrdc", alrdc)] * ALRDC.is_file()
-    for mark, table in (("drc", drc_results.benchmarks), ("ablation", drc_results.ablation)):
-        if drc_results.RESULTS.is_file() or f"<!-- {mark} -->" in text:
-            tables.append((mark, table))
-    for mark, table in tables:
-        start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
-        if new.count(start) != 1 or new.count(end) != 1:
-            raise ValueError(f"{readme}: expected one {start} and one {end}, got others")
-        before, rest = new.split(start)
-        _, after = rest.split(end)
-        new = f"{before}{start}\n{table()}\n{end}{after}"
-    if new == text:
-        return False
-    with runs.atomic(readme) as part:
-        part.write_text(new, encoding="utf-8")
-    return True
+    found = {}
+    for name, tables in TABLES.items():
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{file}: expected a file with marks for tables, got no such file")
+        text = file.read_text(encoding="utf-8")
+        new = text
+        for mark, table in tables.items():
+            start, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+            if new.count(start) != 1 or new.count(end) != 1:
+                raise ValueError(f"{file}: expected one {start} and one {end}, got others")
+            before, rest = new.split(start)
+            _, after = rest.split(end)
+            new = f"{before}{start}\n{table()}\n{end}{after}"
+        if new != text:
+            found[file] = new
+    for file, text in found.items():
+        with runs.atomic(file) as part:
+            part.write_text(text, encoding="utf-8")
+    return [file.name for file in found]
+
+
+def _cards() -> list[tuple[str, dict[str, Any]]]:
+    return [(run.name, run.card) for run in runs.list_runs() if run.shipped and not run.problem]
 
 
 def _head(columns: list[str]) -> list[str]:
@@ -155,15 +193,19 @@ def _with_spread(row: dict[str, Any], figure: str) -> str:
 def _attack_line(name: str, entry: dict[str, Any]) -> str:
     low, high = entry["moved_interval"]
     where = "rho" if entry["space"] == "embedding" else {"linf": "L-inf", "l2": "L2"}[entry["norm"]]
-    median = entry["median_smallest"]
     figures = [
         entry["attack"],
         f"{where} {entry['eps']:.3g}",
         f"{entry['n']:,}",
         str(entry["seed"]),
         f"{entry['moved']:.1%} ({low:.1%} to {high:.1%})",
-        "beyond the dial" if median is None else f"{median:.3f}",
+        _median(entry),
         "" if entry["acc"] is None else f"{entry['acc']:.3f}",
         "" if entry["acc_rematched"] is None else f"{entry['acc_rematched']:.3f}",
     ]
     return f"| `{name}` | " + " | ".join(figures) + " |"
+
+
+def _median(entry: dict[str, Any]) -> str:
+    median = entry["median_smallest"]
+    return "beyond the dial" if median is None else f"{median:.3f}"

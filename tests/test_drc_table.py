@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import drc_results, drc_table, published, reproduce, runs, tables
+from clustcore import drc_results, drc_table, published, reproduce, runs
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import cifar, load_samples
@@ -184,21 +184,6 @@ def test_a_damaged_file_is_refused(place, text):
     drc_results.RESULTS.write_text(text)
     with pytest.raises(ValueError, match=r"drc\.json: expected entries in JSON, got "):
         drc_results.entries("benchmarks")
-
-
-def test_update_writes_the_tables_where_there_are_marks(place, tmp_path):
-    readme = tmp_path / "README.md"
-    marks = "<!-- results -->\n<!-- /results -->\n<!-- alrdc -->\n<!-- /alrdc -->\n"
-    readme.write_text(marks)
-    assert tables.update(readme)  # nothing measured: no marks are asked for
-    readme.write_text(marks + "<!-- drc -->\n<!-- /drc -->\n<!-- ablation -->\n<!-- /ablation -->")
-    assert tables.update(readme)
-    assert f"<!-- drc -->\n{drc_results.benchmarks()}\n<!-- /drc -->" in readme.read_text()
-    assert f"<!-- ablation -->\n{drc_results.ablation()}\n<!--" in readme.read_text()
-    drc_results.keep("benchmarks", entry())
-    readme.write_text(marks)
-    with pytest.raises(ValueError, match="expected one <!-- drc -->"):
-        tables.update(readme)
 
 
 # The benchmarks, end to end

@@ -1,4 +1,4 @@
-"""The README's results are the cards', to the letter."""
+"""The tables are what was measured, to the letter."""
 
 from __future__ import annotations
 
@@ -7,45 +7,57 @@ import json
 import pytest
 
 from clustcore import drc_results, runs, tables
-from clustcore.tables import alrdc, alrdc_entries, results, update
+from clustcore.tables import TABLES, alrdc, alrdc_entries, results, summary, update
 
 
-def test_the_readme_says_what_the_cards_say():
-    text = (runs.PROJECT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- results -->\n{results()}\n<!-- /results -->" in text, (
+@pytest.mark.parametrize(
+    ("name", "mark"), [(name, mark) for name, marks in TABLES.items() for mark in marks]
+)
+def test_the_files_say_what_was_measured(name, mark):
+    text = (runs.PROJECT / name).read_text(encoding="utf-8")
+    assert f"<!-- {mark} -->\n{TABLES[name][mark]()}\n<!-- /{mark} -->" in text, (
         "run `python -m clustcore reproduce tables`"
     )
-    if tables.ALRDC.is_file():
-        assert f"<!-- alrdc -->\n{alrdc()}\n<!-- /alrdc -->" in text
-    for mark, table in (("drc", drc_results.benchmarks), ("ablation", drc_results.ablation)):
-        if drc_results.RESULTS.is_file():
-            assert f"<!-- {mark} -->\n{table()}\n<!-- /{mark} -->" in text
 
 
-def test_every_shipped_run_is_in_the_table():
-    table = results()
-    shipped = [run.name for run in runs.list_runs() if run.shipped]
+def test_every_shipped_run_is_in_the_tables():
+    shipped = [run for run in runs.list_runs() if run.shipped]
     assert shipped
-    for name in shipped:
-        assert f"| `{name}` | pgd | L-inf" in table
+    for run in shipped:
+        assert f"| `{run.name}` | pgd | L-inf" in results()
+        clean, attacked = run.card["scores"]["clean"], run.card["scores"]["attacked"]
+        pixels = [e for e in attacked if (e["attack"], e["norm"]) == ("pgd", "linf")]
+        assert len(pixels) == 1
+        line = next(line for line in summary().splitlines() if line.startswith(f"| `{run.name}` |"))
+        assert line.split(" | ")[1] == f"{clean['acc']:.3f}"
+        assert line.split(" | ")[3] == f"{pixels[0]['moved']:.1%}"
 
 
-def test_a_readme_without_marks_is_refused(tmp_path):
-    (tmp_path / "README.md").write_text("nothing")
-    with pytest.raises(ValueError, match="expected one <!-- results -->"):
-        update(tmp_path / "README.md")
+def marked(folder, left_out=()):
+    """The two files, with marks and no tables."""
+    for name, marks in TABLES.items():
+        lines = [f"<!-- {m} -->\nold\n<!-- /{m} -->\n" for m in marks if m not in left_out]
+        (folder / name).write_text("before\n" + "between\n".join(lines) + "after\n")
 
 
-def test_update_writes_once(tmp_path, monkeypatch):
+def test_a_file_without_marks_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"README.md: expected a file with marks for tables"):
+        update(tmp_path)
+    marked(tmp_path, left_out=["drc"])
+    with pytest.raises(ValueError, match=r"RESULTS.md: expected one <!-- drc --> and one"):
+        update(tmp_path)
+    assert "old" in (tmp_path / "README.md").read_text()
+
+
+def test_update_writes_once_and_between_the_marks_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
-    monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")
-    tables.ALRDC.write_text('{"entries": []}')
-    readme = tmp_path / "README.md"
-    marks = "a\n<!-- results -->\n{}\n<!-- /results -->\nb\n<!-- alrdc -->\n{}\n<!-- /alrdc -->\n"
-    readme.write_text(marks.format("old", "old"))
-    assert update(readme)
-    assert readme.read_text() == marks.format(results(), alrdc())
-    assert not update(readme)
+    monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")  # nothing measured
+    marked(tmp_path)
+    assert update(tmp_path) == ["README.md", "RESULTS.md"]
+    text = (tmp_path / "RESULTS.md").read_text()
+    made = [f"<!-- {m} -->\n{f()}\n<!-- /{m} -->\n" for m, f in TABLES["RESULTS.md"].items()]
+    assert text == "before\n" + "between\n".join(made) + "after\n"
+    assert update(tmp_path) == []
 
 
 def test_alrdcs_table_is_the_mean_of_its_seeds(tmp_path, monkeypatch):
