@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from clustcore.augment import AugmentConfig, view
 from clustcore.distributed import average_gradients, collect, follow_main, rank, shard
 from clustcore.models.base import Model, Stage, TrainData, Views
+from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.types import Config, setting
 
 LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 _SAMPLE = 2000  # images that the diagnostics look at, about
+_SETTLED = 5000  # images that batch normalisation is measured on, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,8 @@ def run_epoch(
         means = _steps(job, stage, optimiser, stage_epoch, done)
     seen = job.batches * min(job.batch, len(job.data)) * job.model.views
     views_per_s = seen / (time.monotonic() - stepping)
-    follow_main(job.tensors())  # running statistics are each rank's own
+    settle(job)
+    follow_main(job.tensors())
     job.model.eval()
     snapshot = look(job, stage, done)
     entropy_mean, entropy_sample, confidence = _spread(snapshot.p)
@@ -247,6 +250,25 @@ def _steps(
         if job.on_step is not None:
             job.on_step(step + 1, job.batches)
     return {name: float(value) / job.batches for name, value in sums.items()}
+
+
+@torch.no_grad()
+def settle(job: Job) -> None:
+    """Measure batch normalisation's running statistics on a fixed sample of the clean images.
+
+    Training leaves those of the views behind: other images, by which clean ones, which all that
+    comes after looks at, would be normalised wrongly, and clustered out of balance.
+    """
+    if not batch_norms(job.model):
+        return
+    rows = torch.arange(0, len(job.data), max(1, len(job.data) // _SETTLED), device=job.device)
+    batches = max(1, len(rows) // min(1000, max(2, job.batch)))
+    with batch_statistics(job.model, None):
+        for ids in rows.tensor_split(batches):  # none of them of a single image
+            z = job.model.embed(job.data.x[ids].float() / 255)
+            job.model.scores(z)
+            if job.model.has_decoder:
+                job.model.decode(z)
 
 
 @torch.no_grad()

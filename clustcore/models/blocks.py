@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalise(nn.Module):
@@ -26,6 +30,34 @@ class Normalise(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Normalised images."""
         return (x - self.mean) / self.std
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers whose statistics belong to the images that they saw in training."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+
+
+@contextlib.contextmanager
+def batch_statistics(model: nn.Module, momentum: float | None) -> Iterator[None]:
+    """Each batch normalised by itself, whatever the mode before.
+
+    Args:
+        momentum: with which the running statistics follow: 0 leaves them, None makes them the mean
+            over the batches to come.
+    """
+    training, layers = model.training, batch_norms(model)
+    before = [layer.momentum for layer in layers]
+    model.train()
+    for layer in layers:
+        layer.momentum = momentum
+        if momentum is None:
+            layer.reset_running_stats()
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.momentum = value
+        model.train(training)
 
 
 def norm_of(kind: str, channels: int) -> nn.Module:

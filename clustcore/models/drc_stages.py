@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from clustcore.distributed import gather
 from clustcore.models.base import Model, TrainData, everywhere
+from clustcore.models.blocks import batch_statistics
 
 _SLOW = "slow."
 
@@ -80,13 +81,12 @@ def sure_labels(
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
     """(clusters, weights) of clean images as the model sees them now: 0 where it is not sure.
 
-    Weights bring every cluster to the same total over the whole batch, all ranks together, and
-    their mean over the sure samples is 1.
+    Normalised by their own statistics, as the views are: the running ones are the views', and
+    labels from them drift into one cluster. Weights bring every cluster to the same total over the
+    whole batch, all ranks together, and their mean over the sure samples is 1.
     """
-    training = model.training
-    model.eval()
-    sure, told = model.soft(model.embed(x)).max(1)
-    model.train(training)
+    with batch_statistics(model, 0.0):
+        sure, told = model.soft(model.embed(x)).max(1)
     kept = (sure >= confident).float()
     counts = gather(F.one_hot(told, model.clusters) * kept[:, None]).sum(0)
     share = counts.sum() / (counts > 0).sum().clamp_min(1)
