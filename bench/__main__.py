@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 from bench import BENCHES, RESULTS, machine, versions
-from clustcore.runs import write_json
+from clustcore.files import write_json
 
 PACKAGES = ("streamlit", "torch", "numpy", "scikit-learn", "umap-learn", "plotly", "foolbox")
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from bench import print_table
 from bench.scale import RUN, views_map
-from clustcore.runs import save_npz
+from clustcore.files import save_npz
 
 # points: budget for the p95 interval between frames, ms
 SIZES: dict[int, float | None] = {10_000: 50.0, 70_000: 100.0, 200_000: None}

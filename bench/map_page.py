@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from bench.scale import RUN
-from clustcore.runs import MapArrays, find_run, load_npz, path_name, read_map, read_path
+from clustcore.files import load_npz
+from clustcore.runs import MapArrays, find_run, path_name, read_map, read_path
 from clustcore.types import AttackPath
 from ui.cluster_map import MapView, Partner, cluster_map
 from ui.cluster_map.mount import positions

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import judging, runs
+from clustcore import files, judging
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
 from clustcore.distributed import first_main, main
@@ -131,4 +131,4 @@ def _keep(entry: dict[str, Any]) -> None:
     key = ("data", "mode", "seed")
     others = [e for e in alrdc_entries() if any(e[k] != entry[k] for k in key)]
     entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))
-    runs.write_json(ALRDC, {"entries": entries})
+    files.write_json(ALRDC, {"entries": entries})

@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clustcore.defences.base import Defence
+from clustcore.files import atomic, save_npz
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
-from clustcore.runs import atomic, read_card, save_npz
+from clustcore.runs import read_card
 from clustcore.types import lookup
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from clustcore import runs
+from clustcore import files, runs
 from clustcore.published import BENCHMARKS, BESIDE, METHODS
 
 RESULTS = runs.PROJECT / "assets" / "drc.json"
@@ -47,7 +47,7 @@ def keep(part: str, entry: dict[str, Any]) -> None:
     found, key = _read(), _KEYS[part]
     others = [e for e in found[part] if any(e[k] != entry[k] for k in key)]
     found[part] = sorted([*others, entry], key=lambda e: [str(e[k]) for k in key])
-    runs.write_json(RESULTS, found)
+    files.write_json(RESULTS, found)
 
 
 def _read() -> dict[str, list[dict[str, Any]]]:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from clustcore import runs
+from clustcore import files, runs
 
 LOG = "log.txt"
 GRACE = 30.0  # seconds that a stopped training has for its last words, before it is terminated
@@ -163,13 +163,13 @@ def stop(folder: Path) -> None:
         ValueError: the training was started by hand, elsewhere, or the job's file is damaged.
     """
     if not _locked(folder):
-        if runs.held(folder):
+        if files.held(folder):
             raise ValueError(
                 f"run {folder.name!r} is trained by a command elsewhere: stop it there, with Ctrl+C"
             )
         return
     job = _process(folder)
-    runs.write_json(folder / _JOB, job | {"stop": True})
+    files.write_json(folder / _JOB, job | {"stop": True})
     # while the lock is held the group has members, so that its number is not another's
     os.killpg(job["pid"], signal.SIGTERM if job.get("stop") else signal.SIGINT)
 
@@ -198,7 +198,7 @@ def look(folder: Path) -> Job:
             with contextlib.suppress(ValueError):  # another visitor's thread was quicker
                 _STARTED.remove(process)
     plan, job = read_plan(folder), _process(folder)
-    running = _locked(folder) or runs.held(folder)
+    running = _locked(folder) or files.held(folder)
     tail = log_tail(folder)
     steps = _EPOCH.findall(tail)
     state, reason = _state(folder, tail, running, bool(job.get("stop")))
@@ -254,13 +254,13 @@ def log_tail(folder: Path) -> str:
 
 
 def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
-    if runs.fcntl is None:
+    if files.fcntl is None:
         raise ValueError("this system has no file locks: use `python -m clustcore train`")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
-        if not runs.lock(log) or runs.held(folder):
+        if not files.lock(log) or files.held(folder):
             raise ValueError(f"run {folder.name!r} is being trained by another process")
-        runs.write_json(folder / _PLAN, plan)
+        files.write_json(folder / _PLAN, plan)
         log.write(f"job: started {' '.join(argv)}\n".encode())
         log.flush()
         process = subprocess.Popen(
@@ -273,14 +273,14 @@ def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
             start_new_session=True,  # Ctrl+C for the app is not for its trainings
         )
         _STARTED.append(process)
-        runs.write_json(folder / _JOB, {"pid": process.pid, "started": time.time(), "argv": argv})
+        files.write_json(folder / _JOB, {"pid": process.pid, "started": time.time(), "argv": argv})
     return look(folder)
 
 
 def _locked(folder: Path) -> bool:
     try:
         with (folder / LOG).open("rb") as log:
-            return not runs.lock(log, shared=True)
+            return not files.lock(log, shared=True)
     except OSError:
         return False
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from clustcore import runs
 from clustcore.comparing import align
+from clustcore.files import held, load_npz, save_npz
 
 FEWEST = 20  # points that UMAP is asked to lay out
 _EPOCHS = 150  # of UMAP: it starts where the last map ended
@@ -38,7 +38,7 @@ def newest(folder: Path) -> LiveMap | None:
     if not (folder / FILE).is_file():
         return None
     try:
-        npz = runs.load_npz(folder / FILE)
+        npz = load_npz(folder / FILE)
         return LiveMap(npz["xy"], npz["labels"], int(npz["epoch"]))
     except ValueError:
         return None  # the training has just ended, and cleared it away
@@ -93,7 +93,7 @@ def follow(
     """
     last = newest(folder)
     while True:
-        going = runs.held(folder)  # asked first, so that the last snapshot is not missed
+        going = held(folder)  # asked first, so that the last snapshot is not missed
         found = _map_newest(folder, last)
         if found is not None:
             last = found
@@ -110,7 +110,7 @@ def _map_newest(folder: Path, last: LiveMap | None) -> LiveMap | None:
     if not files or (last is not None and int(files[-1].stem) + 1 == last.epoch):
         return None
     try:
-        npz = runs.load_npz(files[-1])
+        npz = load_npz(files[-1])
     except ValueError:
         return None  # the training has just cleared it away
     z = npz["z"].astype(np.float32)
@@ -119,5 +119,5 @@ def _map_newest(folder: Path, last: LiveMap | None) -> LiveMap | None:
     before = last.xy if last is not None and len(last.xy) == len(z) else None
     found = LiveMap(lay_out(z, before), npz["labels"], int(npz["epoch"]) + 1)
     values = {"xy": found.xy, "labels": found.labels, "epoch": found.epoch}
-    runs.save_npz(folder / FILE, values)
+    save_npz(folder / FILE, values)
     return found

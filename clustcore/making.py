@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import boundaries, evaluation, projection, runs
+from clustcore import boundaries, evaluation, files, projection, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
@@ -131,7 +131,7 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     origin = _origin(settings, augment, pixels, given)
-    with runs.hold(folder) if main() else contextlib.nullcontext():
+    with files.hold(folder) if main() else contextlib.nullcontext():
         progress = train(
             model,
             TrainData(pixels, given),
@@ -200,7 +200,7 @@ def defend(
     guard = cls(config, model, attacker, loop.seed)
     pixels = _bytes(samples.x)
     weights = source.card["weights_sha256"]
-    with runs.hold(folder) if main() else contextlib.nullcontext():
+    with files.hold(folder) if main() else contextlib.nullcontext():
         progress = train(
             model,
             TrainData(pixels, given),
@@ -309,7 +309,7 @@ def _finish(
         "processes": world(),
     }
     if main():
-        runs.write_json(folder / "card.json", known | card)
+        files.write_json(folder / "card.json", known | card)
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there
     return folder
@@ -351,7 +351,7 @@ def add_run(
         "weights_sha256": save_weights(folder, model, half=False),
     }
     try:
-        runs.write_json(folder / "card.json", card)
+        files.write_json(folder / "card.json", card)
         device = next(model.parameters()).device
         run = Run(name, folder, card, model, device)
         make_map(run, samples, on_step=on_step, config=config)

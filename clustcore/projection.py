@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clustcore.runs import atomic
+from clustcore.files import atomic
 from clustcore.types import Config, Layout, setting
 
 OnStep = Callable[[int, int, str], None]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import making, runs
+from clustcore import files, making, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
@@ -254,7 +254,7 @@ def _finish(
         "departures": list(recipe.departures),
     }
     if main():
-        runs.write_json(run.folder / "card.json", card)
+        files.write_json(run.folder / "card.json", card)
         ship(run.folder, runs.SHIPPED / name)
     wait()
     report(f"{name}: shipped")

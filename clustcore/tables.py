@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import drc_results, runs
+from clustcore import drc_results, files, runs
 
 ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
@@ -144,7 +144,7 @@ def update(folder: Path) -> list[str]:
         if new != text:
             found[file] = new
     for file, text in found.items():
-        with runs.atomic(file) as part:
+        with files.atomic(file) as part:
             part.write_text(text, encoding="utf-8")
     return [file.name for file in found]
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from clustcore.runs import load_npz, save_npz
+from clustcore.files import load_npz, save_npz
 from clustcore.types import Config, setting
 
 

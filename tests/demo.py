@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import runs
+from clustcore import files, runs
 from clustcore.types import AttackPath, Raster, dial
 
 N, K, M, DIM = 10_000, 10, 60, 4
@@ -68,7 +68,7 @@ def make_run(
         },
         "weights_sha256": WEIGHTS,
     }
-    runs.write_json(folder / "card.json", values | card)
+    files.write_json(folder / "card.json", values | card)
     if paths:
         for attack in ("pgd", "noise"):
             for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2")):

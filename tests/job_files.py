@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import runs
+from clustcore import files
 
 PLAN: dict[str, Any] = {"model": "dec", "data": {"name": "digits"}, "train": {"seed": 3}}
 
@@ -60,7 +60,7 @@ def make_snapshot(folder: Path, epoch: int, n: int = 300, *, mapped: bool = Fals
     labels = (np.arange(n) % 3).astype(np.uint8)
     z = rng.normal(size=(n, 5)) + epoch * np.eye(5)[labels]
     values = {"z": z.astype(np.float16), "labels": labels, "rows": np.arange(n), "epoch": epoch}
-    runs.save_npz(folder / "snapshots" / f"{epoch:05d}.npz", values)
+    files.save_npz(folder / "snapshots" / f"{epoch:05d}.npz", values)
     if mapped:
         values = {"xy": z[:, :2].astype(np.float32), "labels": labels, "epoch": epoch + 1}
-        runs.save_npz(folder / "livemap.npz", values)
+        files.save_npz(folder / "livemap.npz", values)

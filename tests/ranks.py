@@ -43,11 +43,11 @@ from clustcore.distributed import (
     shard,
     world,
 )
+from clustcore.files import save_npz
 from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
 from clustcore.projection import ProjectionConfig
-from clustcore.runs import save_npz
 from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
 from tests.conftest import make_blobs
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from clustcore import distributed
-from clustcore.runs import load_npz
+from clustcore.files import load_npz
 from tests import ranks
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import drc_results, drc_table, published, reproduce, runs
+from clustcore import drc_results, drc_table, files, published, reproduce, runs
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import cifar, load_samples
@@ -144,9 +144,9 @@ def test_a_shipped_run_has_a_row_of_its_own(place, tmp_path, monkeypatch):
     card = {"format": 1, "model": "drc", "config": {}, "defence": None, "train": train}
     card |= {"data": {"name": "cifar10-jpeg", "split": "train", "n": 50_000}}
     card |= {"weights_sha256": "0", "rows": [row | {"acc": 0.4, "nmi": 0.3, "ari": 0.2}]}
-    runs.write_json(tmp_path / "shipped" / "drc-cifar10" / "card.json", card)
+    files.write_json(tmp_path / "shipped" / "drc-cifar10" / "card.json", card)
     twin = card | {"defence": {"name": "adversarial_view"}}
-    runs.write_json(tmp_path / "shipped" / "drc-cifar10-twin" / "card.json", twin)
+    files.write_json(tmp_path / "shipped" / "drc-cifar10-twin" / "card.json", twin)
     (line,) = [v for v in drc_results.benchmarks().splitlines() if "as shipped" in v]
     assert line.startswith(
         "| CIFAR-10 (JPEG copy) | as shipped: `drc-cifar10` | 0.300 | 0.400 | 0.200 "
@@ -248,7 +248,7 @@ def test_a_run_whose_batch_memory_halved_is_as_planned(place):
 
     def with_batch(batch: int) -> list[str]:
         said: list[str] = []
-        runs.write_json(folder / "card.json", card | {"train": card["train"] | {"batch": batch}})
+        files.write_json(folder / "card.json", card | {"train": card["train"] | {"batch": batch}})
         reproduce_drc(("cifar10",), ("best",), call(place, said))
         return said
 

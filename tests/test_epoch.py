@@ -14,10 +14,10 @@ from clustcore import train as loop
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import KEPT, RESUME, SNAPSHOTS, drop_resume, load_resume, save_snapshot
 from clustcore.epoch import Snapshot, seed_of
+from clustcore.files import load_npz
 from clustcore.models.base import Loss
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
-from clustcore.runs import load_npz
 from clustcore.train import TrainConfig, TrainingFailed, train
 from tests.test_train import CONFIG, Cancel, data, make
 

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import types
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 
 from clustcore import __main__ as cli
-from clustcore import jobs, livemap, runs
+from clustcore import files, jobs, livemap, runs
 from clustcore.datasets import roots
 from tests.job_files import make_job, make_snapshot
 
@@ -79,7 +78,7 @@ def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
     assert not stopped.stopping
     assert stopped.epochs >= 2
     jobs.stop(job.folder)  # nothing is left to stop
-    assert not runs.held(job.folder)
+    assert not files.held(job.folder)
 
     again = jobs.resume(job.folder)
     assert again.epochs >= stopped.epochs
@@ -154,7 +153,7 @@ def test_a_job_runs_as_long_as_its_log_is_locked(place):
 
 def test_a_training_by_hand_is_not_stopped_from_here(place):
     folder = make_job(place, "mine")
-    with runs.hold(folder):
+    with files.hold(folder):
         assert jobs.look(folder).state == "running"
         with pytest.raises(ValueError, match="trained by a command elsewhere: stop it there"):
             jobs.stop(folder)
@@ -291,30 +290,6 @@ def test_a_history_is_read_as_it_was_written(place):
     assert history.sizes.shape == (3, 10)
     assert history.sizes[-1, -1] == 0
     assert len(jobs.read_history(place / "nothing").loss) == 0
-
-
-# One who trains at a time
-
-
-def test_who_holds_a_run_keeps_others_out(tmp_path):
-    folder = tmp_path / "run"
-    code = f"from clustcore import runs\nwith runs.hold(runs.Path({str(folder)!r})): print('in')"
-    command = [sys.executable, "-c", code]
-    with runs.hold(folder):
-        assert runs.held(folder)
-        done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT)
-        assert f"run 'run' is being trained by another process (pid {os.getpid()})" in done.stderr
-    assert not runs.held(folder)
-    assert not list(folder.iterdir())
-    done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT)
-    assert done.stdout == "in\n"
-
-
-def test_a_lock_left_by_a_dead_process_holds_nothing(tmp_path):
-    (tmp_path / ".lock").write_text("123")
-    assert not runs.held(tmp_path)
-    with runs.hold(tmp_path):
-        assert (tmp_path / ".lock").read_text().endswith(str(os.getpid()))
 
 
 # The same from a terminal

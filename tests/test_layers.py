@@ -28,33 +28,35 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "types": set(),
     "__init__": set(),
     "distributed": set(),
-    # runs: for whole files, and for where the cache is
-    "attacks": {"types", "runs", "attacks"},
-    "teach": {"types", "runs"},
-    "projection": {"types", "runs", "projection"},
-    "datasets": {"types", "runs", "datasets"},
+    "files": set(),
+    "runs": {"types", "files", "runs"},
+    "attacks": {"types", "files", "attacks"},
+    "teach": {"types", "files"},
+    "projection": {"types", "files", "projection"},
+    "datasets": {"types", "runs", "datasets"},  # runs: for where the project is
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},
     "comparing": {"types", "runs"},  # runs: for the form of a map
     # epoch and train for the form of what is kept alone
-    "checkpoint": {"models", "defences", "runs", "types", "epoch", "train"},
+    "checkpoint": {"models", "defences", "files", "runs", "types", "epoch", "train"},
     "epoch": {"models", "augment", "types"},
     "train": {"models", "defences", "augment", "checkpoint", "epoch", "types"},
     "pipeline": LEAVES - {"figures", "comparing"} | {"types", "checkpoint", "train"},
-    "making": LEAVES - {"figures"} | {"defences", "types", "checkpoint", "train", "pipeline"},
-    "tables": {"runs", "drc_results"},
+    "making": LEAVES - {"figures"}
+    | {"defences", "types", "files", "checkpoint", "train", "pipeline"},
+    "tables": {"files", "runs", "drc_results"},
     "published": set(),
-    "drc_results": {"runs", "published"},
+    "drc_results": {"files", "runs", "published"},
     "judging": LEAVES - {"figures"} | {"types", "pipeline"},
     "recipes": {"making"},
-    "jobs": {"runs"},
-    "livemap": {"runs", "comparing"},
+    "jobs": {"files", "runs"},
+    "livemap": {"files", "comparing"},
     "drc_table": LEAVES - {"figures"}
     | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
-    | {"types", "pipeline", "judging", "making", "recipes", "reproduce", "tables"},
+    | {"types", "files", "pipeline", "judging", "making", "recipes", "reproduce", "tables"},
     "reproduce": LEAVES - {"figures"}
-    | {"defences", "types", "checkpoint", "pipeline", "making", "recipes", "judging"},
+    | {"defences", "types", "files", "checkpoint", "pipeline", "making", "recipes", "judging"},
 }
 
 
@@ -100,7 +102,8 @@ def run(code: str) -> str:
 
 def test_what_draws_a_map_imports_no_torch():
     code = (
-        "import sys, clustcore, clustcore.runs, clustcore.types, clustcore.datasets\n"
+        "import sys, clustcore, clustcore.runs, clustcore.files, clustcore.types\n"
+        "import clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
         "import clustcore.defences, clustcore.comparing, clustcore.attacks.alrdc_config\n"
         "import clustcore.jobs, clustcore.livemap, clustcore.datasets.peek\n"

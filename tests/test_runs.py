@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from clustcore import runs
+from clustcore import files, runs
 from clustcore.types import AttackPath, Raster
 
 CARD = {
@@ -133,7 +133,7 @@ def test_damaged_arrays_are_said(tmp_path):
     runs.write_path(tmp_path / "p.npz", dataclasses.replace(path, xy=path.xy[:5]))
     with pytest.raises(ValueError, match=r"'xy': expected shape \(11, 4, ...\), got \(5, 4, 2\)"):
         runs.read_path(tmp_path / "p.npz")
-    runs.save_npz(tmp_path / "q.npz", {"strengths": np.zeros(3)})
+    files.save_npz(tmp_path / "q.npz", {"strengths": np.zeros(3)})
     with pytest.raises(ValueError, match=r"q.npz: expected an array .rows., got none"):
         runs.read_path(tmp_path / "q.npz")
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
 from clustcore.attacks.problem import check_samples, length
-from clustcore.runs import atomic
+from clustcore.files import atomic
 
 _HIDDEN = (1024, 512)  # the paper's A
 _FORMAT = "1"
