@@ -55,7 +55,8 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _compare(z: np.ndarray, config: Any) -> dict[str, float]:
-    from clustcore.projection import fit, trustworthiness
+    from clustcore.projection import fit
+    from clustcore.trust import trustworthiness
 
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(z))

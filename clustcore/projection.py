@@ -30,18 +30,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clustcore.files import atomic
+from clustcore.trust import nearest, trust_among, trustworthiness
 from clustcore.types import Config, Layout, setting
 
 OnStep = Callable[[int, int, str], None]
 
 FORMAT = 1
 FEWEST = 20  # samples a map can be made of
-NEIGHBOURS = 15  # of trustworthiness and trust
-NEAR = 10  # x as many count as near in the embedding, for the trust of one sample
 MEASURED = 10_000  # of more samples than these, a seeded sample of so many is measured
 _AMONG = 2_500  # of these, where each sample's trust then looks for neighbours
 _BATCH = 256  # rows of every batch at inference: one shape, so that a batch's size changes nothing
-_CHUNK = 64  # rows of a distance matrix at a time
 _BEYOND = 0.12  # how far beyond the clean samples a position can go, in half widths of the map
 _UMAP = threading.Lock()  # two UMAP fits at once abort the process (numba's workqueue)
 
@@ -276,7 +274,7 @@ class _Taught:
 
 def _umap(x: Float[Tensor, "n d"], config: ProjectionConfig, seed: int) -> _Taught:
     count = min(config.neighbours, len(x) - 1)
-    rows, distances = _nearest(x, count - 1)
+    rows, distances = nearest(x, count - 1)
     rows = torch.cat([torch.arange(len(x))[:, None], rows], 1)  # umap counts the sample itself
     distances = torch.cat([torch.zeros(len(x), 1), distances], 1)
     # starting from the principal plane keeps the map's coarse order that of the embedding
@@ -442,81 +440,6 @@ def _measure(
     error = float(np.median(trip)) / spread
     projector.measures = {"trustworthiness": trusted, "held_out": trusted_held, "error": error}
     return Layout(xy, projector, trusted, trust, error, trusted_held, len(rows))
-
-
-def trustworthiness(
-    z: Float[np.ndarray, "n d"], xy: Float[np.ndarray, "n 2"], neighbours: int = NEIGHBOURS
-) -> tuple[float, Float[np.ndarray, " n"]]:
-    """How far neighbours on the map are neighbours in the embedding.
-
-    The first figure is that of Venna and Kaski (2001): 1 is perfect, and a stranger among a
-    sample's neighbours on the map costs the more, the further down it ranks in the embedding. The
-    second is each sample's trust, in [0, 1]: the share of its neighbours on the map that are among
-    its NEAR x as many nearest in the embedding. Fewer than half of the samples can be neighbours;
-    where there are too few, fewer are looked at.
-    """
-    count = min(neighbours, (len(z) - 1) // 2)
-    a, b = torch.from_numpy(z).double(), torch.from_numpy(xy).double()
-    a = a - a.mean(0)
-    on_map, _ = _nearest(b, count)
-    penalty, share = 0.0, torch.empty(len(z))
-    for start in range(0, len(a), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        apart = _apart(a, rows)
-        theirs = apart.gather(1, on_map[rows])
-        rank = torch.stack([(apart < d[:, None]).sum(1) for d in theirs.T], 1) + 1
-        penalty += float((rank - count).clamp_min(0).sum())
-        share[rows] = (rank <= NEAR * count).float().mean(1)
-    n = len(z)
-    return 1 - penalty * 2 / (n * count * (2 * n - 3 * count - 1)), share.numpy()
-
-
-def trust_among(
-    z: Float[np.ndarray, "n d"], xy: Float[np.ndarray, "n 2"], among: Int[np.ndarray, " r"]
-) -> Float[np.ndarray, " n"]:
-    """Each sample's trust, as of `trustworthiness`, its neighbours looked for among some samples
-    alone: n x r distances in place of n x n.
-    """
-    count = min(NEIGHBOURS, (len(among) - 1) // 2)
-    near = min(NEAR * count, len(among) - 1)
-    rows = torch.from_numpy(among)
-    own = torch.full((len(z),), -1).scatter(0, rows, torch.arange(len(rows)))
-    middle = z[among].mean(0)
-    others, places = torch.from_numpy(z[among] - middle), torch.from_numpy(xy[among])
-    share = torch.empty(len(z))
-    for start in range(0, len(z), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        apart = torch.cdist(torch.from_numpy(z[part] - middle), others)
-        # not by a product: on a map, what is near is nearer than its rounding
-        on_map = torch.cdist(
-            torch.from_numpy(xy[part]), places, compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        known = own[part] >= 0
-        for distances in (apart, on_map):
-            distances[known, own[part][known]] = math.inf  # nobody is a neighbour of itself
-        theirs = apart.gather(1, on_map.topk(count, largest=False).indices)
-        share[part] = (theirs <= apart.kthvalue(near, 1).values[:, None]).float().mean(1)
-    return share.numpy()
-
-
-def _nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The rows and distances of each row's nearest others, exactly."""
-    x = x - x.mean(0)
-    # filled in place: small results kept between large ones would hold on to the memory of those
-    rows = torch.empty(len(x), count, dtype=torch.int64)
-    squares = torch.empty(len(x), count, dtype=x.dtype)
-    for start in range(0, len(x), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        squares[part], rows[part] = _apart(x, part).topk(count, largest=False)
-    return rows, squares.clamp_min(0).sqrt()
-
-
-def _apart(x: Tensor, rows: slice) -> Tensor:
-    """Squared distances of some rows to all; a row is infinitely far from itself."""
-    own = x[rows]
-    apart = own.square().sum(1)[:, None] - 2 * own @ x.T + x.square().sum(1)
-    apart[torch.arange(len(own)), torch.arange(len(own)) + rows.start] = math.inf
-    return apart
 
 
 def save(path: Path, projector: Projector) -> None:

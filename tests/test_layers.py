@@ -29,10 +29,11 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "__init__": set(),
     "distributed": set(),
     "files": set(),
+    "trust": set(),
     "runs": {"types", "files", "runs"},
     "attacks": {"types", "files", "attacks"},
     "teach": {"types", "files"},
-    "projection": {"types", "files", "projection"},
+    "projection": {"types", "files", "trust", "projection"},
     "datasets": {"types", "runs", "datasets"},  # runs: for where the project is
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -160,36 +158,6 @@ def test_the_measures_are_those_of_the_oracle(layout: Layout) -> None:
         "held_out": layout.held_out,
         "error": layout.error,
     }
-
-
-@pytest.mark.parametrize(("n", "k"), [(40, 5), (200, 15), (31, 15)])
-def test_trustworthiness_is_that_of_scikit_learn(n: int, k: int) -> None:
-    rng = np.random.default_rng(n)
-    z, xy = rng.normal(size=(n, 6)) + 100, rng.normal(size=(n, 2))
-    value, _ = projection.trustworthiness(z, xy, k)
-    assert value == pytest.approx(oracle(z, xy, n_neighbors=k))
-
-
-def test_the_trust_of_a_sample_is_the_share_of_its_neighbours_that_are_near() -> None:
-    rng = np.random.default_rng(0)
-    z, xy, k = rng.normal(size=(90, 4)), rng.normal(size=(90, 2)), 3
-    _, trust = projection.trustworthiness(z, xy, k)
-    for i in range(len(z)):
-        on_map = [j for j in np.argsort(np.linalg.norm(xy - xy[i], axis=1)) if j != i][:k]
-        near = [j for j in np.argsort(np.linalg.norm(z - z[i], axis=1)) if j != i]
-        share = np.mean([j in near[: projection.NEAR * k] for j in on_map])
-        assert trust[i] == pytest.approx(share)
-
-
-@given(st.integers(0, 1000), st.floats(0.01, 100), st.floats(-10, 10))
-def test_trustworthiness_knows_neither_unit_nor_origin(seed: int, unit: float, by: float) -> None:
-    rng = np.random.default_rng(seed)
-    z, xy = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
-    value, trust = projection.trustworthiness(z, xy)
-    moved, moved_trust = projection.trustworthiness(unit * z + by, -unit * xy)
-    assert moved == pytest.approx(value)
-    np.testing.assert_allclose(moved_trust, trust)
-    assert projection.trustworthiness(xy, xy)[0] == 1
 
 
 def test_a_saved_projector_gives_the_very_same_positions(file: Path, layout: Layout) -> None:

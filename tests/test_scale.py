@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.scale import Augmented
-from clustcore import pipeline, projection
+from clustcore import pipeline, projection, trust
 from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
 from clustcore.projection import ProjectionConfig, fit
@@ -135,30 +135,10 @@ def test_many_samples_are_measured_on_some_and_it_is_said(monkeypatch):
     layout = fit(z, SMALL, seed=4)
     rows = np.sort(np.random.default_rng(4).permutation(300)[:120])
     assert layout.among == 120
-    expected, _ = projection.trustworthiness(z[rows], layout.xy[rows])
+    expected, _ = trust.trustworthiness(z[rows], layout.xy[rows])
     assert layout.trustworthiness == expected
     assert layout.trust.shape == (300,)
-    np.testing.assert_array_equal(layout.trust, projection.trust_among(z, layout.xy, rows[::2]))
-
-
-def test_trust_among_some_against_a_slow_loop(monkeypatch):
-    monkeypatch.setattr(projection, "NEAR", 2)
-    rng = np.random.default_rng(0)
-    z, xy = rng.normal(size=(150, 4)).astype(np.float32), rng.random((150, 2), np.float32)
-    among, count = np.sort(rng.permutation(150)[:80]), 15
-    trust = projection.trust_among(z, xy, among)
-    for i in range(150):
-        others = [j for j in among if j != i]
-        on_map = sorted(others, key=lambda j: np.linalg.norm(xy[j] - xy[i]))[:count]
-        close = sorted(others, key=lambda j: np.linalg.norm(z[j] - z[i]))[: 2 * count]
-        assert trust[i] == pytest.approx(np.mean([j in close for j in on_map]))
-
-
-def test_among_all_trust_is_that_of_trustworthiness():
-    rng = np.random.default_rng(3)
-    z, xy = rng.normal(size=(400, 6)).astype(np.float32), rng.random((400, 2), np.float32)
-    _, expected = projection.trustworthiness(z, xy)
-    np.testing.assert_allclose(projection.trust_among(z, xy, np.arange(400)), expected)
+    np.testing.assert_array_equal(layout.trust, trust.trust_among(z, layout.xy, rows[::2]))
 
 
 def test_the_benchs_images_are_the_same_whatever_slice_they_are_asked_in():
