@@ -13,7 +13,7 @@ import streamlit as st
 from bench.scale import RUN
 from clustcore.files import load_npz
 from clustcore.runs import MapArrays, find_run, path_name, read_map, read_path
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, PathKey
 from ui.cluster_map import MapView, Partner, cluster_map
 from ui.cluster_map.mount import positions
 
@@ -24,8 +24,8 @@ def load(n: int) -> tuple[MapArrays, AttackPath, AttackPath]:
     (see `bench.scale.views_map`), and two of its paths.
     """
     folder = find_run(RUN).folder
-    path = read_path(folder / "paths" / path_name("pgd", "pixels", "linf"))
-    noise = read_path(folder / "paths" / path_name("noise", "pixels", "linf"))
+    path = read_path(folder / "paths" / path_name(PathKey("pgd", "pixels", "linf")))
+    noise = read_path(folder / "paths" / path_name(PathKey("noise", "pixels", "linf")))
     arrays = read_map(folder)
     if n > len(arrays.xy):
         more = load_npz(Path(os.environ["BENCH_POINTS"]))

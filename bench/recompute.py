@@ -21,7 +21,8 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: 20 samples in place of 200.
     """
     import clustcore
-    from clustcore import making, pipeline, runs
+    from clustcore import making, runs
+    from clustcore.paths import walk
 
     rows = []
     for info in clustcore.list_runs():
@@ -30,23 +31,23 @@ def run(quick: bool = False) -> dict[str, Any]:
         opened = clustcore.load_run(info.name, "cpu")
         samples = clustcore.load_samples(opened.map.data)
         width = float(np.ptp(opened.map.xy[:, 0]))
-        for attack, space, norm in making.paths_of(opened):
-            stored = runs.stored_path(info.folder, attack, space, norm)
+        for key in making.paths_of(opened):
+            stored = runs.stored_path(info.folder, key)
             chosen = np.random.default_rng(0).permutation(len(stored.rows))[
                 : 20 if quick else SAMPLES
             ]
             same, distances, seconds = [], [], []
             for at in chosen:
                 began = time.perf_counter()
-                path = pipeline.walk(opened, samples, stored.rows[at : at + 1], attack, space, norm)
+                path = walk(opened, samples, stored.rows[at : at + 1], key)
                 seconds.append(time.perf_counter() - began)
                 same.append((path.labels[:, 0] == stored.labels[:, at]).all())
                 distances.append(np.linalg.norm(path.xy[:, 0] - stored.xy[:, at], axis=1).max())
             row = {
                 "run": info.name,
-                "attack": attack,
-                "space": space,
-                "norm": norm,
+                "attack": key.attack,
+                "space": key.space,
+                "norm": key.norm,
                 "n": len(chosen),
                 "same_cluster": float(np.mean(same)),
                 "median_distance": float(np.median(distances)) / width,
@@ -54,8 +55,8 @@ def run(quick: bool = False) -> dict[str, Any]:
             }
             rows.append(row)
             print(
-                f"{info.name:20} {attack:6} {space:9} {norm:5} n={row['n']} same cluster at every "
-                f"strength {row['same_cluster']:.1%}, median distance "
+                f"{info.name:20} {key.attack:6} {key.space:9} {key.norm:5} n={row['n']} "
+                f"same cluster at every strength {row['same_cluster']:.1%}, median distance "
                 f"{row['median_distance']:.2%} of the width, {row['seconds']:.2f} s a sample",
                 flush=True,
             )

@@ -70,14 +70,14 @@ def views_map(n: int) -> dict[str, np.ndarray]:
     first, then views of them, embedded by its model and placed by its projector.
     """
     import clustcore
-    from clustcore import pipeline
+    from clustcore.batches import cluster
 
     opened = clustcore.load_run(RUN, "cpu")
     own = opened.map
     x = Augmented(own.data, n)
     parts = [{"xy": own.xy[:n], "labels": own.labels[:n], "p": own.p[:n]}]
     for start in range(len(own.xy), n, 10_000):
-        clean = pipeline.cluster(opened.model, x[start : start + 10_000])
+        clean = cluster(opened.model, x[start : start + 10_000])
         labels, p = clean.labels.astype(np.uint8), clean.p.astype(np.float16)
         parts.append({"xy": opened.projector.place(clean.z), "labels": labels, "p": p})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -99,14 +99,15 @@ def measure(n: int) -> dict[str, Any]:
     import torch
 
     import clustcore
-    from clustcore import boundaries, evaluation, pipeline, projection
+    from clustcore import boundaries, evaluation, projection
+    from clustcore.batches import cluster
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")
     x = Augmented(opened.card["data"]["name"], n)
-    pipeline.cluster(opened.model, x[:1000])  # warm
+    cluster(opened.model, x[:1000])  # warm
     before, times = peak(), [now()]
-    clean = pipeline.cluster(opened.model, x)
+    clean = cluster(opened.model, x)
     times.append(now())
     layout = projection.fit(clean.z, seed=SEED)
 

@@ -250,8 +250,9 @@ def _snapshots(argv: list[str]) -> int:
 def _attack(argv: list[str]) -> int:
     from clustcore import evaluation
     from clustcore.attacks import ATTACKS
-    from clustcore.pipeline import attack_of, compute_path, evaluate, load_run
-    from clustcore.types import NORMS, SPACES, dial, lookup
+    from clustcore.paths import compute_path
+    from clustcore.pipeline import attack_of, evaluate, load_run
+    from clustcore.types import NORMS, SPACES, PathKey, dial, lookup
 
     args = _parse(
         argv,
@@ -282,10 +283,9 @@ def _attack(argv: list[str]) -> int:
         scores = evaluate(run.model, samples.take(rows), under=under, seed=args.seed, **budget)
         print(_json(scores))
         return 0
+    key = PathKey(args.attack, space, norm, args.target, args.seed)
     with _Bars() as bars:
-        path = compute_path(
-            run, samples, args.attack, space, norm, args.target, args.seed, bars.step
-        )
+        path = compute_path(run, samples, key, bars.step)
     print(f"{args.attack}, {space}, {norm}, n = {len(path.rows)}, seed {path.seed}")
     for strength in path.strengths:
         share = float((path.smallest <= strength).mean())

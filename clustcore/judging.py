@@ -22,7 +22,8 @@ from clustcore import evaluation
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
 from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
-from clustcore.pipeline import Run, cluster, parts_of, target_of
+from clustcore.batches import cluster, parts_of
+from clustcore.pipeline import Run, target_of
 from clustcore.types import Config, Samples, dial, setting
 
 NEIGHBOURS = 15

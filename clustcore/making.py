@@ -22,27 +22,18 @@ from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
 from clustcore.augment import AugmentConfig
+from clustcore.batches import check_images, cluster, cluster_all, parts_of
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
 from clustcore.distributed import agreed, group, main, wait, world
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
-from clustcore.pipeline import (
-    OnStep,
-    Run,
-    attack_of,
-    check_images,
-    cluster,
-    cluster_all,
-    parts_of,
-    path_rows,
-    target_of,
-    walk,
-)
+from clustcore.paths import path_rows, walk
+from clustcore.pipeline import OnStep, Run, attack_of, target_of
 from clustcore.runs import MapArrays, MinFlips
 from clustcore.teach import Teacher
 from clustcore.train import Epoch, Progress, TrainConfig, train
-from clustcore.types import AttackPath, Images, Samples, dial, digest, lookup
+from clustcore.types import AttackPath, Images, PathKey, Samples, dial, digest, lookup
 
 _SOURCES = {
     "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
@@ -524,29 +515,28 @@ def attacker_images(samples: Samples) -> Samples:
     return samples.take(np.sort(rows))
 
 
-# the paths a shipped run carries: attack, space, norm
+# the paths a shipped run carries
 PATHS = [
-    (attack, space, norm)
+    PathKey(attack, space, norm)
     for attack in ("pgd", "noise")
     for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
 ]
 
 
-def paths_of(run: Run) -> list[tuple[str, str, str]]:
+def paths_of(run: Run) -> list[PathKey]:
     """The paths a run carries: the usual ones, and those of the learned attackers it has."""
-    return [*PATHS, *((attack, "embedding", "l2") for attack in run.attackers)]
+    return [*PATHS, *(PathKey(attack, "embedding", "l2") for attack in run.attackers)]
 
 
 def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
     """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
     stale.
     """
-    for attack, space, norm in paths_of(run):
-        file = run.folder / "paths" / runs.path_name(attack, space, norm)
+    for key in paths_of(run):
+        file = run.folder / "paths" / runs.path_name(key)
         found = runs.read_path(file)
         if agreed(found is None or found.weights != run.card["weights_sha256"]):
-            rows = path_rows(samples)
-            path = walk(run, samples, rows, attack, space, norm, on_step=on_step, ahead=True)
+            path = walk(run, samples, path_rows(samples), key, on_step, ahead=True)
             if main():
                 runs.write_path(file, path)
     for norm in ("linf", "l2"):
@@ -569,11 +559,11 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
     whole = evaluation.scores(clean.labels, samples.y, run.model.clusters)
     attacked = []
     stale = run.attackers
-    for attack, space, norm in paths_of(run):
-        path = runs.read_path(run.folder / "paths" / runs.path_name(attack, space, norm))
+    for key in paths_of(run):
+        path = runs.read_path(run.folder / "paths" / runs.path_name(key))
         if path is None:
             continue
-        protocol = "old attacker" if stale.get(attack) else "adaptive"
+        protocol = "old attacker" if stale.get(key.attack) else "adaptive"
         attacked.append(_measure_path(run, samples, path, protocol))
     return {
         "split": samples.split,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.files import load_npz, save_npz
-from clustcore.types import AttackPath, Raster, digest
+from clustcore.types import AttackPath, PathKey, Raster, digest
 
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent
@@ -232,9 +232,10 @@ def read_map(folder: Path) -> MapArrays | None:
     )
 
 
-def path_name(attack: str, space: str, norm: str, target: int | None = None) -> str:
-    """The file name of a path, without its folder."""
-    return f"{attack}-{space}-{norm}{'' if target is None else f'-to{target}'}.npz"
+def path_name(key: PathKey) -> str:
+    """The file name of a run's own path, without its folder; a run has one of each, of any seed."""
+    into = "" if key.target is None else f"-to{key.target}"
+    return f"{key.attack}-{key.space}-{key.norm}{into}.npz"
 
 
 def write_path(file: Path, path: AttackPath) -> None:
@@ -351,23 +352,20 @@ def fitted_file(folder: Path, attack: str) -> Path:
     return cache_folder() / ATTACKERS / f"{name}.safetensors"
 
 
-def cached_path_file(
-    folder: Path, attack: str, space: str, norm: str, target: int | None, seed: int
-) -> Path:
+def cached_path_file(folder: Path, key: PathKey) -> Path:
     """The cache file of a path: its name is a hash of all that the path depends on."""
     card = read_card(folder)
     projector = folder / "projector.safetensors"
     drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
-    parts = (_PATH_CODE, card["weights_sha256"], drawn, card["data"], attack, space, norm)
-    attacker = attacker_file(folder, attack)
+    made_of = (_PATH_CODE, card["weights_sha256"], drawn, card["data"])
+    parts = (*made_of, key.attack, key.space, key.norm)
+    attacker = attacker_file(folder, key.attack)
     if attacker.is_file():  # a learned attack changes whenever it is fitted
         parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
-    return cache_folder() / "paths" / f"{digest(*parts, target, seed, PATH_SAMPLES)}.npz"
+    return cache_folder() / "paths" / f"{digest(*parts, key.target, key.seed, PATH_SAMPLES)}.npz"
 
 
-def stored_path(
-    folder: Path, attack: str, space: str, norm: str, target: int | None = None, seed: int = 0
-) -> AttackPath | None:
+def stored_path(folder: Path, key: PathKey) -> AttackPath | None:
     """The path shipped with a run, else the one computed earlier on this machine, else None.
 
     Paths of other weights than the run's are left aside.
@@ -376,12 +374,12 @@ def stored_path(
         ValueError: a file is damaged, or the run's card is.
     """
     weights = read_card(folder)["weights_sha256"]
-    shipped = read_path(folder / "paths" / path_name(attack, space, norm, target))
+    shipped = read_path(folder / "paths" / path_name(key))
     # a learned attack that was fitted since walks another path
-    own = attacker_file(folder, attack).is_relative_to(folder)
-    if own and shipped is not None and shipped.weights == weights and shipped.seed == seed:
+    own = attacker_file(folder, key.attack).is_relative_to(folder)
+    if own and shipped is not None and shipped.weights == weights and shipped.seed == key.seed:
         return shipped
-    cached = cached_path_file(folder, attack, space, norm, target, seed)
+    cached = cached_path_file(folder, key)
     try:
         return read_path(cached)
     except ValueError:

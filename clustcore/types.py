@@ -103,6 +103,19 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
+class PathKey:
+    """What identifies a path of a run: which attack walks it, where, and how its strength is
+    measured.
+    """
+
+    attack: str
+    space: Space
+    norm: Norm  # always "l2" in the embedding
+    target: int | None = None  # the cluster to push into; None leaves the choice to the attack
+    seed: int = 0  # of the attack's random draws
+
+
+@dataclass(frozen=True)
 class AttackPath:
     """One attack on m samples over the S strengths of the dial, as the map draws it.
 

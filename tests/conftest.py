@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from clustcore.types import Samples
+
+if TYPE_CHECKING:
+    from clustcore.pipeline import Run
+    from clustcore.projection import ProjectionConfig
 
 # No test is timed, not even by hypothesis: a busy machine fails nothing.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,6 +63,13 @@ def make_blobs(
         row, column = divmod(int(label), 3)
         x[i, :, row * third : (row + 1) * third, column * third : (column + 1) * third] += 0.7
     return Samples(x.astype(np.float32), y.astype(np.int64), np.arange(n), "blobs", ("a", "b", "c"))
+
+
+def quick() -> ProjectionConfig:
+    """A map for a few hundred samples of a few kinds, in little time."""
+    from clustcore.projection import ProjectionConfig
+
+    return ProjectionConfig(steps=150, batch=64, width=32, landmarks=16)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,7 +121,6 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     """The folder of a small DEC run on digits, with its map: what a page can load and attack."""
     from clustcore import making, pipeline
     from clustcore.datasets import load_samples
-    from clustcore.projection import ProjectionConfig
 
     plan = making.Plan(
         "dec",
@@ -119,6 +132,28 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(place))
         making.make_run("d", plan, load_samples("digits", "train"), folder=place / "d")
-        quick = ProjectionConfig(steps=150, batch=64, width=32, landmarks=16)
-        making.make_map(pipeline.load_run("d", "cpu"), digits, config=quick)
+        making.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
     return place / "d"
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    """More blobs than the run was trained on: enough for a map."""
+    return dataclasses.replace(make_blobs(120, seed=1), name="mnist")
+
+
+@pytest.fixture(scope="module")
+def mapped(
+    tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
+    """A run with a map; runs and cache are folders of the test module's own."""
+    from clustcore import making, pipeline
+
+    place = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_RUNS", str(place / "runs"))
+        patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
+        shutil.copytree(tiny_run, place / "runs" / "tiny")
+        run = pipeline.load_run("tiny", "cpu")
+        making.make_map(run, samples, config=quick())
+        yield run

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clustcore import files, runs
-from clustcore.types import AttackPath, Raster, dial
+from clustcore.types import AttackPath, PathKey, Raster, dial
 
 N, K, M, DIM = 10_000, 10, 60, 4
 WEIGHTS = "0" * 64
@@ -72,8 +72,8 @@ def make_run(
     if paths:
         for attack in ("pgd", "noise"):
             for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2")):
-                path = make_path(arrays, attack, space, norm)
-                runs.write_path(folder / "paths" / runs.path_name(attack, space, norm), path)
+                file = folder / "paths" / runs.path_name(PathKey(attack, space, norm))
+                runs.write_path(file, make_path(arrays, attack, space, norm))
     return folder
 
 

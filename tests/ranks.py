@@ -47,8 +47,10 @@ from clustcore.files import save_npz
 from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
+from clustcore.paths import path_rows, walk
 from clustcore.projection import ProjectionConfig
 from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
+from clustcore.types import PathKey
 from tests.conftest import make_blobs
 
 LOOP = TrainConfig(batch=16, device="cpu", lr=1e-3)
@@ -236,8 +238,8 @@ def measured() -> dict[str, np.ndarray]:
     run, samples = pipeline.load_run("d", "cpu"), load_samples("digits", "test")
     clean = pipeline.evaluate(run.model, samples)
     attacked = pipeline.evaluate(run.model, samples, under="fgsm", eps=0.1)
-    rows = pipeline.path_rows(samples)[:33]
-    path = pipeline.walk(run, samples, rows, "fgsm", "pixels", "linf")
+    rows = path_rows(samples)[:33]
+    path = walk(run, samples, rows, PathKey("fgsm", "pixels", "linf"))
     scores = [clean.acc, clean.nmi, attacked.acc, attacked.nmi, attacked.moved.value]
     paths = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
     arrays = {name: value for name, value in paths.items() if isinstance(value, np.ndarray)}

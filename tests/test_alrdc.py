@@ -24,7 +24,7 @@ from clustcore.models.alrdc import ALRDC, elbo
 from clustcore.models.base import TrainData, Views
 from clustcore.pipeline import target_of
 from clustcore.train import TrainConfig, train
-from clustcore.types import Samples
+from clustcore.types import PathKey, Samples
 
 KINDS = [ALRDCAttack, ALRDCReLU]
 SMALL = {"clusters": 3, "dim": 4, "width": 4, "p_hidden": 16, "autoencode": 1, "cluster": 1}
@@ -423,10 +423,11 @@ def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     old = run.folder / "paths" / "alrdc-embedding-l2.npz"
     old.parent.mkdir()
     old.write_bytes(b"walked by the attacker before")
-    names = [runs.cached_path_file(run.folder, "alrdc", "embedding", "l2", None, 0).name]
+    key = PathKey("alrdc", "embedding", "l2")
+    names = [runs.cached_path_file(run.folder, key).name]
     for seed in (0, 1):
         file = making.fit_attacker(run, blobs, seed=seed)
-        names.append(runs.cached_path_file(run.folder, "alrdc", "embedding", "l2", None, 0).name)
+        names.append(runs.cached_path_file(run.folder, key).name)
     assert len(set(names)) == 3
     assert not old.exists()
     assert file == run.folder / "attackers" / "alrdc.safetensors"

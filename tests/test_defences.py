@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from clustcore.augment import AugmentConfig
+from clustcore.batches import cluster
 from clustcore.checkpoint import RESUME, load_resume
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
@@ -19,7 +20,7 @@ from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, radius,
 from clustcore.making import embedding_radius
 from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
-from clustcore.pipeline import cluster, evaluate
+from clustcore.pipeline import evaluate
 from clustcore.train import TrainConfig, TrainingFailed, train
 from clustcore.types import Samples, lookup
 from tests.conftest import make_blobs

@@ -12,9 +12,10 @@ from clustcore import judging
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
 from clustcore.attacks.exact import Exact
 from clustcore.attacks.problem import Target
+from clustcore.batches import cluster
 from clustcore.checkpoint import load_model
 from clustcore.judging import JudgeConfig
-from clustcore.pipeline import Run, cluster, target_of
+from clustcore.pipeline import Run, target_of
 from clustcore.runs import read_card
 from tests.conftest import make_blobs
 

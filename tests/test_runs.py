@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clustcore import files, runs
-from clustcore.types import AttackPath, Raster
+from clustcore.types import AttackPath, PathKey, Raster
 
 CARD = {
     "format": 1,
@@ -19,6 +19,8 @@ CARD = {
     "train": {},
     "weights_sha256": "0" * 64,
 }
+
+PGD = PathKey("pgd", "pixels", "linf")
 
 
 @pytest.fixture
@@ -191,17 +193,17 @@ def test_a_card_without_its_data_is_refused(tmp_path):
 
 def test_a_stored_path_of_other_weights_is_left_aside(place):
     folder = write(place / "own" / "a")
-    file = folder / "paths" / runs.path_name("pgd", "pixels", "linf")
+    file = folder / "paths" / runs.path_name(PGD)
     runs.write_path(file, some_path(weights="1" * 64))
-    assert runs.stored_path(folder, "pgd", "pixels", "linf") is None
+    assert runs.stored_path(folder, PGD) is None
     runs.write_path(file, some_path())
-    assert runs.stored_path(folder, "pgd", "pixels", "linf").ahead
+    assert runs.stored_path(folder, PGD).ahead
 
 
 def test_the_cache_depends_on_all_that_a_path_depends_on(place):
     folder = write(place / "own" / "a")
     names = {
-        runs.cached_path_file(folder, *key).name
+        runs.cached_path_file(folder, PathKey(*key)).name
         for key in [
             ("pgd", "pixels", "linf", None, 0),
             ("fgsm", "pixels", "linf", None, 0),
@@ -212,10 +214,47 @@ def test_the_cache_depends_on_all_that_a_path_depends_on(place):
         ]
     }
     (folder / "projector.safetensors").write_bytes(b"other")
-    names.add(runs.cached_path_file(folder, "pgd", "pixels", "linf", None, 0).name)
+    names.add(runs.cached_path_file(folder, PGD).name)
     (folder / "card.json").write_text(json.dumps(CARD | {"weights_sha256": "2" * 64}))
-    names.add(runs.cached_path_file(folder, "pgd", "pixels", "linf", None, 0).name)
+    names.add(runs.cached_path_file(folder, PGD).name)
     assert len(names) == 8
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "cached", "drawn_elsewhere"),
+    [
+        (
+            PGD,
+            "pgd-pixels-linf.npz",
+            "f6c56e84da9ae7783f56.npz",
+            "aeb7eb236263ffe77dd5.npz",
+        ),
+        (
+            PathKey("noise", "embedding", "l2", target=3, seed=7),
+            "noise-embedding-l2-to3.npz",
+            "0d5d3ee619ae56872fc3.npz",
+            "e54499e45aabd4acf07c.npz",
+        ),
+    ],
+    ids=["pgd", "noise into a cluster"],
+)
+def test_the_names_on_disk_stay(place, key, name, cached, drawn_elsewhere):
+    # what was stored under these names is there no longer once they change
+    folder = write(place / "own" / "a")
+    assert runs.path_name(key) == name
+    assert runs.cached_path_file(folder, key) == place / "cache" / "paths" / cached
+    (folder / "projector.safetensors").write_bytes(b"other")
+    assert runs.cached_path_file(folder, key) == place / "cache" / "paths" / drawn_elsewhere
+
+
+def test_the_name_of_a_learned_attacks_path_stays(place):
+    folder = write(place / "own" / "a")
+    (folder / "projector.safetensors").write_bytes(b"other")
+    (folder / "attackers").mkdir()
+    (folder / "attackers" / "alrdc.safetensors").write_bytes(b"fitted")
+    key = PathKey("alrdc", "embedding", "l2")
+    assert runs.path_name(key) == "alrdc-embedding-l2.npz"
+    assert runs.cached_path_file(folder, key).name == "ecaec48abd4ae641bbcc.npz"
 
 
 def test_min_flips_round_trip(tmp_path):

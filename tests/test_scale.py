@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench.scale import Augmented
-from clustcore import pipeline, projection, trust
+from clustcore import projection, trust
+from clustcore.batches import cluster
 from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
 from clustcore.projection import ProjectionConfig, fit
@@ -59,8 +60,8 @@ def test_images_are_read_in_slices_and_every_source_says_the_same(model, tmp_pat
     }[kind]()
     assert isinstance(source, Images)
     expected, found = (
-        pipeline.cluster(model, x, batch=32),
-        pipeline.cluster(model, source, batch=32),
+        cluster(model, x, batch=32),
+        cluster(model, source, batch=32),
     )
     for name in ("z", "s", "p"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -71,8 +72,8 @@ def test_images_are_read_in_slices_and_every_source_says_the_same(model, tmp_pat
 
 def test_bytes_mean_0_to_255(model):
     x = np.round(make_blobs(20).x * 255).astype(np.uint8)
-    found = pipeline.cluster(model, x)
-    expected = pipeline.cluster(model, (torch.from_numpy(x).float() / 255).numpy())
+    found = cluster(model, x)
+    expected = cluster(model, (torch.from_numpy(x).float() / 255).numpy())
     np.testing.assert_array_equal(found.z, expected.z)
 
 
@@ -93,7 +94,7 @@ def test_a_bad_slice_is_named(model, spoil, message):
             return spoil(part) if rows.start == 40 else part
 
     with pytest.raises(ValueError, match=message):
-        pipeline.cluster(model, Spoilt(make_blobs(70).x), batch=20)
+        cluster(model, Spoilt(make_blobs(70).x), batch=20)
 
 
 def blobs(n: int, d: int = 5, seed: int = 0) -> np.ndarray:

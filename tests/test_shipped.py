@@ -9,8 +9,10 @@ import pytest
 from safetensors.torch import load_file
 
 import clustcore
-from clustcore import making, pipeline, runs
+from clustcore import making, runs
+from clustcore.paths import walk
 from clustcore.recipes import RECIPES
+from clustcore.types import PathKey
 
 # mean ACC of the seeds on the 10,000 test images
 BARS = {
@@ -42,7 +44,7 @@ def test_a_run_is_whole_and_small(run):
     files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
     expected = {"card.json", "history.csv", "map.npz", "projector.safetensors"}
     expected |= {"weights.safetensors", "min_flip-pixels-linf.npz", "min_flip-pixels-l2.npz"}
-    expected |= {f"paths/{runs.path_name(*key)}" for key in making.paths_of(run)}
+    expected |= {f"paths/{runs.path_name(key)}" for key in making.paths_of(run)}
     learned = RECIPES[run.name].attackers or (("affine",) if run.card["model"] == "alrdc" else ())
     assert set(run.attackers) == {{"affine": "alrdc", "relu": "alrdc-relu"}[k] for k in learned}
     expected |= {f"attackers/{name}.safetensors" for name in run.attackers}
@@ -56,8 +58,8 @@ def test_its_parts_belong_together(run):
     weights = run.card["weights_sha256"]
     assert run.map.weights == weights
     assert run.map.xy.shape == (10_000, 2)
-    for attack, space, norm in making.paths_of(run):
-        path = runs.stored_path(run.folder, attack, space, norm)
+    for key in making.paths_of(run):
+        path = runs.stored_path(run.folder, key)
         assert path.ahead
         assert path.weights == weights
         assert len(np.unique(path.rows)) == 2000
@@ -77,9 +79,10 @@ def test_the_card_says_what_is_measured(run):
         (clean["acc"], clean["nmi"], clean["ari"]), abs=5e-4
     )
     entries = run.card["scores"]["attacked"]
-    assert [(e["attack"], e["space"], e["norm"]) for e in entries] == making.paths_of(run)
-    for entry in entries:
-        path = runs.stored_path(run.folder, entry["attack"], entry["space"], entry["norm"])
+    keys = [PathKey(e["attack"], e["space"], e["norm"]) for e in entries]
+    assert keys == making.paths_of(run)
+    for entry, key in zip(entries, keys, strict=True):
+        path = runs.stored_path(run.folder, key)
         assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))
 
 
@@ -103,12 +106,13 @@ def test_weights_are_halved_only_where_that_moves_next_to_nothing(run):
 
 def test_attacked_images_are_recomputed_as_they_were(run):
     samples = clustcore.load_samples(run.map.data)
-    stored = runs.stored_path(run.folder, "pgd", "pixels", "linf")
+    key = PathKey("pgd", "pixels", "linf")
+    stored = runs.stored_path(run.folder, key)
     chosen = np.random.default_rng(1).permutation(2000)[:6]
     width = float(np.ptp(run.map.xy[:, 0]))
     distances, same = [], []
     for at in chosen:
-        path = pipeline.walk(run, samples, stored.rows[at : at + 1], "pgd", "pixels", "linf")
+        path = walk(run, samples, stored.rows[at : at + 1], key)
         distances.append(np.linalg.norm(path.xy[:, 0] - stored.xy[:, at], axis=1).max() / width)
         same.append((path.labels[:, 0] == stored.labels[:, at]).mean())
     assert np.median(distances) < 0.01

@@ -1,0 +1,226 @@
+"""An attack on a run's samples over the whole dial: walked, drawn on the map, cached on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clustcore import evaluation, runs
+from clustcore.attacks.base import Goal, PathResult
+from clustcore.batches import cluster, joined, own_rows, parts_of
+from clustcore.distributed import agreed, main
+from clustcore.pipeline import OnStep, Run, attack_of, target_of
+from clustcore.types import AttackPath, PathKey, Samples, dial
+
+# the axis of samples in each array of a path
+_PER_SAMPLE = {"xy": 1, "p": 1, "labels": 1, "l2": 1, "linf": 1, "rows": 0, "smallest": 0}
+
+
+@dataclass(frozen=True)
+class PinFrames:
+    """One sample on its way through the strengths, with what can be seen of it."""
+
+    path: AttackPath  # of this one sample
+    frames: NDArray[np.float32] | None  # (S, c, h, w) attacked images; None in the embedding
+    decoded: NDArray[np.float32] | None  # (S, c, h, w) decoded embeddings; None without a decoder
+
+
+def path_rows(samples: Samples) -> NDArray[np.int64]:
+    """The rows that get a path: a seeded sample, the same for every model of a data set."""
+    n = min(runs.PATH_SAMPLES, len(samples))
+    return evaluation.sample_rows(n, len(samples), samples.y, seed=0)
+
+
+def compute_path(
+    run: Run, samples: Samples, key: PathKey, on_step: OnStep | None = None
+) -> AttackPath:
+    """The path of the run's samples under an attack: stored, or computed now and cached on disk.
+
+    Args:
+        on_step: called with (done, total, sentence); raising in it cancels, and nothing is kept.
+
+    Raises:
+        ValueError: unknown attack, space, norm or target, or a run without a map.
+    """
+    _check_samples(run, samples)
+    found = runs.stored_path(run.folder, key)
+    if agreed(found is not None):
+        if found is None:
+            raise ValueError(
+                f"{run.folder}: expected the path that another process found, got none; the "
+                "folder of the run has to be one that all processes share"
+            )
+        return found
+    path = walk(run, samples, path_rows(samples), key, on_step)
+    if main():
+        runs.write_path(runs.cached_path_file(run.folder, key), path)
+    return path
+
+
+def walk(
+    run: Run,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    key: PathKey,
+    on_step: OnStep | None = None,
+    ahead: bool = False,
+) -> AttackPath:
+    """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
+    Every process takes its rows; all get the whole.
+    """
+    parts, mine = [], rows[own_rows(len(rows))]
+    for part in parts_of(len(mine)):
+        result = _walk(run, samples, mine[part], key, _within(on_step, part, len(mine)))
+        parts.append(_draw(run, mine[part], result, key, ahead))
+    path = _join(parts)
+    whole = {
+        name: np.moveaxis(joined(np.moveaxis(getattr(path, name), axis, 0), len(rows)), 0, axis)
+        for name, axis in _PER_SAMPLE.items()
+    }
+    return dataclasses.replace(path, **whole)
+
+
+def transfer(
+    run_a: Run, run_b: Run, samples: Samples, key: PathKey, on_step: OnStep | None = None
+) -> NDArray[np.float64]:
+    """(S,) the share of the paths' samples that an attack made on A moves under B, per strength.
+
+    Judged against B's own clean assignment: B sees the very images that A's path is made of, one
+    after the other, so a sample may come back.
+
+    Args:
+        on_step: called with (done, total, sentence); raising in it cancels.
+
+    Raises:
+        ValueError: another space than pixels, runs mapped on other samples, or images that do not
+            fit B.
+    """
+    if key.space != "pixels":
+        raise ValueError(
+            f"transfer: expected an attack in pixels, got {key.space!r}: embeddings are not shared"
+        )
+    for run in (run_a, run_b):
+        _check_samples(run, samples)
+    rows = path_rows(samples)
+    moved = []
+    for part in parts_of(len(rows)):
+        result = _walk(run_a, samples, rows[part], key, _within(on_step, part, len(rows)))
+        labels = [cluster(run_b.model, x).labels for x in result.x_adv]
+        moved.append(np.stack(labels) != labels[0])
+    return np.concatenate(moved, axis=1).mean(1)
+
+
+def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
+    """One sample's path with its images. A sample that has a stored path keeps its stored
+    positions.
+
+    Raises:
+        ValueError: no such row.
+    """
+    _check_samples(run, samples)
+    if not 0 <= row < len(samples):
+        raise ValueError(f"sample {row}: expected 0 to {len(samples) - 1}")
+    rows = np.array([row])
+    result = _walk(run, samples, rows, key)
+    stored = runs.stored_path(run.folder, key)
+    if stored is not None and row in stored.rows:
+        path = _take(stored, np.flatnonzero(stored.rows == row))
+    else:
+        path = _draw(run, rows, result, key)
+    frames = None if result.x_adv is None else result.x_adv[:, 0].numpy()
+    decoded = None
+    if run.model.has_decoder:
+        with torch.no_grad():
+            decoded = run.model.decode(result.z[:, 0].to(run.device)).float().cpu().numpy()
+    return PinFrames(path, frames, decoded)
+
+
+def _walk(
+    run: Run,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    key: PathKey,
+    on_step: OnStep | None = None,
+) -> PathResult:
+    return attack_of(run, key.attack).path(
+        target_of(run.model),
+        torch.from_numpy(samples.x[rows]).to(run.device),
+        Goal(key.target),
+        torch.from_numpy(dial(samples.name, key.space, key.norm).strengths),
+        norm=key.norm,
+        space=key.space,
+        unit=run.unit,
+        ids=torch.from_numpy(samples.ids[rows]),
+        seed=key.seed,
+        on_step=on_step,
+    )
+
+
+def _within(on_step: OnStep | None, part: slice, total: int) -> OnStep | None:
+    # what is told of a part's rows, as progress of all rows
+    if on_step is None:
+        return None
+
+    def say(done: int, steps: int, sentence: str) -> None:
+        on_step(part.start * steps + done * (part.stop - part.start), total * steps, sentence)
+
+    return say
+
+
+def _draw(
+    run: Run, rows: NDArray[np.int64], result: PathResult, key: PathKey, ahead: bool = False
+) -> AttackPath:
+    if run.projector is None or run.map is None:
+        raise ValueError(
+            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
+        )
+    steps, m, d = result.z.shape
+    with torch.no_grad():
+        p = run.model.soft(result.z.reshape(-1, d).to(run.device)).float().cpu().numpy()
+    xy = run.projector.place(result.z.reshape(-1, d).numpy()).reshape(steps, m, 2)
+    # equal up to rounding; made exact, so that nothing jumps at strength 0
+    xy[0] = run.map.xy[rows]
+    return AttackPath(
+        strengths=dial(run.map.data, key.space, key.norm).strengths,
+        rows=rows,
+        xy=xy,
+        p=p.reshape(steps, m, -1),
+        labels=result.s.argmax(2).numpy().astype(np.uint8),
+        smallest=result.smallest.numpy().astype(np.float32),
+        l2=result.l2.numpy(),
+        linf=result.linf.numpy(),
+        **dataclasses.asdict(key),
+        weights=run.card["weights_sha256"],
+        ahead=ahead,
+    )
+
+
+def _check_samples(run: Run, samples: Samples) -> None:
+    if run.map is None:
+        raise ValueError(
+            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
+        )
+    expected = (run.map.data, run.map.split, len(run.map.xy))
+    got = (samples.name, samples.split, len(samples))
+    if got != expected:
+        raise ValueError(
+            f"run {run.name!r}: expected the {expected[2]:,} samples of its map ({expected[0]}, "
+            f"{expected[1]}), got {got[2]:,} of {got[0]}, {got[1]}"
+        )
+
+
+def _join(parts: list[AttackPath]) -> AttackPath:
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts], axis)
+        for name, axis in _PER_SAMPLE.items()
+    }
+    return dataclasses.replace(parts[0], **arrays)
+
+
+def _take(path: AttackPath, at: NDArray[np.int64]) -> AttackPath:
+    taken = {name: np.take(getattr(path, name), at, axis) for name, axis in _PER_SAMPLE.items()}
+    return dataclasses.replace(path, **taken)
