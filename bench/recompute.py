@@ -21,7 +21,8 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: 20 samples in place of 200.
     """
     import clustcore
-    from clustcore import making, runs
+    from clustcore import runs
+    from clustcore.parts import paths_of
     from clustcore.paths import walk
 
     rows = []
@@ -31,7 +32,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         opened = clustcore.load_run(info.name, "cpu")
         samples = clustcore.load_samples(opened.map.data)
         width = float(np.ptp(opened.map.xy[:, 0]))
-        for key in making.paths_of(opened):
+        for key in paths_of(opened):
             stored = runs.stored_path(info.folder, key)
             chosen = np.random.default_rng(0).permutation(len(stored.rows))[
                 : 20 if quick else SAMPLES

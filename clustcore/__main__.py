@@ -218,7 +218,7 @@ def _teach(argv: list[str]) -> int:
 
 
 def _project(argv: list[str]) -> int:
-    from clustcore.making import make_map
+    from clustcore.parts import make_map
     from clustcore.pipeline import load_run
     from clustcore.runs import SHIPPED
 
@@ -294,7 +294,7 @@ def _attack(argv: list[str]) -> int:
 
 
 def _fit(run: Any, kind: str, args: Any) -> None:
-    from clustcore.making import attacker_images, fit_attacker
+    from clustcore.parts import attacker_images, fit_attacker
 
     train = attacker_images(_samples_of(run.card, dataclasses.replace(args, split="train")))
     with _Bars() as bars:

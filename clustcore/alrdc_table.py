@@ -18,7 +18,7 @@ from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
 from clustcore.distributed import first_main, main
 from clustcore.judging import JudgeConfig
-from clustcore.making import attacker_images
+from clustcore.parts import attacker_images
 from clustcore.pipeline import Run, attack_of, load_run, target_of
 from clustcore.recipes import RECIPES
 from clustcore.reproduce import train_seed

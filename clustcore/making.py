@@ -1,4 +1,7 @@
-"""Make a run: train it, map it, attack it, measure it, and write each part into its folder."""
+"""Make a run: train a model, or one that is there on under a defence, and write weights and card.
+
+What else stands in a run is made in `parts`.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import boundaries, evaluation, files, projection, runs
-from clustcore.attacks import ATTACKS, LEARNED
-from clustcore.attacks.alrdc_config import ALRDCConfig
-from clustcore.attacks.base import Budget, Goal
+from clustcore import files, projection, runs
+from clustcore.attacks import ATTACKS
 from clustcore.augment import AugmentConfig
-from clustcore.batches import check_images, cluster, cluster_all, parts_of
+from clustcore.batches import check_images, cluster, cluster_all
 from clustcore.checkpoint import build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
-from clustcore.distributed import agreed, group, main, wait, world
+from clustcore.defences.base import Defence
+from clustcore.distributed import group, main, wait, world
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
-from clustcore.paths import path_rows, walk
-from clustcore.pipeline import OnStep, Run, attack_of, target_of
-from clustcore.runs import MapArrays, MinFlips
+from clustcore.parts import embedding_radius, make_map
+from clustcore.pipeline import OnStep, Run
 from clustcore.teach import Teacher
 from clustcore.train import Epoch, Progress, TrainConfig, train
-from clustcore.types import AttackPath, Images, PathKey, Samples, dial, digest, lookup
+from clustcore.types import Images, Samples, digest, lookup
 
 _SOURCES = {
     "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
@@ -121,18 +121,8 @@ def make_run(
     if hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
-    origin = _origin(settings, augment, pixels, given)
-    with files.hold(folder) if main() else contextlib.nullcontext():
-        progress = train(
-            model,
-            TrainData(pixels, given),
-            settings,
-            augment,
-            folder=folder,
-            origin=origin,
-            on_epoch=on_epoch,
-            on_step=on_step,
-        )
+    work = _Work(folder, pixels, given, settings, augment, on_epoch, on_step)
+    progress = work.train(model)
     if not progress.finished:
         return folder
     stages = {stage.name: stage.epochs for stage in model.stages()}
@@ -189,20 +179,9 @@ def defend(
         attacker, attacker_sha = _fitted_attacker(source)
     model = copy.deepcopy(source.model).requires_grad_(True)
     guard = cls(config, model, attacker, loop.seed)
-    pixels = _bytes(samples.x)
     weights = source.card["weights_sha256"]
-    with files.hold(folder) if main() else contextlib.nullcontext():
-        progress = train(
-            model,
-            TrainData(pixels, given),
-            loop,
-            augment,
-            defence=guard,
-            folder=folder,
-            origin=digest(_origin(loop, augment, pixels, given), weights, attacker_sha),
-            on_epoch=on_epoch,
-            on_step=on_step,
-        )
+    work = _Work(folder, _bytes(samples.x), given, loop, augment, on_epoch, on_step)
+    progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
     card = {
@@ -238,17 +217,52 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
     return attack.perturb, sha256(file)
 
 
-def _origin(
-    settings: TrainConfig, augment: AugmentConfig, pixels: Tensor, *given: Tensor | None
-) -> str:
-    # what is trained on what; where, how fast and for how long do not enter, nor does the batch,
-    # which memory may have the last word on
-    beside = ("minutes", "device", "batch", "compile", "snapshots")
-    return digest(
-        {k: v for k, v in settings.to_dict().items() if k not in beside},
-        augment.to_dict(),
-        *(None if t is None else _hash(t) for t in (pixels, *given)),
-    )
+@dataclass(frozen=True)
+class _Work:
+    """What a training of any kind asks of the loop, and where it goes."""
+
+    folder: Path
+    pixels: Tensor  # (n, c, h, w) uint8
+    given: Tensor | None  # (n,) clusters that training is told
+    settings: TrainConfig
+    augment: AugmentConfig
+    on_epoch: Callable[[Epoch], None] | None
+    on_step: Callable[[int, int], None] | None
+
+    def train(
+        self,
+        model: Model,
+        defence: Defence | None = None,
+        also: tuple[str | None, ...] = (),
+    ) -> Progress:
+        """Train the model in the folder, which no other process may do meanwhile.
+
+        Args:
+            also: hashes of what else decides the result.
+        """
+        origin = self._origin()
+        with files.hold(self.folder) if main() else contextlib.nullcontext():
+            return train(
+                model,
+                TrainData(self.pixels, self.given),
+                self.settings,
+                self.augment,
+                defence=defence,
+                folder=self.folder,
+                origin=digest(origin, *also) if also else origin,
+                on_epoch=self.on_epoch,
+                on_step=self.on_step,
+            )
+
+    def _origin(self) -> str:
+        # what is trained on what; where, how fast and for how long do not enter, nor does the
+        # batch, which memory may have the last word on
+        beside = ("minutes", "device", "batch", "compile", "snapshots")
+        return digest(
+            {k: v for k, v in self.settings.to_dict().items() if k not in beside},
+            self.augment.to_dict(),
+            *(None if t is None else _hash(t) for t in (self.pixels, self.given)),
+        )
 
 
 def _hash(t: Tensor) -> str:
@@ -368,256 +382,6 @@ def _check_teacher(teacher: Teacher, clusters: int) -> None:
             f"teacher: expected samples in each of {clusters} clusters (the model's), got "
             f"{int((sizes > 0).sum())} of {len(sizes)}"
         )
-
-
-def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """R of attacks.md: half the mean distance from each cluster's empirical mean to the nearest
-    other one.
-    """
-    means = np.stack([z[labels == k].mean(0) for k in np.unique(labels)])
-    if len(means) < 2:
-        raise ValueError(
-            f"embedding radius: expected samples in 2 clusters or more, got {len(means)}"
-        )
-    distance = np.linalg.norm(means[:, None] - means[None], axis=2)
-    np.fill_diagonal(distance, np.inf)
-    return float(distance.min(1).mean() / 2)
-
-
-def make_map(
-    run: Run,
-    samples: Samples,
-    seed: int = 0,
-    on_step: OnStep | None = None,
-    config: projection.ProjectionConfig | None = None,
-) -> MapArrays:
-    """Fit the projector, draw map and regions, and write both into the run."""
-    clean = cluster_all(run.model, samples.x)
-    if not main():  # UMAP is one process's work
-        wait()
-        _forget_map(run)
-        return run.map
-    layout = projection.fit(clean.z, config, seed=seed, on_step=on_step)
-
-    def soft(z: Tensor) -> Tensor:
-        with torch.no_grad():
-            return run.model.soft(z.to(run.device)).cpu()
-
-    arrays = MapArrays(
-        xy=layout.xy,
-        z=clean.z.astype(np.float16),
-        p=clean.p.astype(np.float16),
-        labels=clean.labels.astype(np.uint8),
-        trust=layout.trust,
-        trustworthiness=layout.trustworthiness,
-        held_out=layout.held_out,
-        error=layout.error,
-        raster=boundaries.raster(layout.projector, soft, layout.xy, 200),
-        data=samples.name,
-        split=samples.split,
-        seed=seed,
-        weights=run.card["weights_sha256"],
-        among=layout.among,
-    )
-    # the old map goes first, and the paths drawn on it: a kill in between must not mix two maps
-    (run.folder / "map.npz").unlink(missing_ok=True)
-    shutil.rmtree(run.folder / "paths", ignore_errors=True)
-    projection.save(run.folder / "projector.safetensors", layout.projector)
-    runs.write_map(run.folder, arrays)
-    _forget_map(run)
-    wait()
-    return arrays
-
-
-def _forget_map(run: Run) -> None:
-    for name in ("map", "projector"):
-        run.__dict__.pop(name, None)  # read afresh
-
-
-def min_flips(
-    run: Run,
-    samples: Samples,
-    rows: NDArray[np.int64],
-    space: str,
-    norm: str,
-    seed: int = 0,
-    on_step: OnStep | None = None,
-) -> MinFlips:
-    """The smallest change found that flips each sample; runs on until all flip."""
-    cls = lookup(ATTACKS, "min_flip", "attack")
-    budget = Budget(eps=float("inf"), norm=norm, space=space, unit=run.unit)
-    smallest, after = [], []
-    for part in parts_of(len(rows)):
-        if on_step is not None:
-            on_step(part.start, len(rows), f"smallest flips, {norm}")
-        x = torch.from_numpy(samples.x[rows[part]]).to(run.device)
-        ids = torch.from_numpy(samples.ids[rows[part]])
-        result = cls(cls.Config())(target_of(run.model), x, Goal(None), budget, ids, seed)
-        size = result.linf if norm == "linf" else result.l2
-        smallest.append(torch.where(result.moved, size, torch.nan).numpy())
-        after.append(result.after.numpy())
-    return MinFlips(
-        rows=rows,
-        smallest=np.concatenate(smallest).astype(np.float32),
-        after=np.concatenate(after).astype(np.uint8),
-        norm=norm,
-        space=space,
-        seed=seed,
-        weights=run.card["weights_sha256"],
-    )
-
-
-def fit_attacker(
-    run: Run,
-    samples: Samples,
-    kind: str = "affine",
-    *,
-    config: ALRDCConfig | None = None,
-    seed: int = 0,
-    on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
-) -> Path:
-    """Fit ALRDC's attacker to a run and write it into the run (beside a shipped one: see
-    `runs.fitted_file`).
-
-    Args:
-        samples: what it learns from: the training split, so that what it is judged on is new to it.
-        kind: "affine", as in the paper, or "relu".
-        config: the weights of its loss, and how long it learns.
-        on_epoch: see `fit`.
-
-    Returns:
-        The attacker's file.
-
-    Raises:
-        ValueError: unknown kind, or images that are not the model's.
-    """
-    names = {lookup(ATTACKS, name, "attack").kind: name for name in LEARNED}
-    if kind not in names:
-        raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
-    name = names[kind]
-    attacker = lookup(ATTACKS, name, "attack")(config)
-    attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
-    file = runs.fitted_file(run.folder, name)
-    if main():
-        if file.is_relative_to(run.folder):
-            for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
-                path.unlink()  # walked by the attacker before
-        attacker.save(file, run.card["weights_sha256"])
-    wait()
-    return file
-
-
-def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: no more images than the paper's saw, drawn without
-    labels.
-    """
-    rows = np.random.default_rng(0).permutation(len(samples))[: runs.FIT_SAMPLES]
-    return samples.take(np.sort(rows))
-
-
-# the paths a shipped run carries
-PATHS = [
-    PathKey(attack, space, norm)
-    for attack in ("pgd", "noise")
-    for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
-]
-
-
-def paths_of(run: Run) -> list[PathKey]:
-    """The paths a run carries: the usual ones, and those of the learned attackers it has."""
-    return [*PATHS, *(PathKey(attack, "embedding", "l2") for attack in run.attackers)]
-
-
-def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
-    """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
-    stale.
-    """
-    for key in paths_of(run):
-        file = run.folder / "paths" / runs.path_name(key)
-        found = runs.read_path(file)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
-            path = walk(run, samples, path_rows(samples), key, on_step, ahead=True)
-            if main():
-                runs.write_path(file, path)
-    for norm in ("linf", "l2"):
-        found = runs.read_min_flips(run.folder, "pixels", norm)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
-            rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
-            table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
-            if main():
-                runs.write_min_flips(run.folder, table)
-    wait()  # nobody reads them before they are there
-
-
-def measure(run: Run, samples: Samples) -> dict[str, Any]:
-    """The card's `scores`: clean on all samples; attacked on the paths' samples at the reported
-    budgets.
-
-    Figures at a budget are read off the stored paths, so that the card says what the dial shows.
-    """
-    clean = cluster(run.model, samples.x)
-    whole = evaluation.scores(clean.labels, samples.y, run.model.clusters)
-    attacked = []
-    stale = run.attackers
-    for key in paths_of(run):
-        path = runs.read_path(run.folder / "paths" / runs.path_name(key))
-        if path is None:
-            continue
-        protocol = "old attacker" if stale.get(key.attack) else "adaptive"
-        attacked.append(_measure_path(run, samples, path, protocol))
-    return {
-        "split": samples.split,
-        "n": len(samples),
-        "clean": {"acc": whole.acc, "nmi": whole.nmi, "ari": whole.ari},
-        "clusters_used": whole.clusters_used,
-        "attacked": attacked,
-    }
-
-
-def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> dict[str, Any]:
-    budget = dial(samples.name, path.space, path.norm).default
-    clean = run.map.labels.astype(np.int64)
-    y = None if samples.y is None else samples.y[path.rows]
-    match = None
-    if samples.y is not None:
-        match = evaluation.matching(clean, samples.y, run.model.clusters)
-    after = evaluation.labels_at(path, budget).astype(np.int64)
-    figures = evaluation.scores(
-        path.labels[0].astype(np.int64),
-        y,
-        run.model.clusters,
-        after=after,
-        moved=path.smallest <= budget,
-        match=match,
-    )
-    settings = attack_of(run, path.attack).config.to_dict()
-    values = {
-        "attack": path.attack,
-        "space": path.space,
-        "norm": path.norm,
-        "eps": budget,
-        "settings": settings,
-        "protocol": protocol,
-        "n": len(path.rows),
-        "seed": path.seed,
-        "moved": figures.moved.value,
-        "moved_interval": [figures.moved.low, figures.moved.high],
-        "median_smallest": float(evaluation.median_smallest(path.smallest).value),
-        "median_l2": _at(path.l2, path.strengths, budget),
-        "median_linf": _at(path.linf, path.strengths, budget),
-        "acc": figures.acc,
-        "acc_rematched": figures.acc_rematched,
-        "nmi": figures.nmi,
-    }
-    # JSON has no NaN: a figure that needs labels, or a median beyond the dial, is null
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in values.items()
-    }
-
-
-def _at(size: NDArray[np.float32], strengths: NDArray[np.float32], budget: float) -> float:
-    return float(np.interp(budget, strengths, np.median(size, axis=1)))
 
 
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, making, runs
+from clustcore import files, parts, runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, main, wait
-from clustcore.making import attacker_images, defend, fit_attacker, make_run
+from clustcore.making import defend, make_run
+from clustcore.parts import attacker_images, fit_attacker
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
@@ -239,9 +240,9 @@ def _finish(
     run = load_run(source, device)
     if run.map is None or run.map.weights != run.card["weights_sha256"]:
         report(f"{name}: map")
-        making.make_map(run, test, on_step=on_step)
+        parts.make_map(run, test, on_step=on_step)
     report(f"{name}: paths")
-    making.make_paths(run, test, on_step=on_step)
+    parts.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
     defended = run.card.get("defence")
     if recipe.defended is not None:  # what ships came from what ships
@@ -249,7 +250,7 @@ def _finish(
     card = run.card | {
         "defence": defended,
         "decoder": run.model.has_decoder,
-        "scores": making.measure(run, test),
+        "scores": parts.measure(run, test),
         "rows": rows,
         "departures": list(recipe.departures),
     }

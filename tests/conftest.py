@@ -119,7 +119,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Path:
     """The folder of a small DEC run on digits, with its map: what a page can load and attack."""
-    from clustcore import making, pipeline
+    from clustcore import making, parts, pipeline
     from clustcore.datasets import load_samples
 
     plan = making.Plan(
@@ -132,7 +132,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(place))
         making.make_run("d", plan, load_samples("digits", "train"), folder=place / "d")
-        making.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
+        parts.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
     return place / "d"
 
 
@@ -147,7 +147,7 @@ def mapped(
     tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Run]:
     """A run with a map; runs and cache are folders of the test module's own."""
-    from clustcore import making, pipeline
+    from clustcore import parts, pipeline
 
     place = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
@@ -155,5 +155,5 @@ def mapped(
         patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
         shutil.copytree(tiny_run, place / "runs" / "tiny")
         run = pipeline.load_run("tiny", "cpu")
-        making.make_map(run, samples, config=quick())
+        parts.make_map(run, samples, config=quick())
         yield run

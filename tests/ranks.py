@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import making, pipeline
+from clustcore import pipeline
 from clustcore.__main__ import main as cli
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import load_samples
@@ -47,6 +47,7 @@ from clustcore.files import save_npz
 from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
+from clustcore.parts import make_map
 from clustcore.paths import path_rows, walk
 from clustcore.projection import ProjectionConfig
 from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
@@ -166,7 +167,7 @@ def commands(folder: Path) -> dict[str, Any]:
         run = pipeline.load_run("many", "cpu")
         before = run.map
         quick = ProjectionConfig(steps=20, batch=64, width=8, landmarks=8)
-        making.make_map(run, load_samples("digits", "test"), config=quick)
+        make_map(run, load_samples("digits", "test"), config=quick)
         assert run.projector is not None
         codes += [cli(["attack", "many", "--attack", "fgsm"]) for _ in range(2)]
     return {"codes": codes, "before": before, "apart": spread({"xy": run.map.xy})}

@@ -22,6 +22,7 @@ from clustcore.attacks.pgd import PGD
 from clustcore.augment import AugmentConfig
 from clustcore.models.alrdc import ALRDC, elbo
 from clustcore.models.base import TrainData, Views
+from clustcore.parts import fit_attacker
 from clustcore.pipeline import target_of
 from clustcore.train import TrainConfig, train
 from clustcore.types import PathKey, Samples
@@ -418,7 +419,7 @@ def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     with pytest.raises(ValueError, match=r"expected a fitted attacker .* got no such file"):
         pipeline.attack_of(run, "alrdc")
     with pytest.raises(ValueError, match="unknown kind of attacker 'cubic'; known: affine, relu"):
-        making.fit_attacker(run, blobs, "cubic")
+        fit_attacker(run, blobs, "cubic")
     assert run.attackers == {}
     old = run.folder / "paths" / "alrdc-embedding-l2.npz"
     old.parent.mkdir()
@@ -426,12 +427,12 @@ def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     key = PathKey("alrdc", "embedding", "l2")
     names = [runs.cached_path_file(run.folder, key).name]
     for seed in (0, 1):
-        file = making.fit_attacker(run, blobs, seed=seed)
+        file = fit_attacker(run, blobs, seed=seed)
         names.append(runs.cached_path_file(run.folder, key).name)
     assert len(set(names)) == 3
     assert not old.exists()
     assert file == run.folder / "attackers" / "alrdc.safetensors"
-    making.fit_attacker(run, blobs, "relu")
+    fit_attacker(run, blobs, "relu")
     assert run.attackers == {"alrdc": False, "alrdc-relu": False}
     attack = pipeline.attack_of(run, "alrdc")
     result = pipeline.attack(run.model, blobs.x, attack, eps=0.5, space="embedding", norm="l2")

@@ -12,7 +12,8 @@ from clustcore.alrdc_table import reproduce_alrdc
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.judging import JudgeConfig
-from clustcore.making import Plan, fit_attacker
+from clustcore.making import Plan
+from clustcore.parts import fit_attacker
 from clustcore.pipeline import load_run
 from clustcore.recipes import RECIPES, Defended, Recipe
 from clustcore.reproduce import train_seed

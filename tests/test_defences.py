@@ -17,9 +17,9 @@ from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Control, Defence
 from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, radius, shorten
-from clustcore.making import embedding_radius
 from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
+from clustcore.parts import embedding_radius
 from clustcore.pipeline import evaluate
 from clustcore.train import TrainConfig, TrainingFailed, train
 from clustcore.types import Samples, lookup

@@ -45,8 +45,10 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "batches": {"attacks", "models", "types"},
     "pipeline": LEAVES - {"figures", "comparing"} | {"types", "batches", "checkpoint"},
     "paths": {"attacks", "batches", "evaluation", "pipeline", "runs", "types"},
-    "making": LEAVES - {"figures"}
-    | {"defences", "types", "files", "batches", "checkpoint", "train", "pipeline", "paths"},
+    "parts": {"attacks", "batches", "boundaries", "evaluation", "paths", "pipeline", "projection"}
+    | {"runs", "types"},
+    "making": {"attacks", "augment", "batches", "checkpoint", "defences", "files", "models"}
+    | {"parts", "pipeline", "projection", "runs", "teach", "train", "types"},
     "tables": {"files", "runs", "drc_results"},
     "published": set(),
     "drc_results": {"files", "runs", "published"},
@@ -57,9 +59,9 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "drc_table": LEAVES - {"figures"}
     | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
-    | {"types", "files", "pipeline", "judging", "making", "recipes", "reproduce", "tables"},
+    | {"types", "files", "pipeline", "parts", "judging", "recipes", "reproduce", "tables"},
     "reproduce": LEAVES - {"figures"}
-    | {"defences", "types", "files", "checkpoint", "pipeline", "making", "recipes", "judging"},
+    | {"defences", "types", "files", "checkpoint", "pipeline", "parts", "making", "recipes"},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import clustcore
-from clustcore import making, runs
+from clustcore import parts, runs
 from clustcore.types import Layout, PathKey
 
 
@@ -17,21 +17,21 @@ def test_a_kill_while_a_map_is_written_leaves_none(mapped, samples, monkeypatch,
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    owner = making.projection if cut == "projector" else making.runs
+    owner = parts.projection if cut == "projector" else parts.runs
     name = "save" if cut == "projector" else "write_map"
     old = {file.name: file.read_bytes() for file in mapped.folder.glob("*") if file.is_file()}
     names = {field.name for field in dataclasses.fields(Layout)} - {"projector"}
     values = {name: getattr(mapped.map, name) for name in names}
     layout = Layout(**values, projector=mapped.projector)
-    monkeypatch.setattr(making.projection, "fit", lambda *_, **options: layout)
-    monkeypatch.setattr(making.boundaries, "raster", killed)
+    monkeypatch.setattr(parts.projection, "fit", lambda *_, **options: layout)
+    monkeypatch.setattr(parts.boundaries, "raster", killed)
     with pytest.raises(KeyboardInterrupt):
-        making.make_map(mapped, samples)
+        parts.make_map(mapped, samples)
     assert clustcore.load_run("tiny", "cpu").map is not None  # nothing was lost yet
-    monkeypatch.setattr(making.boundaries, "raster", lambda *_: mapped.map.raster)
+    monkeypatch.setattr(parts.boundaries, "raster", lambda *_: mapped.map.raster)
     monkeypatch.setattr(owner, name, killed)
     with pytest.raises(KeyboardInterrupt):
-        making.make_map(mapped, samples)
+        parts.make_map(mapped, samples)
     assert clustcore.load_run("tiny", "cpu").map is None
     for file, content in old.items():
         (mapped.folder / file).write_bytes(content)
@@ -39,7 +39,7 @@ def test_a_kill_while_a_map_is_written_leaves_none(mapped, samples, monkeypatch,
 
 def test_smallest_flips_flip(mapped, samples):
     rows = np.arange(12)
-    table = making.min_flips(mapped, samples, rows, "pixels", "l2")
+    table = parts.min_flips(mapped, samples, rows, "pixels", "l2")
     clean = mapped.map.labels[rows]
     found = ~np.isnan(table.smallest)
     assert found.any()
@@ -47,10 +47,10 @@ def test_smallest_flips_flip(mapped, samples):
 
 
 def test_measure_reads_what_the_paths_say(mapped, samples):
-    making.make_paths(mapped, samples)
-    scores = making.measure(mapped, samples)
+    parts.make_paths(mapped, samples)
+    scores = parts.measure(mapped, samples)
     keys = [PathKey(e["attack"], e["space"], e["norm"]) for e in scores["attacked"]]
-    assert keys == making.PATHS
+    assert keys == parts.PATHS
     for entry, key in zip(scores["attacked"], keys, strict=True):
         path = runs.stored_path(mapped.folder, key)
         assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))

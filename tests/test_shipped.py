@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 import clustcore
-from clustcore import making, runs
+from clustcore import runs
+from clustcore.parts import paths_of
 from clustcore.paths import walk
 from clustcore.recipes import RECIPES
 from clustcore.types import PathKey
@@ -44,7 +45,7 @@ def test_a_run_is_whole_and_small(run):
     files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
     expected = {"card.json", "history.csv", "map.npz", "projector.safetensors"}
     expected |= {"weights.safetensors", "min_flip-pixels-linf.npz", "min_flip-pixels-l2.npz"}
-    expected |= {f"paths/{runs.path_name(key)}" for key in making.paths_of(run)}
+    expected |= {f"paths/{runs.path_name(key)}" for key in paths_of(run)}
     learned = RECIPES[run.name].attackers or (("affine",) if run.card["model"] == "alrdc" else ())
     assert set(run.attackers) == {{"affine": "alrdc", "relu": "alrdc-relu"}[k] for k in learned}
     expected |= {f"attackers/{name}.safetensors" for name in run.attackers}
@@ -58,7 +59,7 @@ def test_its_parts_belong_together(run):
     weights = run.card["weights_sha256"]
     assert run.map.weights == weights
     assert run.map.xy.shape == (10_000, 2)
-    for key in making.paths_of(run):
+    for key in paths_of(run):
         path = runs.stored_path(run.folder, key)
         assert path.ahead
         assert path.weights == weights
@@ -80,7 +81,7 @@ def test_the_card_says_what_is_measured(run):
     )
     entries = run.card["scores"]["attacked"]
     keys = [PathKey(e["attack"], e["space"], e["norm"]) for e in entries]
-    assert keys == making.paths_of(run)
+    assert keys == paths_of(run)
     for entry, key in zip(entries, keys, strict=True):
         path = runs.stored_path(run.folder, key)
         assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))
