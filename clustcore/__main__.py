@@ -14,20 +14,21 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from clustcore.types import Config
-
-COMMANDS = {
-    "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
-    "defend": "train a run on under a defence: RUN --defence NAME [flags]",
-    "teach": "make a teacher for a data set's training split",
-    "project": "fit the map of a run",
-    "snapshots": "draw live maps of a run while it is trained by another process",
-    "attack": "attack a run's samples over the dial, or at one strength",
-    "evaluate": "ACC, NMI and ARI of a run on clean samples",
-    "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
-}
+from clustcore.cli import (
+    COMMANDS,
+    DATA,
+    RUN,
+    Bars,
+    flags,
+    given,
+    over,
+    parse,
+    plan_from_file,
+    plan_from_flags,
+    value,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,82 +66,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    from clustcore.making import Plan, make_run
+    from clustcore.making import make_run
     from clustcore.teach import load_teacher
 
-    if "--config" in argv:
-        taken = ("--config", "--root", "--minutes")
-        values_of = [_value(argv, flag, None) for flag in taken]
-        if rest := [a for a in argv if a not in (*taken, "--download", *filter(None, values_of))]:
-            raise ValueError(
-                f"train --config: expected no flags but {', '.join(taken)} and --download, got "
-                f"{rest[0]!r}; the rest belongs in the file"
-            )
-        where = _value(argv, "--config")
-        try:
-            values = json.loads(Path(where).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: expected JSON, got {error}") from None
-        plan = Plan.from_dict(values, where)
-        options = {
-            "name": values.get("name", Path(where).stem),
-            "teacher": values.get("teacher_file"),
-        }
-        options |= {"root": _value(argv, "--root", None), "download": "--download" in argv}
-        if (minutes := _value(argv, "--minutes", None)) is not None:
-            settings = plan.train | {"minutes": float(minutes)}
-            plan = dataclasses.replace(plan, train=settings)
-    else:
-        plan, options = _plan_from_flags(argv)
+    read = plan_from_file if "--config" in argv else plan_from_flags
+    plan, options = read(argv)
     split = plan.data.get("split", "train")
     samples = _loaded(plan.data["name"], split, options["root"], options["download"])
     _say_skipped(samples)
     teacher = None
     if options["teacher"]:
         teacher = load_teacher(Path(options["teacher"]), len(samples), samples.name)
-    with _Bars() as bars:
+    with Bars() as bars:
         folder = make_run(
             options["name"], plan, samples, teacher, on_epoch=bars.epoch, on_step=bars.batch
         )
     finished = (folder / "card.json").is_file()
     print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
     return 0
-
-
-def _plan_from_flags(argv: list[str]) -> tuple[Any, dict[str, Any]]:
-    from clustcore.augment import AugmentConfig
-    from clustcore.making import Plan
-    from clustcore.models import MODELS
-    from clustcore.train import TrainConfig
-    from clustcore.types import lookup
-
-    if not argv or argv[0].startswith("-"):
-        raise ValueError(f"train: expected a model first; known: {', '.join(sorted(MODELS))}")
-    name, rest = argv[0], argv[1:]
-    model = lookup(MODELS, name, "model")
-    args = _parse(
-        rest,
-        f"train {name}",
-        data=(str, "mnist", "data set"),
-        root=(str | None, None, "folder that holds the data"),
-        download=(bool, False, "allow a download into the root"),
-        name=(str | None, None, "name of the run; model and data set by default"),
-        teacher=(str | None, None, "a teacher.npz made by `teach`"),
-        seed=(int, 0, "seed of weights, order and views"),
-        device=(str, "auto", "auto, cpu, cuda, cuda:1, mps"),
-        model=flags(model.Config),
-        train=flags(TrainConfig, without=("seed", "device")),
-        augment=flags(AugmentConfig),
-    )
-    plan = Plan(
-        name,
-        {"name": args.data},
-        _changed(args.model),
-        dataclasses.asdict(args.augment),
-        dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
-    )
-    options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
-    return plan, options | {"root": args.root, "download": args.download}
 
 
 def _defend(argv: list[str]) -> int:
@@ -152,13 +95,13 @@ def _defend(argv: list[str]) -> int:
     known = ", ".join(sorted(DEFENCES))
     if "--defence" not in argv:
         raise ValueError(f"defend: expected --defence NAME; known: {known}")
-    name = _value(argv, "--defence")
+    name = value(argv, "--defence")
     at = argv.index("--defence")
     defence = lookup(DEFENCES, name, "defence")
-    args = _parse(
+    args = parse(
         argv[:at] + argv[at + 2 :],
         "defend",
-        **_RUN,
+        **RUN,
         name=(str | None, None, "name of the new run; run and defence by default"),
         data=(str | None, None, "data set; the run's own by default"),
         root=(str | None, None, "folder that holds the data"),
@@ -172,16 +115,16 @@ def _defend(argv: list[str]) -> int:
     from clustcore.pipeline import load_run
 
     run = load_run(args.run, args.device)
-    with _Bars() as bars:
+    with Bars() as bars:
         folder = defend(
             args.name or f"{run.name}-{name.replace('_', '-')}",
             run,
             name,
             dataclasses.asdict(args.defence),
             _samples_of(run.card, args),
-            _over(run.card["train"], args.train, _given(argv, "train"))
+            over(run.card["train"], args.train, given(argv, "train"))
             | {"seed": args.seed, "device": args.device},
-            _over(run.card.get("augment", {}), args.augment, _given(argv, "augment")),
+            over(run.card.get("augment", {}), args.augment, given(argv, "augment")),
             on_epoch=bars.epoch,
             on_step=bars.batch,
         )
@@ -196,7 +139,7 @@ def _teach(argv: list[str]) -> int:
     from clustcore.runs import folders
     from clustcore.teach import TeachConfig, save_teacher, teach
 
-    args = _parse(
+    args = parse(
         argv,
         "teach",
         data=(str, "mnist", "data set"),
@@ -210,7 +153,7 @@ def _teach(argv: list[str]) -> int:
     samples = _loaded(args.data, "train", args.root, args.download)
     out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
     if first():  # one process's work
-        with _Bars() as bars:
+        with Bars() as bars:
             save_teacher(out, teach(samples.x, samples.name, config, bars.step))
     wait()
     print(out)
@@ -222,11 +165,11 @@ def _project(argv: list[str]) -> int:
     from clustcore.pipeline import load_run
     from clustcore.runs import SHIPPED
 
-    args = _parse(argv, "project", **_RUN, **_DATA)
+    args = parse(argv, "project", **RUN, **DATA)
     run = load_run(args.run, args.device)
     if run.folder.parent == SHIPPED:
         raise ValueError(f"run {args.run!r} ships with its map and paths, which belong together")
-    with _Bars() as bars:
+    with Bars() as bars:
         arrays = make_map(run, _samples_of(run.card, args), seed=args.seed, on_step=bars.step)
     print(
         f"{run.folder / 'map.npz'}: {len(arrays.xy)} samples, trustworthiness "
@@ -239,7 +182,7 @@ def _snapshots(argv: list[str]) -> int:
     from clustcore.livemap import follow
     from clustcore.runs import folders, is_name
 
-    args = _parse(argv, "snapshots", run=(str, dataclasses.MISSING, "name of the run"))
+    args = parse(argv, "snapshots", run=(str, dataclasses.MISSING, "name of the run"))
     folder = folders()[1] / args.run
     if not is_name(args.run) or not folder.is_dir():
         raise ValueError(f"snapshots: expected a run that is being trained, got {args.run!r}")
@@ -254,11 +197,11 @@ def _attack(argv: list[str]) -> int:
     from clustcore.pipeline import attack_of, evaluate, load_run
     from clustcore.types import NORMS, SPACES, PathKey, dial, lookup
 
-    args = _parse(
+    args = parse(
         argv,
         "attack",
-        **_RUN,
-        **_DATA,
+        **RUN,
+        **DATA,
         attack=(str, "pgd", "attack"),
         space=(str | None, None, f"one of {', '.join(SPACES)}; the attack's first by default"),
         norm=(str | None, None, f"one of {', '.join(NORMS)}"),
@@ -284,7 +227,7 @@ def _attack(argv: list[str]) -> int:
         print(_json(scores))
         return 0
     key = PathKey(args.attack, space, norm, args.target, args.seed)
-    with _Bars() as bars:
+    with Bars() as bars:
         path = compute_path(run, samples, key, bars.step)
     print(f"{args.attack}, {space}, {norm}, n = {len(path.rows)}, seed {path.seed}")
     for strength in path.strengths:
@@ -297,7 +240,7 @@ def _fit(run: Any, kind: str, args: Any) -> None:
     from clustcore.parts import attacker_images, fit_attacker
 
     train = attacker_images(_samples_of(run.card, dataclasses.replace(args, split="train")))
-    with _Bars() as bars:
+    with Bars() as bars:
 
         def tell(done: int, total: int, parts: dict[str, float]) -> None:
             values = ", ".join(f"{name} {value:.4f}" for name, value in parts.items())
@@ -310,7 +253,7 @@ def _fit(run: Any, kind: str, args: Any) -> None:
 def _evaluate(argv: list[str]) -> int:
     from clustcore.pipeline import evaluate, load_run
 
-    args = _parse(argv, "evaluate", **_RUN, **_DATA)
+    args = parse(argv, "evaluate", **RUN, **DATA)
     run = load_run(args.run, args.device)
     print(_json(evaluate(run.model, _samples_of(run.card, args))))
     return 0
@@ -338,7 +281,7 @@ def _reproduce(argv: list[str]) -> int:
     if what in ("drc", "ablation"):
         return _reproduce_drc(what, argv[1:], common)
     only = (tuple[str, ...], (), "names of runs; all by default")
-    args = _parse(argv[1:], f"reproduce {what}", **common, only=only)
+    args = parse(argv[1:], f"reproduce {what}", **common, only=only)
     root = None if args.root is None else Path(args.root)
     if what == "data":
         from clustcore.datasets.shipping import make
@@ -351,7 +294,7 @@ def _reproduce(argv: list[str]) -> int:
     for name in args.only:
         if name not in RECIPES:
             raise ValueError(f"unknown run {name!r}; known: {', '.join(RECIPES)}")
-    with _Bars() as bars:
+    with Bars() as bars:
         reproduce_runs(
             list(args.only or (name for name, recipe in RECIPES.items() if recipe.ships)),
             root=root,
@@ -366,7 +309,7 @@ def _reproduce(argv: list[str]) -> int:
 def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
     from clustcore.alrdc_table import DATA, reproduce_alrdc
 
-    args = _parse(
+    args = parse(
         argv,
         "reproduce alrdc",
         **common,
@@ -374,7 +317,7 @@ def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
         seeds=(tuple[int, ...], (0, 1, 2), "seeds"),
         quick=(bool, False, "learn from 10,000 training images, and attack less hard"),
     )
-    with _Bars() as bars:
+    with Bars() as bars:
         reproduce_alrdc(
             args.data,
             root=None if args.root is None else Path(args.root),
@@ -401,10 +344,10 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
         options["data"] = (tuple[str, ...], tuple(BENCHMARKS), "benchmarks")
         known = tuple(drc_results.PLANS)
         options["plans"] = (tuple[str, ...], known, f"of {', '.join(known)}")
-    args = _parse(argv, f"reproduce {what}", **common, **options)
+    args = parse(argv, f"reproduce {what}", **common, **options)
     from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
 
-    with _Bars() as bars:
+    with Bars() as bars:
         call = Call(
             root=None if args.root is None else Path(args.root),
             download=args.download,
@@ -422,18 +365,6 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
     if wrong:
         raise ValueError("; ".join(wrong))
     return 0
-
-
-_RUN = {
-    "run": (str, dataclasses.MISSING, "name of the run"),
-    "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps"),
-    "seed": (int, 0, "seed"),
-}
-_DATA = {
-    "data": (str | None, None, "data set; the run's own by default"),
-    "root": (str | None, None, "folder that holds the data"),
-    "split": (str, "test", "train, test or all"),
-}
 
 
 def _samples_of(card: dict[str, Any], args: Any) -> Any:
@@ -469,126 +400,6 @@ def _json(scores: Any) -> str:
     # what needs labels is NaN without them, and JSON has no NaN
     text = json.dumps(dataclasses.asdict(scores), indent=1)
     return re.sub(r"\bNaN\b", "null", text)
-
-
-def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any, str]:
-    """A config dataclass as a group of flags, each with the help of its field."""
-    import typing
-
-    import tyro
-
-    hints = typing.get_type_hints(config)
-    fields = []
-    for field in dataclasses.fields(config):
-        if field.name in without:
-            continue
-        meta = field.metadata
-        bounds = "" if meta.get("range") is None else f" ({meta['range'][0]} to {meta['range'][1]})"
-        choices = f" (one of {', '.join(map(str, meta['choices']))})" if meta.get("choices") else ""
-        unit = f" [{meta['unit']}]" if meta.get("unit") else ""
-        note = tyro.conf.arg(help=f"{meta.get('help', '')}{bounds}{choices}{unit}")
-        kind = Annotated[hints[field.name], note]
-        fields.append((field.name, kind, dataclasses.field(default=field.default)))
-    group = dataclasses.make_dataclass(config.__name__, fields, frozen=True)
-    group.__doc__ = config.__doc__
-    return group, group(), config.__doc__ or ""
-
-
-def _parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> Any:
-    import tyro
-
-    fields = []
-    for name, (kind, default, help) in options.items():
-        if default is dataclasses.MISSING:
-            kind = tyro.conf.Positional[Annotated[kind, tyro.conf.arg(help=help)]]
-            fields.append((name, kind))
-        elif dataclasses.is_dataclass(kind):
-            fields.append((name, kind, dataclasses.field(default=default)))
-        else:
-            fields.append(
-                (
-                    name,
-                    Annotated[kind, tyro.conf.arg(help=help)],
-                    dataclasses.field(default=default),
-                )
-            )
-    fields.sort(key=lambda item: len(item) == 3)
-    arguments = dataclasses.make_dataclass("Arguments", fields, frozen=True)
-    arguments.__doc__ = COMMANDS[command.split()[0]]
-    return tyro.cli(arguments, args=argv, prog=f"python -m clustcore {command}")
-
-
-def _changed(config: Any) -> dict[str, Any]:
-    # the shape comes from the data unless a flag says otherwise
-    values = dataclasses.asdict(config)
-    default = type(config)()
-    if config.input_shape == default.input_shape:
-        values.pop("input_shape")
-    return values
-
-
-def _over(card: dict[str, Any], flags: Any, given: set[str]) -> dict[str, Any]:
-    # what the run was trained with, unless a flag says otherwise
-    values = dataclasses.asdict(flags)
-    kept = {k: card[k] for k in values if k in card and k not in ("minutes", "seed", "device")}
-    return kept | {k: v for k, v in values.items() if k in given or k not in kept}
-
-
-def _given(argv: list[str], group: str) -> set[str]:
-    # the fields of a group that have a flag, which may say what is the default anyway
-    start = f"--{group}."
-    names = (a[len(start) :].partition("=")[0] for a in argv if a.startswith(start))
-    return {name.replace("-", "_").removeprefix("no_") for name in names}
-
-
-def _value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any:
-    if flag in argv:
-        at = argv.index(flag) + 1
-        if at < len(argv):
-            return argv[at]
-        raise ValueError(f"{flag}: expected a value, got nothing")
-    if default is dataclasses.MISSING:
-        raise ValueError(f"{flag}: expected, got nothing")
-    return default
-
-
-class _Bars:
-    """Progress in the terminal: one bar for the work, one line for each epoch."""
-
-    def __enter__(self) -> _Bars:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, transient=True)
-        self._task = self._progress.add_task("", total=None)
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def step(self, done: int, total: int, sentence: str) -> None:
-        """A step of something long."""
-        self._progress.update(self._task, completed=done, total=total, description=sentence)
-
-    def batch(self, done: int, total: int) -> None:
-        """A batch of an epoch."""
-        self._progress.update(self._task, completed=done, total=total, description="epoch")
-
-    def epoch(self, epoch: Any) -> None:
-        """The line that stays of an epoch."""
-        parts = ", ".join(f"{name} {value:.4f}" for name, value in epoch.parts.items())
-        self.say(
-            f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "
-            f"loss {epoch.loss:.4f} ({parts}); "
-            f"clusters {' '.join(map(str, epoch.sizes))}; balance {epoch.entropy_mean:.3f}; "
-            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s, "
-            f"{epoch.views_per_s:,.0f} views/s"
-        )
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self._progress.console.print(line, markup=False, highlight=False)
 
 
 def _one_of_many() -> int:

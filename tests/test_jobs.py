@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clustcore import __main__ as cli
 from clustcore import files, jobs, livemap, runs
+from clustcore.__main__ import main
+from clustcore.cli import plan_from_flags
 from clustcore.datasets import roots
 from tests.job_files import make_job, make_snapshot
 
@@ -307,7 +308,7 @@ def test_the_command_says_what_the_plan_says():
     }
     argv = jobs.arguments("x", plan)
     assert argv[:2] == ["train", "drc"]
-    read, options = cli._plan_from_flags(argv[1:])
+    read, options = plan_from_flags(argv[1:])
     assert (read.model, read.data) == ("drc", plan["data"])
     for part in ("config", "train", "augment"):
         values = getattr(read, part)
@@ -338,20 +339,9 @@ def test_a_defence_downloads_where_it_may(digits_run, tmp_path, monkeypatch):
     monkeypatch.setattr("clustcore.datasets.load_samples", load)
     plan = {"source": digits_run.name, "defence": "control", "data": {"name": "mnist"}}
     argv = jobs.arguments("y", plan | {"root": str(tmp_path), "download": True})
-    assert cli.main(argv) == 2
+    assert main(argv) == 2
     where = {"name": "mnist", "split": "train", "root": str(tmp_path)}
     assert asked == [where | {"download": True}]
-
-
-def test_a_flag_that_says_the_default_is_not_the_sources_setting():
-    argv = ["--train.lr", "0.001", "--model.no-normalize", "--train.weight-decay=0"]
-    assert cli._given(argv, "train") == {"lr", "weight_decay"}
-    assert cli._given(argv, "model") == {"normalize"}
-    source = {"lr": 0.5, "batch": 64, "minutes": 12.5, "seed": 3}
-    from clustcore.train import TrainConfig
-
-    over = cli._over(source, TrainConfig(), {"lr"})
-    assert (over["lr"], over["batch"], over["minutes"], over["seed"]) == (0.001, 64, 0.0, 0)
 
 
 # Live maps
@@ -417,5 +407,5 @@ def test_damaged_or_missing_maps_are_none(tmp_path):
 
 
 def test_snapshots_of_no_run(place, capsys):
-    assert cli.main(["snapshots", "../x"]) == 2
+    assert main(["snapshots", "../x"]) == 2
     assert "expected a run that is being trained, got '../x'" in capsys.readouterr().err

@@ -49,6 +49,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     | {"runs", "types"},
     "making": {"attacks", "augment", "batches", "checkpoint", "defences", "files", "models"}
     | {"parts", "pipeline", "projection", "runs", "teach", "train", "types"},
+    "cli": {"augment", "making", "models", "train", "types"},
     "tables": {"files", "runs", "drc_results"},
     "published": set(),
     "drc_results": {"files", "runs", "published"},
