@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import explore, loaders, panels, scene
+from ui import answers, datasets, explore, loaders, panels, scene
 
 panels.open_page("Explore")
 scene.arrive("Explore")
@@ -15,8 +15,8 @@ with panels.calm():
         panels.no_runs()
         st.stop()
     panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
-    panels.device_note(loaders.check_device(now.device))
-    panels.data_note(loaders.no_folder(now.run))
+    panels.device_note(answers.check_device(now.device))
+    panels.data_note(datasets.no_folder(now.run))
     arrays = loaders.map_arrays(now.run)
     if arrays is None:
         panels.no_map(now.run)

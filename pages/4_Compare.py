@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import attack, claims, compare, loaders, panels, scene
+from ui import answers, attack, claims, compare, loaders, panels, scene
 
 panels.open_page("Compare")
 scene.arrive("Compare")
@@ -16,7 +16,7 @@ with panels.calm():
         panels.no_runs()
         st.stop()
     panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
-    panels.device_note(loaders.check_device(now.device))
+    panels.device_note(answers.check_device(now.device))
     arrays = loaders.map_arrays(now.run)
     if arrays is None:
         panels.no_map(now.run)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from clustcore import runs
 from clustcore.types import Samples
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ def no_other_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(tmp_path_factory.mktemp("no-runs")))
         yield
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is not there yet, and the only one in which runs are looked for."""
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "own"
 
 
 @pytest.fixture(scope="session", autouse=True)

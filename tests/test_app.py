@@ -18,8 +18,8 @@ from clustcore import comparing, runs, tables
 from clustcore.types import dial
 from tests import demo
 from tests.test_ui_cluster_map import decode
+from ui import answers, datasets, loaders, panels
 from ui import attack as attack_page
-from ui import loaders, panels
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(path.parent.name for path in (ROOT / "assets" / "runs").glob("*/card.json"))
@@ -60,15 +60,6 @@ def calm(app: AppTest) -> bool:
 def texts(app: AppTest) -> list[str]:
     """All captions and Markdown of the screen."""
     return [item.value for item in (*app.caption, *app.markdown)]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the only one in which runs are looked for."""
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
-    monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "own"
 
 
 # Shipped runs
@@ -147,7 +138,7 @@ def test_explore_sends_the_map_and_lists_the_clusters(place: Path) -> None:
     assert table["cluster"].tolist() == list(range(demo.K))
     assert table["size"].tolist() == [demo.N // demo.K] * demo.K
     assert table["samples attacked"].sum() == demo.M
-    y = loaders.labels("mnist")[0]
+    y = datasets.labels("mnist")[0]
     counts = np.bincount(y[np.arange(demo.N) % demo.K == 3])
     assert table["purity"][3] == pytest.approx(counts.max() / counts.sum())
     assert "MNIST · undefended · 10,000 test images · map computed ahead, seed 0" in texts(app)
@@ -287,7 +278,7 @@ def test_computing_shows_its_steps_and_then_the_path(
     demo.make_run(place)
     said = []
 
-    def compute(ask: loaders.Ask, device: str, on_step: loaders.OnStep) -> None:
+    def compute(ask: loaders.Ask, device: str, on_step: answers.OnStep) -> None:
         on_step(3, 11, "PGD step 7/40")
         said.append((ask.attack, ask.norm, ask.target, ask.seed, device))
         arrays = loaders.map_arrays(ask.run)
@@ -295,7 +286,7 @@ def test_computing_shows_its_steps_and_then_the_path(
         path = demo.make_path(arrays, *where[:4])
         runs.write_path(runs.cached_path_file(ask.run.folder, *where), path)
 
-    monkeypatch.setattr(loaders, "compute_path", compute)
+    monkeypatch.setattr(answers, "compute_path", compute)
     app = open_app("pages/2_Attack.py", attack="FGSM", target="3")
     app.button(key="compute").click().run()
     assert calm(app)
@@ -365,7 +356,7 @@ def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path)
     run = runs.find_run("d")
     app = open_learned()
     assert calm(app)
-    n = len(loaders.images("digits", "train"))
+    n = len(datasets.images("digits", "train"))
     assert "ALRDC and random noise, rho, seed 0. An attacker is fitted first" in offered(app)
     assert f"on {n:,} training images, 10 epochs. Then 2,000 samples" in offered(app)
     assert app.button(key="compute").label == "Compute now"
@@ -784,7 +775,7 @@ def test_the_curves_of_both_have_bands_and_the_control(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = np.linspace(0, 0.5, 11)
-    monkeypatch.setattr(loaders, "transfer", lambda *_: moved)
+    monkeypatch.setattr(answers, "transfer", lambda *_: moved)
     app = open_app("pages/4_Compare.py", run="demo")
     app.session_state["curves"] = True
     app.run()
@@ -812,7 +803,7 @@ def test_a_transfer_is_asked_for_and_worked_out_once(
             asked.append((ask.run.name, ask.attack, partner.name, device))
         return np.zeros(11) if asked else None
 
-    monkeypatch.setattr(loaders, "transfer", transfer)
+    monkeypatch.setattr(answers, "transfer", transfer)
     app = open_app("pages/4_Compare.py", run="demo")
     app.session_state["curves"] = True
     app.run()
@@ -945,7 +936,7 @@ def test_a_device_that_is_not_there_means_the_cpu_and_a_word(
 ) -> None:
     demo.make_run(place)
     note = "device 'mps' is not there. The CPU does the work instead."
-    monkeypatch.setattr(loaders, "check_device", lambda device: note if device == "mps" else "")
+    monkeypatch.setattr(answers, "check_device", lambda device: note if device == "mps" else "")
     app = open_app("pages/2_Attack.py")
     app.selectbox(key="device").set_value("mps").run()
     assert not app.exception

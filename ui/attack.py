@@ -13,7 +13,7 @@ import streamlit as st
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, MapArrays, RunInfo
 from clustcore.types import AttackPath
-from ui import loaders, panels, scene, selection, tables
+from ui import answers, datasets, loaders, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 
 # What a path costs beforehand: passes through the model a sample, in training steps of one view.
@@ -58,7 +58,7 @@ def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
     fitted = changed(loaders.attacker_settings(now.run, now.attack))
     if fitted:
         parts.append(f"attacker fitted with {fitted}")
-    device = loaders.device_in_use(now.run, now.device)
+    device = answers.device_in_use(now.run, now.device)
     if device:
         parts.append(device)
     return " · ".join(parts)
@@ -152,7 +152,7 @@ def _fits(asks: list[loaders.Ask]) -> str:
     unfit = _unfit(asks)
     if not unfit:
         return ""
-    n, split = loaders.fit_images(unfit[0].run)
+    n, split = answers.fit_images(unfit[0].run)
     images = f"{n:,} training images" if split == "train" else f"{n:,} {split} images"
     trained = unfit[0].run.card["data"]["split"]
     why = "" if split == trained else " (the training split is not here)"
@@ -176,7 +176,7 @@ def estimate(ask: loaders.Ask) -> float:
 def _fit_seconds(ask: loaders.Ask) -> float:
     views = _FIT_VIEWS if loaders.decodes(ask.run) else _FIT_VIEWS_BARE
     epochs = (ask.fit or ALRDCConfig()).epochs
-    return epochs * loaders.fit_images(ask.run)[0] * views * _view_seconds(ask.run)
+    return epochs * answers.fit_images(ask.run)[0] * views * _view_seconds(ask.run)
 
 
 def _view_seconds(run: RunInfo) -> float:
@@ -190,8 +190,8 @@ def _view_seconds(run: RunInfo) -> float:
 
 
 def _compute(now: scene.Scene, missing: list[loaders.Ask]) -> None:
-    def one(ask: loaders.Ask) -> Callable[[loaders.OnStep], Any]:
-        return lambda show: loaders.compute_path(ask, now.device, show)
+    def one(ask: loaders.Ask) -> Callable[[answers.OnStep], Any]:
+        return lambda show: answers.compute_path(ask, now.device, show)
 
     work_through({_name(now, ask): one(ask) for ask in missing})
 
@@ -202,7 +202,7 @@ def _name(now: scene.Scene, ask: loaders.Ask) -> str:
     return name if now.partner is None else f"{name} on {panels.plain(ask.run.name)}"
 
 
-def work_through(jobs: dict[str, Callable[[loaders.OnStep], Any]]) -> None:
+def work_through(jobs: dict[str, Callable[[answers.OnStep], Any]]) -> None:
     """Do one job after the other with progress and a way to cancel; then the page runs anew.
 
     Args:
@@ -250,7 +250,7 @@ def _attack_map(
     now: scene.Scene, arrays: MapArrays, path: AttackPath | None, only_moved: bool
 ) -> None:
     strength, row = scene.entries(now, len(arrays.xy))
-    truth = loaders.truth(arrays)
+    truth = datasets.truth(arrays)
     noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
     order = scene.take_order()
     colour = "cluster" if now.colour == "fragility" and path is None else now.colour
@@ -277,7 +277,7 @@ def _attack_map(
     )
     if waits:
         with st.spinner(panels.model_note(f"computing the images of sample {row}"), show_time=True):
-            scene.attempt("pin", what, lambda: loaders.pin_frames(now.ask, row, now.device))
+            scene.attempt("pin", what, lambda: answers.pin_frames(now.ask, row, now.device))
         panels.redraw()
     st.caption(tables.sentence(path, strength, now.dial.end))
     if now.space == "embedding":
@@ -306,7 +306,7 @@ def _view(
     arrays: MapArrays,
     path: AttackPath | None,
     noise: AttackPath | None,
-    truth: loaders.Truth,
+    truth: datasets.Truth,
     strength: float,
 ) -> MapView:
     ask = now.ask
@@ -327,7 +327,7 @@ def _view(
         end=now.dial.end,
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
-        sprites=loaders.sprites(arrays.data, arrays.split),
+        sprites=datasets.sprites(arrays.data, arrays.split),
         alt=tables.sentence(path, strength, now.dial.end),
     )
 
@@ -336,7 +336,7 @@ def _detail(
     now: scene.Scene, arrays: MapArrays, path: AttackPath | None, row: int, failed: str
 ) -> tuple[Pin | None, bool]:
     """What is known of the pinned sample, and whether its attacked images are still to come."""
-    images = loaders.images_or_none(arrays)
+    images = datasets.images_or_none(arrays)
     image = None if images is None else images[row]
     at = np.flatnonzero(path.rows == row) if path is not None else []
     if path is None:
@@ -347,7 +347,7 @@ def _detail(
         "near": near.near,
         "neighbour_images": None if images is None else images[near.rows],
     }
-    found = loaders.pin_frames(now.ask, row, now.device, compute=False)
+    found = answers.pin_frames(now.ask, row, now.device, compute=False)
     loadable = images is not None and panels.has_weights(now.run)
     waits = found is None and loadable and not failed
     if found is None and not len(at):

@@ -9,7 +9,7 @@ import numpy as np
 from clustcore import comparing
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, loaders, panels, scene, tables
+from ui import answers, attack, loaders, panels, scene, tables
 from ui.cluster_map.packing import quantise_smallest
 
 
@@ -37,7 +37,7 @@ def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> st
         fitted = attack.changed(loaders.attacker_settings(run, now.attack))
         if fitted:
             parts.append(f"{panels.plain(run.name)}'s attacker fitted with {fitted}")
-    device = loaders.device_in_use(now.partner, now.device)
+    device = answers.device_in_use(now.partner, now.device)
     return " · ".join([*parts, device] if device else parts)
 
 

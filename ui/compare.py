@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, claims, judged, loaders, panels, scene, tables
+from ui import answers, attack, claims, datasets, judged, loaders, panels, scene, tables
 from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -151,7 +151,7 @@ def _view(
     b: list[AttackPath | None],
     alt: str,
 ) -> MapView:
-    truth = loaders.truth(found.a)
+    truth = datasets.truth(found.a)
     both = a[0] is not None and b[0] is not None
     noise = both and a[1] is not None and b[1] is not None
     which = (now.attack, now.space, now.norm, now.seed, both, noise)
@@ -172,7 +172,7 @@ def _view(
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
         shown=shown,
-        sprites=loaders.sprites(found.a.data, found.a.split),
+        sprites=datasets.sprites(found.a.data, found.a.split),
         alt=alt,
         name=_head(now.run),
         aside=_aside(now.run),
@@ -262,7 +262,7 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("A change in one model's embedding means nothing in the other's: no transfer.")
         return None
     ask = asks(now)[0][0]
-    found = loaders.transfer(ask, now.partner, now.device)
+    found = answers.transfer(ask, now.partner, now.device)
     if found is not None:
         return found
     name = f"Attack {now.run.name}, judge on {now.partner.name}"
@@ -275,7 +275,7 @@ def _transfer(now: scene.Scene) -> Any:
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:
         attack.work_through(
-            {"transfer": lambda show: loaders.transfer(ask, now.partner, now.device, show)}
+            {"transfer": lambda show: answers.transfer(ask, now.partner, now.device, show)}
         )
     return None
 
@@ -290,7 +290,7 @@ def _curves(
     from clustcore import evaluation
     from clustcore import figures as draw
 
-    truth = loaders.truth(found.a)
+    truth = datasets.truth(found.a)
     theme = "dark" if st.context.theme.type == "dark" else "light"
     rows = a[0].rows
     y = None if truth.y is None else truth.y[rows]

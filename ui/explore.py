@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath
-from ui import loaders, panels, scene, selection, tables
+from ui import answers, datasets, loaders, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
 
 _NO_IMAGE = "This model has no decoder: there is no image of a place without a sample."
@@ -91,7 +91,7 @@ def status(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> str:
     count = f"{n:,}" if choice.shown is None else f"{len(choice.shown):,} of {n:,}"
     parts = [panels.data_line(now), f"{count} {arrays.split} images"]
     parts.append(f"map computed ahead, seed {arrays.seed}")
-    device = loaders.device_in_use(now.run, now.device)
+    device = answers.device_in_use(now.run, now.device)
     return " · ".join([*parts, device] if device else parts)
 
 
@@ -104,7 +104,7 @@ def explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None
 
 def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
     _, row = scene.entries(now, len(arrays.xy))
-    truth = loaders.truth(arrays)
+    truth = datasets.truth(arrays)
     path = loaders.path(now.ask)
     cluster = _picked_cluster()
     if cluster != st.session_state.get("zoomed_cluster"):
@@ -139,12 +139,12 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
     )
     if pin_waits:
         with st.spinner(panels.model_note("decoding the image"), show_time=True):
-            scene.attempt("image", row, lambda: loaders.reconstruction(now.run, row, now.device))
+            scene.attempt("image", row, lambda: answers.reconstruction(now.run, row, now.device))
         panels.redraw()
     if probe_waits:
         place = st.session_state["probe"]
         with st.spinner(panels.model_note("decoding the image there"), show_time=True):
-            scene.attempt("probe", place, lambda: loaders.probe(now.run, place, now.device))
+            scene.attempt("probe", place, lambda: answers.probe(now.run, place, now.device))
         panels.redraw()
     selection.draw(state, arrays, truth, path, row)
     _cluster_table(now, arrays, truth, path)
@@ -155,7 +155,7 @@ def _view(
     arrays: MapArrays,
     choice: ViewChoice,
     path: AttackPath | None,
-    truth: loaders.Truth,
+    truth: datasets.Truth,
 ) -> MapView:
     which = (now.run.name, loaders.map_stamp(now.run), now.attack, now.space, now.norm, now.seed)
     about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
@@ -175,7 +175,7 @@ def _view(
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
         shown=choice.shown,
-        sprites=loaders.sprites(arrays.data, arrays.split),
+        sprites=datasets.sprites(arrays.data, arrays.split),
         probe=True,
         alt=tables.map_sentence(arrays, now.run.name),
     )
@@ -186,8 +186,8 @@ def _detail(
 ) -> tuple[Pin, bool]:
     """What is known of the pinned sample, and whether its reconstruction is still to come."""
     near = loaders.neighbours(arrays, row)
-    images = loaders.images_or_none(arrays)
-    found = loaders.reconstruction(now.run, row, now.device, compute=False)
+    images = datasets.images_or_none(arrays)
+    found = answers.reconstruction(now.run, row, now.device, compute=False)
     waits = found is None and panels.has_weights(now.run) and images is not None
     smallest, note = None, ""
     at = np.flatnonzero(path.rows == row) if path is not None else []
@@ -222,7 +222,7 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     trusted = bool(inside and raster.trusted[line, column])
     if not loaders.decodes(now.run):
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
-    found = loaders.probe(now.run, place, now.device, compute=False)
+    found = answers.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = scene.failure("probe", place)
         waits = panels.has_weights(now.run) and not failed
@@ -232,7 +232,7 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
 
 
 def _cluster_table(
-    now: scene.Scene, arrays: MapArrays, truth: loaders.Truth, path: AttackPath | None
+    now: scene.Scene, arrays: MapArrays, truth: datasets.Truth, path: AttackPath | None
 ) -> None:
     frame = tables.cluster_frame(arrays, truth.y, path)
     st.subheader("Clusters", anchor=False)

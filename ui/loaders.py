@@ -1,41 +1,27 @@
-"""Cached loaders around clustcore; nothing else caches. Numpy only, until a model is asked for.
+"""Runs as they lie on disk, cached: maps, paths, pairs, attackers. Nothing here imports torch.
 
 Keys are cheap: a run's name and folder, and the time stamp of the file that is read. Every cache
-is bounded. The functions that import torch say so.
+is bounded. Nothing caches but this, `ui.datasets` and `ui.answers`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import json
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import comparing, jobs, runs
+from clustcore import comparing, runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
-from clustcore.datasets import find_folder, load_samples, roots, shipped
-from clustcore.datasets.peek import Peek, peek_apart
-from clustcore.datasets.peek import peek as look
 from clustcore.runs import MapArrays, MinFlips, RunInfo
-from clustcore.types import AttackPath, Samples
-from ui.cluster_map import Sprites, packing
-
-if TYPE_CHECKING:
-    from clustcore.pipeline import PinFrames, Probe, Run
-
-OnStep = Callable[[int, int, str], None]
-_HEAVY = threading.Lock()  # one model computes at a time: visitors are threads of one process
+from clustcore.types import AttackPath
+from ui.cluster_map import packing
 
 
 @dataclass(frozen=True)
@@ -88,10 +74,11 @@ def path_stamp(ask: Ask) -> tuple[int, int, int]:
     name = (ask.attack, ask.space, ask.norm, ask.target)
     shipped_file = ask.run.folder / "paths" / runs.path_name(*name)
     cached = runs.cached_path_file(ask.run.folder, *name, ask.seed)
-    return _stamp(shipped_file), _stamp(cached), _attacker_stamp(ask)
+    return _stamp(shipped_file), _stamp(cached), attacker_stamp(ask)
 
 
-def _attacker_stamp(ask: Ask) -> int:
+def attacker_stamp(ask: Ask) -> int:
+    """Changes when the attacker does that a learned attack walks with."""
     return _stamp(runs.attacker_file(ask.run.folder, ask.attack))
 
 
@@ -186,86 +173,6 @@ def min_flips(run: RunInfo, space: str, norm: str) -> MinFlips | None:
     return runs.read_min_flips(run.folder, space, norm)
 
 
-def images(data: str, split: str = "test") -> NDArray[np.uint8]:
-    """(n, c, h, w) all images of a split in 0 to 255, shared and read-only.
-
-    Raises:
-        ValueError: the data are not there.
-    """
-    if data in shipped.SOURCES and split == "test":
-        x = shipped.images(data)
-        return x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-    return _images(data, split)
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _images(data: str, split: str) -> NDArray[np.uint8]:
-    x = np.round(samples(data, split).x * 255).astype(np.uint8)
-    x.flags.writeable = False
-    return x
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def samples(
-    data: str, split: str = "test", channels: int | None = None, size: int | None = None
-) -> Samples:
-    """The samples a map was made of, shared: torch reads them in place, nobody writes to them.
-
-    Args:
-        channels: of a folder's images, as the model takes them; None: as the images have them.
-        size: their side likewise, in pixels.
-
-    Raises:
-        ValueError: the data are not there.
-    """
-    return load_samples(data, split, channels=channels, size=size)
-
-
-def peek(name: str) -> tuple[Peek | None, str]:
-    """A look at the training images of this name, or why there is none. That of a folder, and a
-    failure, may be 30 s old; a data set that was read once is not read again.
-    """
-    return _peek(name, tuple(map(str, roots())))
-
-
-@st.cache_data(max_entries=16, ttl=30, show_spinner=False)
-def _peek(name: str, below: tuple[str, ...]) -> tuple[Peek | None, str]:
-    try:
-        return (look(name) if name.startswith("folder:") else _peek_set(name, below)), ""
-    except (ValueError, OSError) as error:
-        return None, str(error)
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _peek_set(name: str, below: tuple[str, ...]) -> Peek:
-    return peek_apart(name)
-
-
-def labels(data: str, split: str = "test") -> tuple[NDArray[np.integer] | None, tuple[str, ...]]:
-    """The true classes and their names, for display and measurement; (None, ()) without any."""
-    if data in shipped.SOURCES and split == "test":
-        return shipped.labels(data), tuple(shipped.source(data)["classes"])
-    found = samples(data, split)
-    return found.y, found.class_names
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The true classes of a map's samples, for display and measurement only."""
-
-    y: NDArray[np.integer] | None = None
-    names: tuple[str, ...] = ()
-
-
-def truth(arrays: MapArrays) -> Truth:
-    """The true classes of a map's samples; empty without any, or without the data."""
-    try:
-        y, names = labels(arrays.data, arrays.split)
-    except ValueError:
-        return Truth()
-    return Truth(y, names) if y is not None and len(y) == len(arrays.xy) else Truth()
-
-
 def shown_rows(run: RunInfo, count: int | None = None) -> NDArray[np.int64] | None:
     """The rows of a fixed sample of a run's map, each cluster with its share; None: all of them.
 
@@ -285,41 +192,6 @@ def _shown_rows(
     rows = packing.drawn_rows(_labels) if count is None else packing.stratified(_labels, count)
     rows.flags.writeable = False
     return rows
-
-
-def images_or_none(arrays: MapArrays) -> NDArray[np.uint8] | None:
-    """`images` of a map's samples; None where the data are not there."""
-    try:
-        x = images(arrays.data, arrays.split)
-    except ValueError:
-        return None
-    return x if len(x) == len(arrays.xy) else None
-
-
-def has_labels(data: str) -> bool:
-    """Whether a data set has true classes to show. Data that cannot be read have none."""
-    try:
-        return labels(data)[0] is not None
-    except ValueError:
-        return False
-
-
-def sprites(data: str, split: str = "test") -> Sprites | None:
-    """Where the map gets its images; None where the data are not there."""
-    if data in shipped.SOURCES and split == "test":
-        info = shipped.source(data)
-        return Sprites(functools.partial(shipped.sheet, data), (info["height"], info["width"]))
-    try:
-        x = images(data, split)
-    except ValueError:
-        return None
-    return Sprites(functools.partial(_sheet, data, split), size=x.shape[2:])
-
-
-@st.cache_resource(max_entries=20, show_spinner=False)
-def _sheet(data: str, split: str, index: int) -> bytes:
-    x = images(data, split)[1000 * index : 1000 * (index + 1)].transpose(0, 2, 3, 1)
-    return shipped.encode_sheet(x if x.shape[3] == 3 else x[..., 0])
 
 
 def neighbours(arrays: MapArrays, row: int, count: int = 8) -> Neighbours:
@@ -355,75 +227,9 @@ def map_stamp(run: RunInfo) -> int:
     return _stamp(run.folder / "map.npz")
 
 
-def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFrames | None:
-    """One sample's path with its images. Imports torch.
-
-    Args:
-        compute: work it out now, where it was not before; else that gives None.
-
-    Raises:
-        ValueError: no such row, or the run or its data cannot be loaded.
-    """
-
-    def work() -> PinFrames:
-        from clustcore import pipeline
-
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        return pipeline.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, *where)
-
-    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, _attacker_stamp(ask))
-    key = ("pin", *which, row)
-    return _answer(ask.run, key, work if compute else None)
-
-
-def reconstruction(
-    run: RunInfo, row: int, device: str, compute: bool = True
-) -> tuple[NDArray[np.float32] | None] | None:
-    """(image,) as the decoder gives it back, (None,) without a decoder; as `pin_frames` else."""
-    if not decodes(run):
-        return (None,)
-
-    def work() -> tuple[NDArray[np.float32] | None]:
-        from clustcore import pipeline
-
-        return (pipeline.reconstruct(_model(run, device), _samples_of(run).x[row]),)
-
-    return _answer(run, ("reconstruction", row), work if compute else None)
-
-
-def probe(run: RunInfo, xy: tuple[float, float], device: str, compute: bool = True) -> Probe | None:
-    """What the model makes of a place on the map; as `pin_frames` else."""
-
-    def work() -> Probe:
-        from clustcore import pipeline
-
-        return pipeline.probe(_model(run, device), xy)
-
-    return _answer(run, ("probe", *xy), work if compute else None)
-
-
-def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
-    """A path, computed now and kept on disk. Imports torch.
-
-    A learned attack without an attacker, or with a stale or another one, is fitted first.
-
-    Args:
-        on_step: called with (done, total, sentence); raising in it cancels, and keeps nothing but
-            an attacker that was fitted to its end.
-
-    Raises:
-        ValueError: the attack does not fit this run, or the run or its data cannot be loaded.
-    """
-    on_step(0, 1, "loading the model")
-    run, data = _model(ask.run, device), _samples_of(ask.run)
-    with _alone(on_step):
-        from clustcore import pipeline
-
-        if needs_fit(ask):
-            on_step, fitting = _in_two(on_step)
-            _fit_attacker(run, ask, fitting)
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        return pipeline.compute_path(run, data, *where, on_step=on_step)
+def weights_stamp(run: RunInfo) -> int:
+    """Changes when a run's weights do."""
+    return _stamp(run.folder / "weights.safetensors")
 
 
 def needs_fit(ask: Ask) -> bool:
@@ -489,211 +295,9 @@ def _attacker_note(run: RunInfo, attack: str) -> dict[str, str] | None:
         raise ValueError(f"{file}: expected readable tensors, got {error}") from None
 
 
-def fit_images(run: RunInfo) -> tuple[int, str]:
-    """How many images a learned attacker of the run will be fitted on, and of which split: the one
-    it was trained on where that is here, else that of its map.
-    """
-    data = run.card["data"]
-    try:
-        n, split = _size(data["name"], data["split"]), data["split"]
-    except ValueError:
-        arrays = map_arrays(run)
-        n, split = (0, data["split"]) if arrays is None else (len(arrays.xy), arrays.split)
-    return min(n, runs.FIT_SAMPLES), split
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _size(name: str, split: str) -> int:
-    return len(load_samples(name, split))
-
-
-def _in_two(on_step: OnStep) -> tuple[OnStep, OnStep]:
-    """Two callbacks that fill one bar: for the path, its last tenth, and for the fit before it."""
-
-    def path(done: int, total: int, sentence: str) -> None:
-        on_step(9 * total + done, 10 * total, sentence)
-
-    def fit(done: int, total: int, sentence: str) -> None:
-        on_step(9 * done, 10 * total, sentence)
-
-    return path, fit
-
-
-def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
-    from clustcore import making
-
-    on_step(0, 1, "reading the images that the attacker learns from")
-    try:
-        about = ask.run.card["data"]
-        data = load_samples(about["name"], about["split"], **_shape(ask.run, about["name"]))
-    except ValueError:  # one that has seen the very samples it will move is no weaker
-        data = _samples_of(ask.run)
-    data = making.attacker_images(data)
-    doing = f"fitting the attacker on {len(data):,} images, {data.split} split, epoch"
-    on_step(0, 1, f"{doing} 1")
-
-    def tell(done: int, total: int, parts: dict[str, float]) -> None:
-        on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
-
-    kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    making.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
-
-
-def transfer(
-    ask: Ask, partner: RunInfo, device: str, on_step: OnStep | None = None
-) -> NDArray[np.float64] | None:
-    """(S,) the share that the attack on `ask.run` moves under the partner. Imports torch.
-
-    Args:
-        on_step: works it out now, telling (done, total, sentence); without it that gives None
-            where it was not worked out before.
-
-    Raises:
-        ValueError: the attack is not one in pixels, or a run or its data cannot be loaded.
-    """
-
-    def work() -> NDArray[np.float64]:
-        on_step(0, 1, "loading both models")
-        models = _model(ask.run, device), _model(partner, device)
-        with _alone(on_step):
-            from clustcore import pipeline
-
-            where = (ask.attack, ask.space, ask.norm, ask.seed)
-            return pipeline.transfer(*models, _samples_of(ask.run), *where, on_step=on_step)
-
-    stamp = _stamp(partner.folder / "weights.safetensors")
-    which = (ask.attack, ask.space, ask.norm, ask.seed)
-    key = (*_made_of(ask.run), "transfer", partner.name, stamp, *which)
-    found = _recent().get(key)
-    if found is None and on_step is not None:
-        found = work()
-        _recent().put(key, found)
-    return found
-
-
-@contextlib.contextmanager
-def _alone(on_step: OnStep) -> Iterator[None]:
-    """One heavy computation at a time: visitors are threads of one process."""
-    while not _HEAVY.acquire(timeout=0.5):
-        on_step(0, 1, "waiting for another computation on this server")
-    try:
-        yield
-    finally:
-        _HEAVY.release()
-
-
-def check_device(device: str) -> str:
-    """A sentence where this device is not there; empty where it is.
-
-    Imports torch but for "auto" and "cpu".
-    """
-    return "" if device in ("auto", "cpu") else _device(device)[1]
-
-
-def device_in_use(run: RunInfo, device: str) -> str:
-    """Where the run's model was put, such as "CPU"; empty while it is not loaded."""
-    return _recent().get((run.name, "device", device)) or ""
-
-
 def decodes(run: RunInfo) -> bool:
     """Whether the run's model can have a decoder; a card that does not say may."""
     return run.card.get("decoder", True) is not False
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _device(device: str) -> tuple[str, str]:
-    from clustcore.train import pick_device
-
-    try:
-        pick_device(device)
-    except ValueError as error:
-        return "cpu", f"{error}. The CPU does the work instead."
-    return device, ""
-
-
-def _model(run: RunInfo, device: str) -> Run:
-    where = (str(run.folder), _stamp(run.folder / "weights.safetensors"))
-    found = _load(run.name, _device(device)[0], where)
-    _recent().put((run.name, "device", device), str(found.device).upper())
-    return found
-
-
-@st.cache_resource(max_entries=3, show_spinner=False)
-def _load(name: str, device: str, where: tuple[str, int]) -> Run:
-    from clustcore import pipeline
-
-    return pipeline.load_run(name, device)
-
-
-def _samples_of(run: RunInfo) -> Samples:
-    arrays = map_arrays(run)
-    if arrays is None:
-        raise ValueError(f"{run.name}: expected a map (`python -m clustcore project`), got none")
-    return samples(arrays.data, arrays.split, **_shape(run, arrays.data))
-
-
-def _shape(run: RunInfo, data: str) -> dict[str, int]:
-    """What the model takes decides how a folder's images are read, not the first image found."""
-    if data.partition(":")[0] != "folder":
-        return {}
-    channels, size, _ = run.card["config"]["input_shape"]
-    return {"channels": channels, "size": size}
-
-
-def no_folder(run: RunInfo) -> str:
-    """Why the images of a run that was trained on a folder are not here, and with which root the
-    app finds them, where its training has noted that; else empty.
-    """
-    where = str(run.card["data"]["name"]).partition("folder:")[2]
-    try:
-        if where:
-            find_folder(where)
-        return ""
-    except (ValueError, OSError) as error:
-        why = str(error)
-    with contextlib.suppress(ValueError, KeyError):
-        return f"{why}. The training looked below {jobs.read_plan(run.folder)['root']}"
-    return why
-
-
-class _Recent:
-    """The last results of models, shared by all visitors."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._lock = size, threading.Lock()
-        self._items: OrderedDict[Any, Any] = OrderedDict()
-
-    def get(self, key: Any) -> Any:
-        with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-            return self._items.get(key)
-
-    def put(self, key: Any, value: Any) -> None:
-        with self._lock:
-            self._items[key] = value
-            self._items.move_to_end(key)
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _recent() -> _Recent:
-    return _Recent(200)
-
-
-def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) -> Any:
-    key = (*_made_of(run), *key)
-    found = _recent().get(key)
-    if found is None and work is not None:
-        with _HEAVY:
-            found = work()
-        _recent().put(key, found)
-    return found
-
-
-def _made_of(run: RunInfo) -> tuple[Any, ...]:
-    return str(run.folder), _stamp(run.folder / "weights.safetensors"), map_stamp(run)
 
 
 def _stamp(file: Path) -> int:

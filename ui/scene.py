@@ -23,7 +23,7 @@ from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Dial, dial
-from ui import loaders, panels
+from ui import datasets, loaders, panels
 
 KEYS = (
     "dataset",
@@ -369,7 +369,7 @@ def draw(page: str, head: Any) -> Scene | None:
         aims, bare = targets(run, attack), {"label_visibility": "collapsed", "width": 140}
         target = _select(head, "Target", "target", aims, disabled=len(aims) == 1, **bare)
     entry_slot = side.container()
-    colours = [c for c in _LABELS["colour"] if c != "label" or loaders.has_labels(dataset)]
+    colours = [c for c in _LABELS["colour"] if c != "label" or datasets.has_labels(dataset)]
     if page != "Explore":
         colour = _select(side, "Colour", "colour", colours)
     else:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath, digest
-from ui import loaders, panels, scene, tables
+from ui import datasets, panels, scene, tables
 from ui.cluster_map import MapState
 from ui.gallery import Thumb, gallery
 from ui.stills import PETROFF
@@ -20,7 +20,7 @@ _PAGE = 48  # thumbnails
 def draw(
     state: MapState,
     arrays: MapArrays,
-    truth: loaders.Truth,
+    truth: datasets.Truth,
     path: AttackPath | None,
     pinned: int | None,
     empty: str = "Nothing selected. Drag a shape on the map, or pick a cluster in the table.",
@@ -80,8 +80,10 @@ def _bars(name: str, parts: list[tuple[str, int, float]]) -> None:
     )
 
 
-def _gallery(rows: np.ndarray, arrays: MapArrays, truth: loaders.Truth, pinned: int | None) -> None:
-    images = loaders.images_or_none(arrays)
+def _gallery(
+    rows: np.ndarray, arrays: MapArrays, truth: datasets.Truth, pinned: int | None
+) -> None:
+    images = datasets.images_or_none(arrays)
     if images is None:
         st.caption("The images of this data set are not on this machine: no gallery.")
         return

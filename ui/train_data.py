@@ -11,7 +11,7 @@ from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
-from ui import loaders, panels, scene
+from ui import datasets, panels, scene
 
 _DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
 
@@ -66,7 +66,7 @@ def images() -> tuple[str, bool] | None:
             "Data set", names, format_func=_label, key="train_data", persist_state="session"
         )
     with st.spinner("Looking at the images", show_time=True):
-        peek, problem = loaders.peek(name)
+        peek, problem = datasets.peek(name)
     if peek is None:
         st.warning(panels.plain(problem), title="No images to train on", icon=":material/image:")
         able = kind == "Data set" and name in _DOWNLOADS

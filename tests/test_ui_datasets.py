@@ -1,0 +1,99 @@
+"""Images, true classes and sheets belong together, and data that are not there are no error."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clustcore import runs
+from clustcore.runs import RunInfo
+from tests import demo
+from ui import answers, datasets, loaders
+
+
+@pytest.fixture
+def run(place: Path) -> RunInfo:
+    """A run of random numbers, the only one."""
+    demo.make_run(place)
+    return runs.find_run("demo")
+
+
+@pytest.mark.parametrize(
+    ("data", "shape", "first"),
+    [("mnist", (1, 28, 28), "0"), ("cifar10-jpeg", (3, 32, 32), "airplane")],
+)
+def test_shipped_images_labels_and_sheets_belong_together(
+    data: str, shape: tuple[int, ...], first: str
+) -> None:
+    x, (y, names) = datasets.images(data), datasets.labels(data)
+    assert x.shape == (10_000, *shape)
+    assert x.dtype == np.uint8
+    assert len(y) == len(x)
+    assert len(names) == 10
+    assert names[0] == first
+    sprites = datasets.sprites(data)
+    assert sprites.size == shape[1:]
+    sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(3))).convert("RGB"))
+    row, column = divmod(17, sprites.columns)
+    h, w = sprites.size
+    cell = sheet[h * row : h * row + h, w * column : w * column + w]
+    assert np.array_equal(cell, np.broadcast_to(x[3017].transpose(1, 2, 0), (h, w, 3)))
+
+
+def test_data_that_do_not_ship_get_sheets_of_their_own() -> None:
+    x = datasets.images("digits")
+    sprites = datasets.sprites("digits")
+    assert sprites.size == x.shape[2:]
+    sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(0))))
+    h, w = sprites.size
+    row, column = divmod(53, sprites.columns)
+    assert np.array_equal(sheet[h * row : h * row + h, w * column : w * column + w], x[53, 0])
+
+
+def test_data_that_are_not_there_have_no_labels_and_no_images(run: RunInfo) -> None:
+    assert not datasets.has_labels("unheard-of")
+    assert datasets.sprites("unheard-of") is None
+    demo.make_run(run.folder.parent, "other", data="unheard-of")
+    arrays = loaders.map_arrays(runs.find_run("other"))
+    assert datasets.truth(arrays) == datasets.Truth()
+    assert datasets.images_or_none(arrays) is None
+
+
+def test_a_folder_is_read_as_the_model_takes_it(run: RunInfo, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "data"))
+    place = tmp_path / "data" / "mine"
+    place.mkdir(parents=True)
+    for i in range(3):
+        Image.new("RGB", (40, 40), (80 * i, 0, 9)).save(place / f"{i}.png")
+    shape = {"input_shape": [1, 28, 28]}
+    demo.make_run(run.folder.parent, "grey", data="folder:mine", config=shape)
+    own = runs.find_run("grey")
+    assert answers._samples_of(own).x.shape == (3, 1, 28, 28)
+    assert datasets.no_folder(own) == ""
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
+    plan = {"model": "drc", "data": {"name": "folder:mine"}, "root": "/else where"}
+    runs.write_json(own.folder / "plan.json", plan)
+    assert datasets.no_folder(own).startswith("folder 'mine': expected it below")
+    assert datasets.no_folder(own).endswith("The training looked below /else where")
+
+
+def test_a_data_set_is_looked_at_once_and_a_failure_again(monkeypatch, tmp_path) -> None:
+    looks: list[str] = []
+
+    def apart(name: str) -> str:
+        looks.append(name)
+        if name == "bad":
+            raise OSError("no disk")
+        return name
+
+    monkeypatch.setattr(datasets, "peek_apart", apart)
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
+    for _ in range(2):
+        assert datasets.peek("good") == ("good", "")
+        assert datasets.peek("bad") == (None, "no disk")
+        datasets._peek.clear()
+    assert looks == ["good", "bad", "bad"]
