@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import answers, datasets, explore, loaders, panels, scene
+from ui import answers, datasets, explore, loaders, panels, rail, scene
 
 panels.open_page("Explore")
 scene.arrive("Explore")
 with panels.calm():
     status, controls = panels.head("Explore: what did the model group together?")
-    now = scene.draw("Explore", controls)
+    now = rail.draw("Explore", controls)
     if now is None:
         panels.no_runs()
         st.stop()

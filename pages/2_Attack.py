@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import answers, attack, datasets, loaders, panels, scene
+from ui import answers, attack, datasets, loaders, panels, rail, scene
 
 panels.open_page("Attack")
 scene.arrive("Attack")
 with panels.calm():
     status, controls = panels.head("Attack: how little does it take?")
-    now = scene.draw("Attack", controls)
+    now = rail.draw("Attack", controls)
     if now is None:
         panels.no_runs()
         st.stop()

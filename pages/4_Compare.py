@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import answers, attack, claims, compare, loaders, panels, scene
+from ui import answers, attack, claims, compare, loaders, panels, rail, scene
 
 panels.open_page("Compare")
 scene.arrive("Compare")
 with panels.calm():
     _, controls = panels.head("Compare: does the defence help?")
     status = st.empty()  # below both pickers, which take the room at the right of the title
-    now = scene.draw("Compare", controls)
+    now = rail.draw("Compare", controls)
     if now is None:
         panels.no_runs()
         st.stop()

@@ -20,7 +20,7 @@ from clustcore import runs
 from clustcore.datasets import load_samples
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath, Samples
-from ui import datasets, loaders
+from ui import datasets, loaders, panels
 from ui.loaders import Ask
 
 if TYPE_CHECKING:
@@ -181,6 +181,21 @@ def transfer(
         found = work()
         _recent().put(key, found)
     return found
+
+
+def attempt(what: str, about: Any, work: Callable[[], Any]) -> None:
+    """Work that a model does for what is drawn already. A failure is remembered, not raised."""
+    st.session_state.pop(f"failed_{what}", None)
+    try:
+        work()
+    except Exception as error:
+        st.session_state[f"failed_{what}"] = (about, panels.report(error))
+
+
+def failure(what: str, about: Any) -> str:
+    """Why the last `attempt` at exactly this failed; else empty."""
+    known, reason = st.session_state.get(f"failed_{what}", (None, ""))
+    return reason if known == about else ""
 
 
 @contextlib.contextmanager

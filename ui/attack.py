@@ -13,7 +13,7 @@ import streamlit as st
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, MapArrays, RunInfo
 from clustcore.types import AttackPath
-from ui import answers, datasets, loaders, panels, scene, selection, tables
+from ui import answers, datasets, loaders, mirror, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 
 # What a path costs beforehand: passes through the model a sample, in training steps of one view.
@@ -249,13 +249,13 @@ def attack_map(
 def _attack_map(
     now: scene.Scene, arrays: MapArrays, path: AttackPath | None, only_moved: bool
 ) -> None:
-    strength, row = scene.entries(now, len(arrays.xy))
+    strength, row = mirror.entries(now, len(arrays.xy))
     truth = datasets.truth(arrays)
     noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
-    order = scene.take_order()
+    order = mirror.take_order()
     colour = "cluster" if now.colour == "fragility" and path is None else now.colour
     what = (now.run.name, row, now.attack, now.space, now.norm, now.target, now.seed)
-    failed = scene.failure("pin", what)
+    failed = answers.failure("pin", what)
     detail, waits = (None, False) if row is None else _detail(now, arrays, path, row, failed)
     state = cluster_map(
         _view(now, arrays, path, noise, truth, strength),
@@ -271,13 +271,13 @@ def _attack_map(
         pin_note=failed or panels.model_note(f"computing the path of sample {row}"),
         select=order.get("select"),
         zoom=order.get("zoom"),
-        on_strength_change=scene.set_strength,
-        on_pin_change=scene.set_pin,
-        on_select_change=scene.hold,
+        on_strength_change=mirror.set_strength,
+        on_pin_change=mirror.set_pin,
+        on_select_change=mirror.hold,
     )
     if waits:
         with st.spinner(panels.model_note(f"computing the images of sample {row}"), show_time=True):
-            scene.attempt("pin", what, lambda: answers.pin_frames(now.ask, row, now.device))
+            answers.attempt("pin", what, lambda: answers.pin_frames(now.ask, row, now.device))
         panels.redraw()
     st.caption(tables.sentence(path, strength, now.dial.end))
     if now.space == "embedding":

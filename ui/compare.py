@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import answers, attack, claims, datasets, judged, loaders, panels, scene, tables
+from ui import answers, attack, claims, datasets, judged, loaders, mirror, panels, scene, tables
 from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -106,10 +106,10 @@ def _paths(
 
 
 def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
-    strength, row = scene.entries(now, len(found.a.xy))
+    strength, row = mirror.entries(now, len(found.a.xy))
     a, b = _paths(now, found)
     both = a[0] is not None and b[0] is not None
-    order = scene.take_order()
+    order = mirror.take_order()
     colour = "cluster" if now.colour == "fragility" and not both else now.colour
     said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
@@ -123,9 +123,9 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
         pin=row,
         select=order.get("select"),
         zoom=order.get("zoom"),
-        on_strength_change=scene.set_strength,
-        on_pin_change=scene.set_pin,
-        on_select_change=scene.hold,
+        on_strength_change=mirror.set_strength,
+        on_pin_change=mirror.set_pin,
+        on_select_change=mirror.hold,
     )
     st.caption(said)
     if row is not None:
@@ -223,7 +223,7 @@ def _selection(
 
 
 def _clear() -> None:
-    scene.order_map(select=[])
+    mirror.order_map(select=[])
 
 
 def _frame(a: AttackPath, b: AttackPath) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath
-from ui import answers, datasets, loaders, panels, scene, selection, tables
+from ui import answers, datasets, loaders, mirror, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
 
 _NO_IMAGE = "This model has no decoder: there is no image of a place without a sample."
@@ -103,14 +103,14 @@ def explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None
 
 
 def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
-    _, row = scene.entries(now, len(arrays.xy))
+    _, row = mirror.entries(now, len(arrays.xy))
     truth = datasets.truth(arrays)
     path = loaders.path(now.ask)
     cluster = _picked_cluster()
     if cluster != st.session_state.get("zoomed_cluster"):
         st.session_state["zoomed_cluster"] = cluster
-        scene.order_map(zoom="all" if cluster is None else cluster)
-    order = scene.take_order()
+        mirror.order_map(zoom="all" if cluster is None else cluster)
+    order = mirror.take_order()
     colour, note = now.colour, ""
     if colour == "fragility" and path is None:
         colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
@@ -134,17 +134,17 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_select_change=scene.hold,
+        on_select_change=mirror.hold,
         on_probe=_set_probe,
     )
     if pin_waits:
         with st.spinner(panels.model_note("decoding the image"), show_time=True):
-            scene.attempt("image", row, lambda: answers.reconstruction(now.run, row, now.device))
+            answers.attempt("image", row, lambda: answers.reconstruction(now.run, row, now.device))
         panels.redraw()
     if probe_waits:
         place = st.session_state["probe"]
         with st.spinner(panels.model_note("decoding the image there"), show_time=True):
-            scene.attempt("probe", place, lambda: answers.probe(now.run, place, now.device))
+            answers.attempt("probe", place, lambda: answers.probe(now.run, place, now.device))
         panels.redraw()
     selection.draw(state, arrays, truth, path, row)
     _cluster_table(now, arrays, truth, path)
@@ -204,8 +204,8 @@ def _detail(
         neighbours=near.rows,
         near=near.near,
         neighbour_images=None if images is None else images[near.rows],
-        note=scene.failure("image", row),
-    ), waits and not scene.failure("image", row)
+        note=answers.failure("image", row),
+    ), waits and not answers.failure("image", row)
 
 
 def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
@@ -224,7 +224,7 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
     found = answers.probe(now.run, place, now.device, compute=False)
     if found is None:
-        failed = scene.failure("probe", place)
+        failed = answers.failure("probe", place)
         waits = panels.has_weights(now.run) and not failed
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
@@ -281,9 +281,9 @@ def _picked_cluster() -> int | None:
 
 def _set_pin(row: int | None) -> None:
     st.session_state["probe"] = None
-    scene.set_pin(row)
+    mirror.set_pin(row)
 
 
 def _set_probe(x: float, y: float) -> None:
     st.session_state["probe"] = (float(x), float(y))
-    scene.hold()
+    mirror.hold()

@@ -1,15 +1,15 @@
 """The scene: what every page shares (data set, model, attack, strength, pin, ...), in the URL too.
 
-The URL holds what the widgets show ("Margin PGD"); links may hold the plain names too ("pgd").
+Here are its parts and their rules; `ui.rail` draws its widgets, and `ui.mirror` those that follow a
+map. The URL holds what the widgets show ("Margin PGD"); links may hold the plain names too ("pgd").
 Streamlit drops bound values on a page switch, so a plain copy is kept in the session and seeds the
 widgets on arrival; a link wins over what was kept.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -23,7 +23,7 @@ from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Dial, dial
-from ui import datasets, loaders, panels
+from ui import loaders, panels
 
 KEYS = (
     "dataset",
@@ -47,7 +47,7 @@ DEFAULTS = {
     "colour": "cluster",
     "pin": "",
 }
-_LABELS = {
+LABELS = {
     "dataset": {
         "mnist": "MNIST",
         "fashion-mnist": "Fashion-MNIST",
@@ -78,19 +78,6 @@ _LABELS = {
     },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
-_MEANS = {
-    "L∞": "The largest change of a pixel, whose values go from 0 to 1",
-    "L2": "The length of the change, pixel values from 0 to 1",
-    "rho": "The length of the change in the embedding, in units of R: half the mean distance from "
-    "a cluster's mean to the nearest other one",
-}
-# the settings of a fit that the screen offers, and by what steps
-_FIT = {
-    "weight_y": ("Attacker's w", 10.0),
-    "weight_x": ("Attacker's weight of the image", 0.5),
-    "epochs": ("Attacker's epochs", 1),
-}
-_VIEW = ("only_moved", "regions", "trust", "names", "points", "seed", *(f"fit_{k}" for k in _FIT))
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,7 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
-    return _LABELS.get(key, {}).get(value, str(value))
+    return LABELS.get(key, {}).get(value, str(value))
 
 
 def attack_name(attack: str) -> str:
@@ -271,7 +258,7 @@ def resolve(
         )
     values["partner"] = choose("partner", beside, beside[0] if beside else "")
     for key in ("space", "norm", "colour"):
-        values[key] = choose(key, [*_LABELS[key]], DEFAULTS[key])
+        values[key] = choose(key, [*LABELS[key]], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
     values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
@@ -328,232 +315,6 @@ def arrive(page: str) -> None:
     st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
 
 
-def draw(page: str, head: Any) -> Scene | None:
-    """The scene's widgets: in the sidebar and, for what a page is about, in its head row.
-
-    Args:
-        page: "Explore", "Attack" or "Compare".
-        head: a horizontal container: space, norm and target on Attack, the colouring on Explore,
-            both models on Compare.
-
-    Returns:
-        None where there is no run to show.
-    """
-    panels.page_list()
-    offered = usable(list_runs())
-    if not offered:
-        return None
-    side = st.sidebar
-    side.divider()
-    side.subheader("Scene", anchor=False)
-    data = [*dict.fromkeys(dataset_of(run) for run in offered)]
-    dataset = _select(side, "Data set", "dataset", data, on_change=_other_data)
-    named = {run.name: run for run in offered if dataset_of(run) == dataset}
-    partner = None
-    if page == "Compare":
-        run, partner = _two_models(head, named)
-    else:
-        run = named[_select(side, "Model", "run", [*named], on_change=_other_run)]
-    attack = _select(
-        side,
-        "Attack",
-        "attack",
-        attacks(st.session_state.get("space", "pixels")),
-        help=None if page != "Explore" else "Its smallest strengths are the fragility shown here.",
-    )
-    place = head if page == "Attack" else side
-    space = _segments(place, "Space", "space", [*_LABELS["space"]], on_change=_other_dial)
-    norm = _norm(place, space)
-    target = st.session_state["scene"].get("target", UNTARGETED)
-    if page == "Attack":
-        aims, bare = targets(run, attack), {"label_visibility": "collapsed", "width": 140}
-        target = _select(head, "Target", "target", aims, disabled=len(aims) == 1, **bare)
-    entry_slot = side.container()
-    colours = [c for c in _LABELS["colour"] if c != "label" or datasets.has_labels(dataset)]
-    if page != "Explore":
-        colour = _select(side, "Colour", "colour", colours)
-    else:
-        colour = _segments(head, "Colour", "colour", colours)
-    with side.popover("More controls", icon=":material/tune:", width="stretch"):
-        device = st.selectbox(
-            "Device",
-            [*_LABELS["device"]],
-            format_func=lambda value: label("device", value),
-            key="device",
-            persist_state="session",
-            help="Where models run. Auto takes a GPU where there is one. Not part of a link.",
-        )
-        seed = st.number_input(
-            "Seed",
-            0,
-            9999,
-            key="seed",
-            persist_state="session",
-            help="Of the attack's random draws. What ships has seed 0.",
-        )
-        fit = _fit() if attack in LEARNED and page != "Explore" else None
-    buttons = side.container(horizontal=True)
-    link_slot = buttons.container(width="content")
-    buttons.button("Reset", icon=":material/restart_alt:", on_click=_reset, help=_RESET_HELP)
-    kept = {"dataset": dataset, "run": run.name, "attack": attack, "space": space}
-    kept |= {"target": target, "colour": colour} | ({"partner": partner.name} if partner else {})
-    st.session_state["scene"].update(kept | ({} if space == "embedding" else {"norm": norm}))
-    return Scene(
-        page=page,
-        run=run,
-        partner=partner,
-        dataset=dataset,
-        attack=attack,
-        space=space,
-        norm=norm,
-        target=target if page == "Attack" and target != UNTARGETED else None,
-        colour=colour,
-        device=device,
-        seed=int(seed),
-        fit=fit,
-        entry_slot=entry_slot,
-        link_slot=link_slot,
-    )
-
-
-def _fit() -> ALRDCConfig:
-    """Entries for the settings of a fit, each from its field."""
-    fields = {field.name: field for field in dataclasses.fields(ALRDCConfig)}
-    values = {}
-    for key, (name, step) in _FIT.items():
-        kind, about = type(fields[key].default), fields[key].metadata["help"]
-        values[key] = st.number_input(
-            name,
-            *map(kind, fields[key].metadata["range"]),
-            value=fields[key].default,
-            step=step,
-            format="%d" if kind is int else "%g",
-            key=f"fit_{key}",
-            persist_state="session",
-            help=panels.plain(f"{about[0].upper()}{about[1:]}. Not part of a link."),
-        )
-    return ALRDCConfig(**values)
-
-
-def _two_models(head: Any, named: Mapping[str, RunInfo]) -> tuple[RunInfo, RunInfo | None]:
-    """The pickers of Compare; a model without a map is offered only where none has one."""
-    drawn = [name for name, run in named.items() if has_map(run)] or [*named]
-    asked = st.session_state.get("run")
-    if asked in named and asked not in drawn:
-        st.toast(f"{panels.plain(asked)} has no map yet: showing {panels.plain(drawn[0])}.")
-    bare = {"label_visibility": "collapsed", "width": 190}
-    run = named[_select(head, "Model A", "run", drawn, on_change=_other_run, **bare)]
-    beside = partners(run, [*named.values()])
-    if not beside:
-        return run, None
-    head.button("Swap", icon=":material/swap_horiz:", on_click=_swap)
-    return run, named[_select(head, "Model B", "partner", [o.name for o in beside], **bare)]
-
-
-def _swap() -> None:
-    state = st.session_state
-    state["run"], state["partner"] = state["partner"], state["run"]
-    _other_run()
-
-
-def entries(scene: Scene, n: int) -> tuple[float, int | None]:
-    """The strength and sample entries and the link, drawn by the map's fragment: they follow it.
-
-    Args:
-        n: how many samples the map has.
-
-    Returns:
-        the strength, and the row of the pinned sample.
-    """
-    kept = st.session_state["scene"]
-    strength = float(kept.get("strength", 0.0))
-    with scene.entry_slot:
-        if scene.page != "Explore":
-            end = scene.dial.end
-            strength = st.number_input(
-                "Strength",
-                min_value=0.0,
-                max_value=end,
-                step=scene.dial.step,
-                format="%g",
-                key="strength",
-                bind="query-params",
-                help=f"{_MEANS[scene.unit]}: 0 to {end:g}. The dial under the map sets it too.",
-            )
-            strength = min(max(float(strength), 0.0), end) if math.isfinite(strength) else 0.0
-        text = st.text_input(
-            "Sample",
-            key="pin",
-            bind="query-params",
-            max_chars=12,
-            placeholder=f"0 to {n - 1:,}",
-            help="The number of the pinned sample. A click on a dot of the map pins it too.",
-        ).strip()
-        row = int(text) if text.isdecimal() else None
-        if text and (row is None or row >= n):
-            row = st.session_state.get("last_pin")
-            left = "Nothing is pinned." if row is None else f"Sample {row} stays pinned."
-            unknown = f"There is no sample {panels.plain(text)}: 0 to {n - 1:,}. {left}"
-            st.caption(f":material/error: {unknown}")
-            if st.session_state.get("unknown_pin") != text:
-                st.toast(unknown)
-        st.session_state["unknown_pin"] = text
-    st.session_state["last_pin"] = row
-    kept.update(strength=strength, pin="" if row is None else str(row))
-    with scene.link_slot, st.popover("Copy link", icon=":material/link:"):
-        st.caption("Opens this very view, on a fresh server too.")
-        st.code(link(scene, strength, row), language=None, wrap_lines=True)
-    return strength, row
-
-
-def set_strength(value: float) -> None:
-    """The map's dial was released: the entry and the URL follow."""
-    st.session_state["scene"]["strength"] = round(float(value), 6)
-    hold()
-
-
-def set_pin(row: int | None) -> None:
-    """A dot was pinned, or the pin taken away: the entry and the URL follow."""
-    st.session_state["scene"]["pin"] = "" if row is None else str(row)
-    hold()
-
-
-def hold(*_: Any) -> None:
-    """A gesture on the map is no typing: the entries say what is known here.
-
-    The browser's copy of an entry lags behind where gestures follow one another faster than the
-    server answers, and would take the dial or the pin back to where it was.
-    """
-    for key in ("strength", "pin"):
-        if key in st.session_state:
-            st.session_state[key] = st.session_state["scene"].get(key, DEFAULTS[key])
-
-
-def order_map(**order: Any) -> None:
-    """Tell the map, when it is next drawn, to `zoom` somewhere or `select` something, once."""
-    st.session_state["map_order"] = order
-
-
-def take_order() -> dict[str, Any]:
-    """What `order_map` left, once."""
-    return st.session_state.pop("map_order", {})
-
-
-def attempt(what: str, about: Any, work: Callable[[], Any]) -> None:
-    """Work that a model does for what is drawn already. A failure is remembered, not raised."""
-    st.session_state.pop(f"failed_{what}", None)
-    try:
-        work()
-    except Exception as error:
-        st.session_state[f"failed_{what}"] = (about, panels.report(error))
-
-
-def failure(what: str, about: Any) -> str:
-    """Why the last `attempt` at exactly this failed; else empty."""
-    known, reason = st.session_state.get(f"failed_{what}", (None, ""))
-    return reason if known == about else ""
-
-
 def link(scene: Scene, strength: float, row: int | None) -> str:
     """The address of this view. Defaults are left out, data set and model never are."""
     values = {
@@ -574,94 +335,6 @@ def link(scene: Scene, strength: float, row: int | None) -> str:
     if not base.endswith(f"/{quote(scene.page)}"):
         base = f"{base}/{quote(scene.page)}"
     return f"{base}?{query}"
-
-
-_RESET_HELP = (
-    "Attack, space, norm, strength, target, colour, pin and view go back to where they began."
-)
-
-
-def _select(
-    place: Any, name: str, key: str, options: list[Any], on_change: Any = "rerun", **more: Any
-) -> Any:
-    _settle(key, options)
-    return place.selectbox(
-        name,
-        options,
-        format_func=lambda value: label(key, value),
-        key=key,
-        bind="query-params",
-        on_change=on_change,
-        **more,
-    )
-
-
-def _segments(place: Any, name: str, key: str, options: list[Any], on_change: Any = "rerun") -> Any:
-    _settle(key, options)
-    in_head = name == "Colour" or st.session_state["page"] == "Attack"
-    value = place.segmented_control(
-        name,
-        options,
-        default=options[0],
-        required=True,
-        format_func=lambda value: label(key, value),
-        key=key,
-        bind="query-params",
-        on_change=on_change,
-        label_visibility="collapsed" if in_head else "visible",
-        width="content" if in_head else "stretch",
-    )
-    return options[0] if value is None else value  # None: `?key=` with nothing after it
-
-
-def _norm(place: Any, space: str) -> str:
-    if space == "pixels":
-        return _segments(place, "Norm", "norm", [*_LABELS["norm"]], on_change=_other_dial)
-    in_head = st.session_state["page"] == "Attack"
-    place.segmented_control(  # the embedding knows one norm: shown, so that nothing jumps
-        "Norm",
-        ["L2"],
-        default="L2",
-        required=True,
-        disabled=True,
-        label_visibility="collapsed" if in_head else "visible",
-        width="content" if in_head else "stretch",
-    )
-    return "l2"
-
-
-def _settle(key: str, options: list[Any]) -> None:
-    if key in st.session_state and st.session_state[key] not in options:
-        st.session_state[key] = options[0]
-
-
-def _other_dial() -> None:
-    if st.session_state["scene"].get("strength"):
-        st.session_state["strength"] = 0.0
-        st.session_state["scene"]["strength"] = 0.0
-        st.toast("Another space, norm or data set has another dial: the strength is back at 0.")
-
-
-def _other_data() -> None:
-    _other_dial()
-    _other_run()
-    st.session_state["pin"] = ""
-    st.session_state["last_pin"] = None
-    st.session_state["scene"]["pin"] = ""
-
-
-def _other_run() -> None:
-    st.session_state["missing_run"] = ""
-
-
-def _reset() -> None:
-    for key, value in DEFAULTS.items():
-        st.session_state[key] = value
-    st.session_state["scene"].update(DEFAULTS)
-    for key in (*_VIEW, "last_pin", "probe"):
-        st.session_state.pop(key, None)
-    st.session_state["generation"] = st.session_state.get("generation", 0) + 1
-    order_map(zoom="all", select=[])
 
 
 def _number(text: str) -> float | None:

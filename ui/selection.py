@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.runs import MapArrays
 from clustcore.types import AttackPath, digest
-from ui import datasets, panels, scene, tables
+from ui import datasets, mirror, panels, tables
 from ui.cluster_map import MapState
 from ui.gallery import Thumb, gallery
 from ui.stills import PETROFF
@@ -37,10 +37,12 @@ def draw(
         st.button(
             "Zoom to selection",
             icon=":material/zoom_in_map:",
-            on_click=functools.partial(scene.order_map, zoom=rows),
+            on_click=functools.partial(mirror.order_map, zoom=rows),
         )
         st.button(
-            "Clear", icon=":material/close:", on_click=functools.partial(scene.order_map, select=[])
+            "Clear",
+            icon=":material/close:",
+            on_click=functools.partial(mirror.order_map, select=[]),
         )
         st.download_button(
             "CSV",
@@ -106,5 +108,5 @@ def _gallery(
         key="gallery",
         name=f"{len(part)} selected samples; choosing one pins it on the map",
         pinned=pinned,
-        on_pick=scene.set_pin,
+        on_pick=mirror.set_pin,
     )
