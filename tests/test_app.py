@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from clustcore import comparing, runs, tables
 from clustcore.types import dial
 from tests import demo
-from tests.test_ui_cluster_map import decode
+from tests.map_views import decode
 from ui import answers, datasets, loaders, panels
 from ui import attack as attack_page
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
-from tests.test_ui_cluster_map import big_view, decode, make_view
+from tests.map_views import big_view, decode, make_view
 from ui.cluster_map import packing
 from ui.cluster_map.mount import _selected
 
@@ -100,7 +100,7 @@ def page() -> None:
     import numpy as np
     import streamlit as st
 
-    from tests.test_ui_cluster_map import make_view
+    from tests.map_views import make_view
     from ui.cluster_map import cluster_map
 
     view = make_view(key="few", shown=np.array([0, 5, 9]))
