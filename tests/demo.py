@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clustcore import files, runs
+from clustcore import comparing, files, runs
 from clustcore.types import AttackPath, PathKey, Raster, dial
 
 N, K, M, DIM = 10_000, 10, 60, 4
@@ -75,6 +77,27 @@ def make_run(
                 file = folder / "paths" / runs.path_name(PathKey(attack, space, norm))
                 runs.write_path(file, make_path(arrays, attack, space, norm))
     return folder
+
+
+def make_two(place: Path) -> Path:
+    """Write a run and another whose clusters bear other numbers, on a map turned by 90 degrees."""
+    make_run(place)
+    other = make_run(place, "other")
+    order = np.roll(np.arange(K), 3)
+    arrays = comparing.rename_map(runs.read_map(other), order)
+    turned = np.ascontiguousarray(arrays.xy[:, ::-1] * np.array([1, -1], np.float32))
+    runs.write_map(other, dataclasses.replace(arrays, xy=turned))
+    for file in (other / "paths").iterdir():
+        path = comparing.rename_path(runs.read_path(file), order)
+        xy = np.ascontiguousarray(path.xy[..., ::-1] * np.array([1, -1], np.float32))
+        runs.write_path(file, dataclasses.replace(path, xy=xy))
+    return place
+
+
+def change_card(folder: Path, **values: Any) -> None:
+    """Write other values into a run's card."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    runs.write_json(folder / "card.json", card | values)
 
 
 def make_path(
