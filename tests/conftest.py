@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -167,3 +167,46 @@ def mapped(
         run = pipeline.load_run("tiny", "cpu")
         parts.make_map(run, samples, config=quick())
         yield run
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one server for the browser tests of a file that do not need a fresh one."""
+    from tests.browser import served
+
+    with served(tmp_path_factory.mktemp("cache")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A Chromium with software WebGL."""
+    from tests.browser import CHROMIUM, FLAGS, playwright
+
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screen(chromium: Any, server: str) -> Iterator[Any]:
+    """Makes screens: `screen(width=..., dark=...)`; afterwards none may have had trouble."""
+    from tests.browser import Screen
+
+    made: list[tuple[Any, Any]] = []
+
+    def make(width: int = 1440, dark: bool = False, address: str = server, **more: Any) -> Any:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            **more,
+        )
+        made.append((Screen(context.new_page(), address), context))
+        return made[-1][0]
+
+    yield make
+    troubles = [trouble for one, _ in made for trouble in one.troubles]
+    for _, context in made:
+        context.close()
+    assert troubles == []

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from clustcore import runs
-from tests.test_browser import MAP, RUN, chromium, screen, server  # noqa: F401
-from tests.test_browser import pytestmark as needed
+from tests.browser import MAP, RUN, needed
 from ui.cluster_map import stratified
 
 pytestmark = needed
@@ -19,7 +18,7 @@ CANVASES = (
 )
 
 
-def test_a_pin_that_is_not_drawn_is_marked_all_the_same(screen: Any) -> None:  # noqa: F811
+def test_a_pin_that_is_not_drawn_is_marked_all_the_same(screen: Any) -> None:
     arrays = runs.read_map(runs.SHIPPED / RUN)
     row = int(np.setdiff1d(np.arange(len(arrays.xy)), stratified(arrays.labels, 500))[0])
     one = screen().open(f"Explore?run={RUN}&pin={row}")
@@ -37,7 +36,7 @@ def test_a_pin_that_is_not_drawn_is_marked_all_the_same(screen: Any) -> None:  #
     assert f"{one.data('points')} of 10,000 points shown" in one.part("map-key").inner_text()
 
 
-def test_a_map_comes_back_when_its_gl_contexts_do(screen: Any) -> None:  # noqa: F811
+def test_a_map_comes_back_when_its_gl_contexts_do(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}&strength=0.1")
     one.quiet()
     lose = (

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from clustcore import jobs
-from tests import test_browser
-from tests.test_browser import Screen, chromium, served
+from tests.browser import Screen, needed, playwright, served
 
-__all__ = ["chromium"]
-pytestmark = test_browser.pytestmark
-playwright = test_browser.playwright
+pytestmark = needed
 
 
 @pytest.fixture
