@@ -119,6 +119,15 @@ def test_what_draws_a_map_imports_no_torch():
     assert run(code) == "[]"
 
 
+def test_the_screens_cache_in_three_places_and_what_lies_on_disk_needs_no_model():
+    files = [*(ROOT / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"]
+    caching = {path.stem for path in files if "st.cache_" in path.read_text(encoding="utf-8")}
+    assert caching == {"loaders", "datasets", "answers"}
+    models = {"torch"} | {f"clustcore.{part}" for part in ("pipeline", "making", "train")}
+    for name in ("loaders", "datasets"):
+        assert not imports(ROOT / "ui" / f"{name}.py") & models
+
+
 def test_training_imports_only_its_own_needs():
     code = (
         "import sys, clustcore.__main__, clustcore.making\n"
