@@ -97,7 +97,7 @@ def make_two(place: Path) -> Path:
 def change_card(folder: Path, **values: Any) -> None:
     """Write other values into a run's card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    runs.write_json(folder / "card.json", card | values)
+    files.write_json(folder / "card.json", card | values)
 
 
 def make_path(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clustcore import runs
+from clustcore.types import PathKey
 from tests import demo
 from tests.screens import calm, header, open_app, texts
 from ui import answers, loaders
@@ -111,9 +112,8 @@ def test_computing_shows_its_steps_and_then_the_path(
         on_step(3, 11, "PGD step 7/40")
         said.append((ask.attack, ask.norm, ask.target, ask.seed, device))
         arrays = loaders.map_arrays(ask.run)
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        path = demo.make_path(arrays, *where[:4])
-        runs.write_path(runs.cached_path_file(ask.run.folder, *where), path)
+        path = demo.make_path(arrays, ask.attack, ask.space, ask.norm, ask.target)
+        runs.write_path(runs.cached_path_file(ask.run.folder, ask.key), path)
 
     monkeypatch.setattr(answers, "compute_path", compute)
     app = open_app("pages/2_Attack.py", attack="FGSM", target="3")
@@ -139,7 +139,7 @@ def test_a_sample_that_is_in_the_target_already_is_told_apart_from_a_failure(pla
     folder = demo.make_run(place)
     arrays = runs.read_map(folder)
     path = demo.make_path(arrays, "noise", "pixels", "linf", 7)
-    runs.write_path(folder / "paths" / runs.path_name("fgsm", "pixels", "linf", 7), path)
+    runs.write_path(folder / "paths" / runs.path_name(PathKey("fgsm", "pixels", "linf", 7)), path)
     (folder / "weights.safetensors").unlink()
     app = open_app("pages/2_Attack.py", attack="FGSM", target="7", pin="0")
     assert header(app)["parts"]["pin"]["smallest"] is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore import runs, tables
+from clustcore import files, runs, tables
 from tests import demo
 from tests.demo import change_card
 from tests.screens import calm, open_app, texts
@@ -119,7 +119,7 @@ def test_what_was_measured_of_a_defence_stands_below_models_of_alrdc(
     two: Path, measured: Path
 ) -> None:
     entries = [demo.make_entry(), demo.make_entry("fashion-mnist", adaptive=0.2)]
-    runs.write_json(measured, {"entries": entries})
+    files.write_json(measured, {"entries": entries})
     assert "The defence, judged" not in [
         item.value for item in open_app("pages/4_Compare.py").subheader
     ]
@@ -141,7 +141,7 @@ def test_without_measurements_there_is_no_heading_for_them(two: Path, measured: 
     change_card(two / "demo", model="alrdc")
     for entries in (None, [], [demo.make_entry("fashion-mnist")]):
         if entries is not None:
-            runs.write_json(measured, {"entries": entries})
+            files.write_json(measured, {"entries": entries})
         app = open_app("pages/4_Compare.py", run="demo")
         assert calm(app)
         assert "The defence, judged" not in [item.value for item in app.subheader]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clustcore import runs
-from clustcore.types import dial
+from clustcore.types import PathKey, dial
 from tests.browser import MAP, NO_WEBGL, drag_dial, needed, served
 from ui import tables
 
@@ -25,7 +25,7 @@ def joint_at(strength: float) -> str:
     end = dial("mnist", "pixels", "linf").end
     moved = []
     for name in ("drc-mnist", "dec-mnist"):
-        path = runs.stored_path(runs.find_run(name).folder, "pgd", "pixels", "linf")
+        path = runs.stored_path(runs.find_run(name).folder, PathKey("pgd", "pixels", "linf"))
         moved.append(set(path.rows[tables.moved_rows(path, strength, end)].tolist()))
     left, right = moved
     counts = 2000 - len(left | right), len(left - right), len(right - left), len(left & right)

@@ -12,6 +12,7 @@ import pytest
 from clustcore import runs
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo
+from clustcore.types import PathKey
 from tests import demo
 from ui import answers, datasets, loaders
 
@@ -38,20 +39,20 @@ def test_what_was_not_worked_out_is_none_without_asking_a_model(run: RunInfo) ->
 
 
 def test_an_answer_is_worked_out_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clustcore import pipeline
+    from clustcore import paths
 
     calls = []
 
-    def pin_frames(model: object, samples: object, row: int, *where: object) -> str:
-        calls.append((row, *where))
+    def pin_frames(model: object, samples: object, row: int, key: PathKey) -> str:
+        calls.append((row, key))
         return f"frames of {row}"
 
-    monkeypatch.setattr(pipeline, "pin_frames", pin_frames)
+    monkeypatch.setattr(paths, "pin_frames", pin_frames)
     monkeypatch.setattr(answers, "_model", lambda run, device: "model")
     for _ in range(2):
         assert answers.pin_frames(ask(run, target=2, seed=4), 3, "cpu") == "frames of 3"
     assert answers.pin_frames(ask(run, target=2, seed=4), 3, "cpu", compute=False)
-    assert calls == [(3, "pgd", "pixels", "linf", 2, 4)]
+    assert calls == [(3, PathKey("pgd", "pixels", "linf", 2, 4))]
 
 
 def test_the_last_results_alone_are_kept() -> None:
@@ -66,12 +67,12 @@ def test_the_last_results_alone_are_kept() -> None:
 def test_computing_passes_on_the_steps_and_a_raise_in_them_cancels(
     run: RunInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clustcore import pipeline
+    from clustcore import paths
 
-    def compute_path(model: object, samples: object, *where: object, on_step: object) -> None:
+    def compute_path(model: object, samples: object, key: PathKey, on_step: answers.OnStep) -> None:
         on_step(1, 2, "PGD step 7/40")
 
-    monkeypatch.setattr(pipeline, "compute_path", compute_path)
+    monkeypatch.setattr(paths, "compute_path", compute_path)
     monkeypatch.setattr(answers, "_model", lambda run, device: "model")
     said = []
     answers.compute_path(ask(run), "cpu", lambda *step: said.append(step))
@@ -136,10 +137,10 @@ def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(learner: loa
     pin = answers.pin_frames(learner, 3, "cpu")
     assert answers.pin_frames(learner, 3, "cpu", compute=False) is pin
 
-    from clustcore import making, pipeline
+    from clustcore import parts, pipeline
 
     run = pipeline.load_run("d", "cpu")
-    making.fit_attacker(run, datasets.samples("digits", "train"), seed=1)
+    parts.fit_attacker(run, datasets.samples("digits", "train"), seed=1)
     stamps.append(loaders.path_stamp(learner))
     assert len(set(stamps)) == 3
     assert first is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import runs
+from clustcore import files, runs
 from clustcore.runs import RunInfo
 from tests import demo
 from ui import answers, datasets, loaders
@@ -76,7 +76,7 @@ def test_a_folder_is_read_as_the_model_takes_it(run: RunInfo, monkeypatch, tmp_p
     assert datasets.no_folder(own) == ""
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
     plan = {"model": "drc", "data": {"name": "folder:mine"}, "root": "/else where"}
-    runs.write_json(own.folder / "plan.json", plan)
+    files.write_json(own.folder / "plan.json", plan)
     assert datasets.no_folder(own).startswith("folder 'mine': expected it below")
     assert datasets.no_folder(own).endswith("The training looked below /else where")
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from clustcore import runs
 from clustcore.runs import RunInfo
+from clustcore.types import PathKey
 from tests import demo
 from ui import loaders
 from ui.stills import draw_map
@@ -51,7 +52,7 @@ def test_a_map_written_anew_is_seen(run: RunInfo) -> None:
 def test_a_path_computed_here_is_found_and_other_questions_are_not(run: RunInfo) -> None:
     assert loaders.path(ask(run, "fgsm")) is None
     path = demo.make_path(loaders.map_arrays(run), "fgsm", "pixels", "linf")
-    file = runs.cached_path_file(run.folder, "fgsm", "pixels", "linf", None, 0)
+    file = runs.cached_path_file(run.folder, PathKey("fgsm", "pixels", "linf"))
     runs.write_path(file, path)
     assert np.array_equal(loaders.path(ask(run, "fgsm")).rows, path.rows)
     assert loaders.path(ask(run, "fgsm", target=3)) is None

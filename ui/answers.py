@@ -7,6 +7,7 @@ last ones of all visitors together, and every cache is bounded.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -41,13 +42,11 @@ def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFram
     """
 
     def work() -> PinFrames:
-        from clustcore import pipeline
+        from clustcore import paths
 
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        return pipeline.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, *where)
+        return paths.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, ask.key)
 
-    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, loaders.attacker_stamp(ask))
-    key = ("pin", *which, row)
+    key = ("pin", ask.key, loaders.attacker_stamp(ask), row)
     return _answer(ask.run, key, work if compute else None)
 
 
@@ -92,13 +91,12 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     on_step(0, 1, "loading the model")
     run, data = _model(ask.run, device), _samples_of(ask.run)
     with _alone(on_step):
-        from clustcore import pipeline
+        from clustcore import paths
 
         if loaders.needs_fit(ask):
             on_step, fitting = _in_two(on_step)
             _fit_attacker(run, ask, fitting)
-        where = (ask.attack, ask.space, ask.norm, ask.target, ask.seed)
-        return pipeline.compute_path(run, data, *where, on_step=on_step)
+        return paths.compute_path(run, data, ask.key, on_step)
 
 
 def _in_two(on_step: OnStep) -> tuple[OnStep, OnStep]:
@@ -114,7 +112,7 @@ def _in_two(on_step: OnStep) -> tuple[OnStep, OnStep]:
 
 
 def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
-    from clustcore import making
+    from clustcore import parts
 
     on_step(0, 1, "reading the images that the attacker learns from")
     try:
@@ -122,7 +120,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
         data = load_samples(about["name"], about["split"], **_shape(ask.run, about["name"]))
     except ValueError:  # one that has seen the very samples it will move is no weaker
         data = _samples_of(ask.run)
-    data = making.attacker_images(data)
+    data = parts.attacker_images(data)
     doing = f"fitting the attacker on {len(data):,} images, {data.split} split, epoch"
     on_step(0, 1, f"{doing} 1")
 
@@ -130,7 +128,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
         on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
 
     kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    making.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
+    parts.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:
@@ -168,14 +166,13 @@ def transfer(
         on_step(0, 1, "loading both models")
         models = _model(ask.run, device), _model(partner, device)
         with _alone(on_step):
-            from clustcore import pipeline
+            from clustcore import paths
 
-            where = (ask.attack, ask.space, ask.norm, ask.seed)
-            return pipeline.transfer(*models, _samples_of(ask.run), *where, on_step=on_step)
+            return paths.transfer(*models, _samples_of(ask.run), untargeted, on_step)
 
+    untargeted = dataclasses.replace(ask.key, target=None)
     stamp = loaders.weights_stamp(partner)
-    which = (ask.attack, ask.space, ask.norm, ask.seed)
-    key = (*_made_of(ask.run), "transfer", partner.name, stamp, *which)
+    key = (*_made_of(ask.run), "transfer", partner.name, stamp, untargeted)
     found = _recent().get(key)
     if found is None and on_step is not None:
         found = work()

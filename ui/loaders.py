@@ -20,7 +20,7 @@ from clustcore import comparing, runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import MapArrays, MinFlips, RunInfo
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, PathKey
 from ui.cluster_map import packing
 
 
@@ -35,6 +35,11 @@ class Ask:
     target: int | None = None
     seed: int = 0
     fit: ALRDCConfig | None = None  # what its attacker is to be fitted with; None: as it is
+
+    @property
+    def key(self) -> PathKey:
+        """The path among those of the run."""
+        return PathKey(self.attack, self.space, self.norm, self.target, self.seed)
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,13 @@ def path(ask: Ask) -> AttackPath | None:
     Raises:
         ValueError: the file is damaged.
     """
-    name = (ask.attack, ask.space, ask.norm, ask.target)
-    return _path(str(ask.run.folder), name, ask.seed, path_stamp(ask))
+    return _path(str(ask.run.folder), ask.key, path_stamp(ask))
 
 
 def path_stamp(ask: Ask) -> tuple[int, int, int]:
     """Changes when the path does, and when the attacker is fitted anew that walks it."""
-    name = (ask.attack, ask.space, ask.norm, ask.target)
-    shipped_file = ask.run.folder / "paths" / runs.path_name(*name)
-    cached = runs.cached_path_file(ask.run.folder, *name, ask.seed)
+    shipped_file = ask.run.folder / "paths" / runs.path_name(ask.key)
+    cached = runs.cached_path_file(ask.run.folder, ask.key)
     return _stamp(shipped_file), _stamp(cached), attacker_stamp(ask)
 
 
@@ -83,10 +86,8 @@ def attacker_stamp(ask: Ask) -> int:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _path(
-    folder: str, name: tuple[str, str, str, int | None], seed: int, stamp: tuple[int, int, int]
-) -> AttackPath | None:
-    return _frozen(runs.stored_path(Path(folder), *name, seed))
+def _path(folder: str, key: PathKey, stamp: tuple[int, int, int]) -> AttackPath | None:
+    return _frozen(runs.stored_path(Path(folder), key))
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,7 @@ def partner_path(found: Pair, ask: Ask) -> AttackPath | None:
     own = path(ask)
     if own is None:
         return None
-    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, *path_stamp(ask))
-    return _partner_path(found.key, which, own, found)
+    return _partner_path(found.key, (ask.key, *path_stamp(ask)), own, found)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
