@@ -45,7 +45,7 @@ class Recipe:
 
 _DRC = {
     "config": {"alone": 0, "taught": 4, "weight_t": 10.0},
-    "train": {"batch": 256, "lr": 2e-3, "precision": "bfloat16"},
+    "train": {"batch": 256, "lr": 5e-3, "precision": "bfloat16"},
 }
 _ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
 _DRC_DEPARTURES = (
