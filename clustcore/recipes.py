@@ -208,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
             {"name": "cifar10"},
             config={"width": 32, "alone": 24},
             augment=_PICA_AUGMENT | {"hue": 0.1},
-            train={"batch": 512, "lr": 2e-3, "precision": "bfloat16"},
+            train={"batch": 512, "lr": 5e-3, "precision": "bfloat16"},
         ),
         teacher=False,
         departures=(
