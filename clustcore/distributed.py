@@ -26,6 +26,10 @@ class RankLost(RuntimeError):
     """Another process of the job ended or cannot be reached, so that this one cannot go on."""
 
 
+class PeerOutOfMemory(torch.OutOfMemoryError):
+    """Another process ran out of memory in the middle of what all do together (`out_of_memory`)."""
+
+
 def world() -> int:
     """How many processes share the work."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -109,7 +113,7 @@ def collect(array: Shaped[np.ndarray, "m ..."], n: int) -> Shaped[np.ndarray, "n
     longest = -(-n // world())
     mine = torch.zeros((longest, *array.shape[1:]), dtype=torch.from_numpy(array[:0]).dtype)
     mine[: len(array)] = torch.from_numpy(array)
-    parts = _all_gather(mine)
+    parts = _all_gather(mine).view(world(), *mine.shape)
     each, more = divmod(n, world())
     return np.concatenate([p[: each + (r < more)].numpy() for r, p in enumerate(parts)])
 
@@ -128,11 +132,12 @@ def gather(t: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: Tensor) -> Tensor:
-        return torch.cat(_all_gather(t.contiguous()))
+        return _all_gather(t.contiguous())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
+        _all_well()
         with _told():
             dist.all_reduce(total)
         return total[shard(len(total))]
@@ -173,6 +178,7 @@ def average_gradients(parameters: Iterable[Tensor], *also: Tensor) -> list[Tenso
         return list(also)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch.cat([t.detach().reshape(-1).float() for t in (*gradients, *also)])
+    _all_well()
     with _told():
         dist.all_reduce(flat)
     flat /= world()
@@ -191,18 +197,43 @@ def follow_main(tensors: Iterable[Tensor]) -> None:
     """Fill the tensors of every rank with those of rank 0."""
     if world() == 1:
         return
-    for tensor in tensors:
-        values = tensor.detach().contiguous()  # of channels_last a copy
+    tensors = list(tensors)
+    values = [tensor.detach().contiguous() for tensor in tensors]  # of channels_last a copy
+    _all_well()
+    for tensor, value in zip(tensors, values, strict=True):
         with _told():
-            dist.broadcast(values, 0)
-        tensor.copy_(values)
+            dist.broadcast(value, 0)
+        tensor.copy_(value)
 
 
-def _all_gather(t: Tensor) -> list[Tensor]:
-    parts = [torch.empty_like(t) for _ in range(world())]
+def out_of_memory() -> None:
+    """Tell the others that this process ran out of memory: each raises `PeerOutOfMemory` where it
+    is, and all go on together from there.
+    """
+    with contextlib.suppress(PeerOutOfMemory):  # the own word comes back
+        _all_well(False)
+
+
+def _all_well(well: bool = True) -> None:
+    # Before each exchange a word of every process. One that ran out of memory says so where the
+    # others speak next, so that nobody waits in an exchange that it does not come to. For this
+    # every exchange has its memory before its word. The word lies on the CPU: no GPU waits for it.
+    if world() == 1:
+        return
+    word = torch.tensor(0.0 if well else 1.0)
     with _told():
-        dist.all_gather(parts, t)
-    return parts
+        dist.all_reduce(word)
+    if word:
+        raise PeerOutOfMemory("another process ran out of memory")
+
+
+def _all_gather(t: Tensor) -> Tensor:
+    # all ranks' rows in one tensor: a list of tensors would need memory within the exchange
+    rows = t.new_empty((world() * len(t), *t.shape[1:]))
+    _all_well()
+    with _told():
+        dist.all_gather_into_tensor(rows, t)
+    return rows
 
 
 def _chosen(device: str) -> torch.device:

@@ -27,12 +27,15 @@ from clustcore.checkpoint import (
 )
 from clustcore.defences.base import Defence
 from clustcore.distributed import (
+    PeerOutOfMemory,
     average_gradients,
     collect,
     follow_main,
     group,
     main,
+    out_of_memory,
     pick_device,
+    wait,
     world,
 )
 from clustcore.epoch import (
@@ -81,8 +84,8 @@ def train(
     call goes on from the last one, on any number of processes.
 
     Under `torchrun` each process takes its rows of every batch, and the weights are those of one
-    process with the whole batch; only what a loss draws at random is each process's own. A device
-    that runs out of memory begins the epoch again with half the batch, and a warning says so.
+    process with the whole batch; only what a loss draws at random is each process's own. Where a
+    device runs out of memory, all begin the epoch again with half the batch, and a warning says so.
 
     Args:
         defence: what a trained model is to be defended with; `data.teacher` then holds the model's
@@ -96,7 +99,7 @@ def train(
 
     Raises:
         TrainingFailed: a loss was not finite, nearly all samples fell into one cluster, or not even
-            the smallest batch found memory.
+            the smallest batch found memory (of several GPUs with batch statistics: the first one).
         RankLost: another process ended.
         ValueError: fewer images than one batch needs, or a batch that the processes cannot share.
     """
@@ -150,38 +153,44 @@ class _Loop:
             job.fast = compiled(job.model.embed)
         self.started = self.saved = time.monotonic()
         self.unsaved = False  # whether an epoch is whole that the resume state does not have
+        self.before: _Before | None = None  # what an epoch that is not whole yet goes back to
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
-        """All epochs there still are, or those that the time limit leaves."""
+        """All epochs there still are, or those that the time limit leaves. Where they end early,
+        the last whole one is kept.
+        """
+        try:
+            return self._run(on_epoch)
+        except BaseException:
+            self._rescue()
+            raise
+
+    def _run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
         progress, stages = self.progress, self.stages
         while progress.stage < len(stages):
             stage = stages[progress.stage]
-            optimiser = optimiser_of(self.job)
+            self.optimiser = optimiser_of(self.job)
             if self.kept is not None:
-                _load(optimiser, self.kept)
+                _load(self.optimiser, self.kept)
                 self.kept = None
             while progress.epoch < stage.epochs:
                 if self._late():
-                    self._save(optimiser)
+                    self._rescue()
                     return progress
                 done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
-                epoch, snapshot = self._epoch(stage, optimiser, done)
+                epoch, snapshot = self._epoch(stage, done)
                 progress.history.append(epoch.row())
                 progress.epoch += 1
-                self.unsaved = True
                 # what a defence starts from is clustered already
                 if stage.clusters and (self.defence or progress.epoch == stage.epochs):
                     advice = "a weaker defence" if self.defence else "other weights of the losses"
                     _check_collapse(epoch, advice)
                 if progress.epoch == stage.epochs:
                     progress.stage, progress.epoch = progress.stage + 1, 0
-                self._keep(optimiser, epoch, snapshot)
+                self.before, self.unsaved = None, self.folder is not None
+                self._keep(epoch, snapshot)
                 if on_epoch is not None:
-                    try:
-                        on_epoch(epoch)
-                    except BaseException:
-                        self._save(optimiser)
-                        raise
+                    on_epoch(epoch)
                 if progress.epoch == 0:
                     break
         progress.finished = True
@@ -194,36 +203,41 @@ class _Loop:
         late = bool(limit) and time.monotonic() - self.started > limit
         return bool(collect(np.array([late]), world())[0])
 
-    def _epoch(
-        self, stage: Stage, optimiser: torch.optim.Optimizer, done: int
-    ) -> tuple[Epoch, Snapshot]:
-        # again with half the batch where memory runs out, from where it began
-        job = self.job
+    def _epoch(self, stage: Stage, done: int) -> tuple[Epoch, Snapshot]:
+        # again with half the batch where memory runs out in any process, from where it began
         while True:
-            before = _Before(job, stage, optimiser, self.defence)
             try:
-                return run_epoch(job, stage, optimiser, self.progress.epoch, done)
-            except torch.OutOfMemoryError:
-                place = f"stage {stage.name!r}, epoch {done}: out of memory on {job.device}"
-            except BaseException:
-                self._rescue(optimiser, before)
-                raise
+                self.before = None  # its memory first
+                self.before = _Before(self, stage)
+                found = run_epoch(self.job, stage, self.optimiser, self.progress.epoch, done)
+                wait()  # it is whole where it is whole in every process
+                return found
+            except torch.OutOfMemoryError as error:
+                elsewhere = isinstance(error, PeerOutOfMemory)
             # not within the except block: the error holds on to what filled the memory
-            if world() > 1 or job.batch < 4:
-                self._rescue(optimiser, before)
-                way = "another device" if job.batch < 4 else "the same with a smaller batch"
-                raise TrainingFailed(
-                    f"{place} with {job.batch} images in a batch; the last whole epoch is kept; "
-                    f"try {way}"
-                )
-            before.restore()
-            job.batch = self.progress.batch = job.batch // 2
+            self._halve(f"stage {stage.name!r}, epoch {done}", elsewhere)
+
+    def _halve(self, place: str, elsewhere: bool) -> None:
+        job, alone = self.job, _shares_statistics(self.job.model)
+        if not (elsewhere or alone):
+            out_of_memory()
+        place += f": out of memory on {'another process' if elsewhere else job.device}"
+        asked, half = job.batch, world() * (job.batch // world() // 2)
+        few = half < 2 * world()  # batch statistics take two images
+        if few or alone:
+            raise TrainingFailed(
+                f"{place} with {asked} images in a batch; the last whole epoch is kept; try "
+                + ("another device" if few else f"--train.batch {half}")
+            )
+        if self.before is not None:
+            self.before.restore()
+        job.batch = self.progress.batch = half
+        if main():
             warnings.warn(
-                f"{place} with a batch of {before.batch}: the epoch begins again with {job.batch}",
-                stacklevel=2,
+                f"{place} with a batch of {asked}: the epoch begins again with {half}", stacklevel=2
             )
 
-    def _keep(self, optimiser: torch.optim.Optimizer, epoch: Epoch, snapshot: Snapshot) -> None:
+    def _keep(self, epoch: Epoch, snapshot: Snapshot) -> None:
         if self.folder is None or not main():
             return
         write_history(self.folder, self.progress.history)
@@ -233,35 +247,30 @@ class _Loop:
         last = self.progress.stage == len(self.stages)
         pause = _PAUSE.get(self.job.device.type, 0.0)
         if last or time.monotonic() - self.saved >= pause:
-            self._save(optimiser)
+            self._save()
 
-    def _rescue(self, optimiser: torch.optim.Optimizer, before: _Before) -> None:
-        # the whole epochs since the last save; others may have ended, so none is waited for
-        if self.unsaved and self.folder is not None and main():
-            before.restore()
-            self._save(optimiser)
+    def _rescue(self) -> None:
+        # the whole epochs since the last save; others may have ended, so none is waited for. Where
+        # rank 0 may wait within torch for this process, which every rank could be, each saves
+        if self.unsaved and (main() or _shares_statistics(self.job.model)):
+            if self.before is not None:
+                self.before.restore()
+            self._save()
 
-    def _save(self, optimiser: torch.optim.Optimizer) -> None:
-        if self.folder is None or not main() or not self.progress.history:
-            return
-        model, progress = self.job.model, self.progress
-        save_resume(self.folder, model, self.stages, optimiser, progress, self.origin, self.defence)
+    def _save(self) -> None:
+        model, stages, progress = self.job.model, self.stages, self.progress
+        save_resume(self.folder, model, stages, self.optimiser, progress, self.origin, self.defence)
         self.saved, self.unsaved = time.monotonic(), False
 
 
 class _Before:
     """All that an epoch changes, as it was."""
 
-    def __init__(
-        self,
-        job: Job,
-        stage: Stage,
-        optimiser: torch.optim.Optimizer,
-        defence: Defence | None,
-    ) -> None:
-        inner = None if defence is None else defence.inner
-        self.job, self.stage, self.batch = job, stage, job.batch
-        self.owners = [*job.modules, optimiser, *([] if inner is None else [inner])]
+    def __init__(self, loop: _Loop, stage: Stage) -> None:
+        inner = None if loop.defence is None else loop.defence.inner
+        self.job, self.stage, self.progress = loop.job, stage, loop.progress
+        self.place = (self.progress.stage, self.progress.epoch, len(self.progress.history))
+        self.owners = [*self.job.modules, loop.optimiser, *([] if inner is None else [inner])]
         self.states = [_copied(owner.state_dict()) for owner in self.owners]
         self.state = _copied(stage.state)
 
@@ -270,6 +279,8 @@ class _Before:
         for owner, state in zip(self.owners, self.states, strict=True):
             owner.load_state_dict(state)
         self.stage.state = self.state
+        self.progress.stage, self.progress.epoch, epochs = self.place
+        del self.progress.history[epochs:]
         for parameter in self.job.parameters:
             parameter.grad = None
         if self.job.device.type == "cuda":
@@ -322,6 +333,11 @@ def _synchronised(model: Model, device: torch.device) -> Iterator[None]:
     finally:
         for parent, name, child in layers:
             setattr(parent, name, child.train(parent.training))
+
+
+def _shares_statistics(model: Model) -> bool:
+    # torch's own exchanges, which no process is told in that another one ran out of memory
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 @contextlib.contextmanager

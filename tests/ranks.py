@@ -14,6 +14,8 @@ import os
 import signal
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor
 
 from clustcore import pipeline
+from clustcore import train as loop
 from clustcore.__main__ import main as cli
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import load_samples
@@ -132,7 +135,7 @@ def trained(model: Model, **options: Any) -> tuple[dict[str, np.ndarray], Progre
     """The weights after training, and how it went."""
     options = {"config": LOOP, "data": images()} | options
     progress = train(model, augment=AugmentConfig(), **options)
-    return {name: value.numpy() for name, value in model.state_dict().items()}, progress
+    return {name: value.cpu().numpy() for name, value in model.state_dict().items()}, progress
 
 
 def spread(values: dict[str, np.ndarray]) -> float:
@@ -225,6 +228,51 @@ def failing() -> str:
     return "nothing failed"
 
 
+def no_memory(do: Callable[..., Any], process: int, times: list[bool]) -> Callable[..., Any]:
+    """The same, which finds no memory in one process as often as there is True in `times`."""
+
+    def call(*args: Any) -> Any:
+        if rank() == process and times and times.pop():
+            raise torch.OutOfMemoryError("no memory")
+        return do(*args)
+
+    return call
+
+
+def halved(device: str = "cpu") -> tuple[dict[str, np.ndarray], list[str]]:
+    """The weights, and the warnings, where memory runs out three times: between the exchanges of a
+    loss and within its gradient in the last process, in the look after the steps in the first.
+    """
+    poor, last = model(), world() - 1
+    poor.assign.weight.register_hook(no_memory(lambda gradient: None, last, [True]))
+    with (
+        mock.patch.object(drc, "contrast", no_memory(drc.contrast, last, [True])),
+        mock.patch.object(poor, "soft", no_memory(poor.soft, 0, [True])),
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("always")
+        config = dataclasses.replace(LOOP, batch=64, device=device, precision="float32")
+        weights, _ = trained(poor, config=config)
+    return weights, [str(warning.message) for warning in warned]
+
+
+def exhausted(folder: Path) -> str:
+    """The message where, after the first epoch, no batch finds memory in the last process."""
+    poor, times = model(), []
+    always = no_memory(drc.contrast, world() - 1, times)
+    with (
+        mock.patch.object(drc, "contrast", always),
+        mock.patch.dict(loop._PAUSE, {"cpu": 1e9}),  # as on a GPU, whose epochs are not saved each
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            trained(poor, folder=folder, on_epoch=lambda epoch: times.extend([True] * 9))
+        except TrainingFailed as error:
+            return str(error)
+    return "nothing failed"
+
+
 def refused() -> str:
     """The message about a batch that cannot be shared."""
     try:
@@ -263,6 +311,8 @@ def run(folder: Path) -> int:
         said = mixed() | {"failing": failing(), "refused": refused()}
         said |= {"others": others_images(), "commands": commands(folder)} | first_served()
         said["history"] = progress.history
+        less, said["warned"] = halved()
+        said["exhausted"] = exhausted(folder / "exhausted")
         attacked = adversarial()
         seen = measured()
         if main():
@@ -270,16 +320,43 @@ def run(folder: Path) -> int:
             save_npz(folder / "adversarial.npz", attacked)
             save_npz(folder / "weights.npz", weights)
             save_npz(folder / "without.npz", without)
+            save_npz(folder / "halved.npz", less)
             save_npz(folder / "measured.npz", seen)
         (folder / f"said-{rank()}.json").write_text(json.dumps(said))
         try:
-            trained(model(), folder=folder / "killed", on_epoch=kill)
+            with mock.patch.dict(loop._PAUSE, {"cpu": 1e9}):
+                trained(model(), folder=folder / "killed", on_epoch=kill)
         except RankLost as error:
             print(error)
             return 3
     return 0
 
 
+def on_device(device: str, norm: str, batch: int) -> dict[str, np.ndarray]:
+    """The weights after training there, with these layers and batches."""
+    config = dataclasses.replace(LOOP, device=device, batch=batch, precision="float32")
+    return trained(model(norm=norm), config=config)[0]
+
+
+def run_on(device: str, folder: Path) -> None:
+    """What two GPUs learn; at the end one of them stops in the middle of torch's own exchanges."""
+    with group(device):
+        found = {f"{norm}-16": on_device(device, norm, 16) for norm in ("group", "batch")}
+        found["group-8"], _ = halved(device)
+        for name, weights in found.items() if main() else ():
+            save_npz(folder / f"{name}.npz", weights)
+        poor = model(norm="batch")
+        stop = no_memory(lambda layer, x: None, world() - 1, [True])
+        poor.backbone.layers[2].register_forward_pre_hook(stop)
+        try:
+            trained(poor, config=dataclasses.replace(LOOP, device=device))
+        except TrainingFailed as error:
+            (folder / "stopped.txt").write_text(str(error))
+            raise
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if len(sys.argv) > 2:
+        sys.exit(run_on(sys.argv[2], Path(sys.argv[1])))
     sys.exit(run(Path(sys.argv[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from clustcore import distributed
+from clustcore.checkpoint import load_resume
 from clustcore.files import load_npz
 from tests import ranks
 
@@ -168,6 +170,30 @@ def test_all_ranks_stop_together_with_the_same_error(said):
         assert one["refused"] == (
             "train.batch: expected a multiple of the 2 processes, got 15 images"
         )
+
+
+def test_where_one_rank_runs_out_of_memory_all_begin_again_with_half_the_batch(job, said):
+    weights, _ = ranks.trained(ranks.model(), config=dataclasses.replace(ranks.LOOP, batch=8))
+    begin = {name: value.numpy() for name, value in ranks.model().state_dict().items()}
+    assert apart(load_npz(job / "halved.npz"), weights) < 0.01 * apart(begin, weights)
+    again = "with a batch of {}: the epoch begins again with {}"
+    assert [line.partition("memory on ")[2] for line in said[0]["warned"]] == [
+        f"another process {again.format(64, 32)}",
+        f"another process {again.format(32, 16)}",
+        f"cpu {again.format(16, 8)}",
+    ]
+    assert said[1]["warned"] == []  # it is said once
+
+
+def test_ranks_without_memory_for_any_batch_stop_together_and_keep_the_whole_epoch(job, said):
+    for one, where in zip(said, ("another process", "cpu"), strict=True):
+        assert one["exhausted"] == (
+            f"stage 'drc', epoch 1: out of memory on {where} with 4 images in a batch; the last "
+            "whole epoch is kept; try another device"
+        )
+    model = ranks.model()
+    progress, _ = load_resume(job / "exhausted", model, model.stages())
+    assert [row["epoch"] for row in progress.history] == [0]
 
 
 def test_scores_and_paths_are_those_of_one_process(job, digits_run, monkeypatch):
