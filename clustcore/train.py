@@ -181,6 +181,8 @@ class _Loop:
                 epoch, snapshot = self._epoch(stage, done)
                 progress.history.append(epoch.row())
                 progress.epoch += 1
+                if main() and self.folder is not None:  # an epoch that collapsed is shown, too
+                    write_history(self.folder, progress.history)
                 # what a defence starts from is clustered already
                 if stage.clusters and (self.defence or progress.epoch == stage.epochs):
                     advice = "a weaker defence" if self.defence else "other weights of the losses"
@@ -240,7 +242,6 @@ class _Loop:
     def _keep(self, epoch: Epoch, snapshot: Snapshot) -> None:
         if self.folder is None or not main():
             return
-        write_history(self.folder, self.progress.history)
         every = self.job.config.snapshots
         if every and epoch.epoch % every == 0:
             save_snapshot(self.folder, epoch.epoch, snapshot)
