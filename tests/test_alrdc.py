@@ -160,6 +160,27 @@ def test_without_a_teacher_k_means_begins(blobs):
         model.stages()[-1].begin(same, 0, {})
 
 
+def test_images_are_seen_alike_in_training_and_in_smaller_chunks(blobs, monkeypatch):
+    # no layer knows the batch: a stage begins from the same in training, and where memory is short
+    model = small().train()
+    data = TrainData(pixels(blobs), torch.from_numpy(blobs.y))
+    x, embed = data.x.float() / 255, model.embed
+    assert torch.equal(embed(x), small().embed(x))
+
+    def short(x):
+        if len(x) > 20:
+            raise torch.OutOfMemoryError
+        return embed(x)
+
+    whole = model._embed_all(data), model._keep(data, 0, {})["clusters"]
+    monkeypatch.setattr(model, "embed", short)
+    with pytest.warns(UserWarning, match="out of memory on cpu: chunk is now"):
+        chunked = model._embed_all(data), model._keep(data, 0, {})["clusters"]
+    torch.testing.assert_close(chunked[0], whole[0])
+    assert torch.equal(chunked[1], whole[1])
+    assert model.training
+
+
 def test_every_parameter_learns(blobs):
     model = small()
     x = torch.from_numpy(blobs.x)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clustcore.models.base import Loss, Model, Stage, TrainData, Views
+from clustcore.models.base import Loss, Model, Stage, TrainData, Views, everywhere
 from clustcore.models.blocks import Normalise
 from clustcore.types import Config, setting
 
@@ -178,11 +178,10 @@ class ALRDC(Model):
     def _keep(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if state:
             return state
-        clusters = [self(x.float() / 255).argmax(1) for x in data.x.split(1000)]
-        return {"clusters": torch.cat(clusters)}
+        return {"clusters": everywhere(self, data, lambda x: self(x).argmax(1))}
 
     def _embed_all(self, data: TrainData) -> Tensor:
-        return torch.cat([self.embed(x.float() / 255) for x in data.x.split(1000)]).float()
+        return everywhere(self, data, self.embed).float()
 
     def _centre(self, z: Tensor, clusters: Tensor) -> None:
         self.means.copy_(torch.stack([z[clusters == k].mean(0) for k in range(self.clusters)]))
