@@ -194,6 +194,7 @@ def _about(row: _Row, call: Call) -> dict[str, Any]:
         "judged": test.split,
         "n": len(test),
         "backbone": config.get("backbone", "small"),
+        "lr": row.recipe.plan.train["lr"],
         "stages": {stage: epochs for stage, epochs in stages.items() if epochs},
     }
 

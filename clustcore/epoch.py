@@ -21,7 +21,7 @@ from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from clustcore.augment import AugmentConfig, view
-from clustcore.distributed import average_gradients, collect, follow_main, rank, shard
+from clustcore.distributed import average_gradients, collect, follow_main, rank, shard, world
 from clustcore.models.base import Model, Stage, TrainData, Views
 from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.types import Config, setting
@@ -164,6 +164,8 @@ def run_epoch(
     """
     began = time.monotonic()
     if stage.begin is not None:
+        if done == 0:
+            settle(job)
         stage.state = stage.begin(job.data, stage_epoch, stage.state)
         follow_main([*job.tensors(), *stage.state.values()])
     torch.manual_seed(seed_of(job.config.seed, done))
@@ -262,9 +264,11 @@ def settle(job: Job) -> None:
     if not batch_norms(job.model):
         return
     rows = torch.arange(0, len(job.data), max(1, len(job.data) // _SETTLED), device=job.device)
-    batches = max(1, len(rows) // min(1000, max(2, job.batch)))
+    batches = max(1, len(rows) // min(1000, max(2, job.batch // world())))
     with batch_statistics(job.model, None):
-        for ids in rows.tensor_split(batches):  # none of them of a single image
+        for start in range(batches):
+            # across the data, which may lie in the order of their classes; never a single image
+            ids = rows[start::batches]
             z = job.model.embed(job.data.x[ids].float() / 255)
             job.model.scores(z)
             if job.model.has_decoder:

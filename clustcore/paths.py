@@ -96,12 +96,16 @@ def transfer(
         on_step: called with (done, total, sentence); raising in it cancels.
 
     Raises:
-        ValueError: another space than pixels, runs mapped on other samples, or images that do not
-            fit B.
+        ValueError: another space than pixels, a target, runs mapped on other samples, or images
+            that do not fit B.
     """
     if key.space != "pixels":
         raise ValueError(
             f"transfer: expected an attack in pixels, got {key.space!r}: embeddings are not shared"
+        )
+    if key.target is not None:
+        raise ValueError(
+            f"transfer: expected no target, got cluster {key.target}: clusters are not shared"
         )
     for run in (run_a, run_b):
         _check_samples(run, samples)

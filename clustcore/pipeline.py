@@ -190,15 +190,7 @@ def project(model: Model, samples: Samples, seed: int = 0, on_step: OnStep | Non
 
 def target_of(model: Model) -> Target:
     """What an attack may ask of a model, and no more."""
-    decode = model.decode if model.has_decoder else None
-    return Target(
-        model.embed,
-        model.scores,
-        decode=decode,
-        soft=model.soft,
-        head=model.head(),
-        noise_scale=model.noise_scale,
-    )
+    return Target.of(model)
 
 
 def attack_of(run: Run, name: str) -> Attack:
@@ -257,8 +249,8 @@ def _named(attack: str | Attack, settings: dict[str, Any]) -> Attack:
 
 
 def _join(results: list[AttackResult]) -> AttackResult:
-    joined = {}
+    whole = {}
     for field in dataclasses.fields(AttackResult):
         values = [getattr(result, field.name) for result in results]
-        joined[field.name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
-    return AttackResult(**joined)
+        whole[field.name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+    return AttackResult(**whole)

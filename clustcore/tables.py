@@ -25,9 +25,15 @@ def summary() -> str:
     columns = ["run", "ACC", "pixels, L-inf", "moved by PGD", "by noise", "half moved at"]
     lines = _head([*columns, "embedding, rho", "moved by PGD", "n attacked"])
     for name, card in _cards():
-        found = {(e["attack"], e["norm"], e["space"]): e for e in card["scores"]["attacked"]}
-        pgd, noise = (found[attack, "linf", "pixels"] for attack in ("pgd", "noise"))
-        inside = found["pgd", "l2", "embedding"]
+        try:
+            found = {(e["attack"], e["norm"], e["space"]): e for e in card["scores"]["attacked"]}
+            pgd, noise = (found[attack, "linf", "pixels"] for attack in ("pgd", "noise"))
+            inside = found["pgd", "l2", "embedding"]
+        except KeyError as error:
+            raise ValueError(
+                f"card of {name!r}: expected the scores that a shipped run has, got none of "
+                f"{error}; `python -m clustcore reproduce runs --only {name}` measures them"
+            ) from None
         cells = [f"`{name}`", f"{card['scores']['clean']['acc']:.3f}", f"{pgd['eps']:.3g}"]
         cells += [f"{pgd['moved']:.1%}", f"{noise['moved']:.1%}", _median(pgd)]
         cells += [f"{inside['eps']:.3g}", f"{inside['moved']:.1%}", f"{pgd['n']:,}"]
@@ -194,7 +200,7 @@ def _attack_line(name: str, entry: dict[str, Any]) -> str:
     low, high = entry["moved_interval"]
     where = "rho" if entry["space"] == "embedding" else {"linf": "L-inf", "l2": "L2"}[entry["norm"]]
     figures = [
-        entry["attack"],
+        _attack(entry),
         f"{where} {entry['eps']:.3g}",
         f"{entry['n']:,}",
         str(entry["seed"]),
@@ -204,6 +210,16 @@ def _attack_line(name: str, entry: dict[str, Any]) -> str:
         "" if entry["acc_rematched"] is None else f"{entry['acc_rematched']:.3f}",
     ]
     return f"| `{name}` | " + " | ".join(figures) + " |"
+
+
+def _attack(entry: dict[str, Any]) -> str:
+    settings = entry["settings"]
+    known = [entry["attack"]]
+    if "path_steps" in settings:
+        known.append(f"{settings['path_steps']} steps x {settings['restarts']}")
+    if entry["protocol"] != "adaptive":
+        known.append(entry["protocol"])
+    return ", ".join(known)
 
 
 def _median(entry: dict[str, Any]) -> str:

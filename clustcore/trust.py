@@ -72,7 +72,9 @@ def trust_among(
     return share.numpy()
 
 
-def nearest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def nearest(
+    x: Float[Tensor, "n d"], count: int
+) -> tuple[Int[Tensor, "n {count}"], Float[Tensor, "n {count}"]]:
     """The rows and distances of each row's nearest others, exactly."""
     x = x - x.mean(0)
     # filled in place: small results kept between large ones would hold on to the memory of those

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from clustcore.augment import AugmentConfig
+from clustcore.defences.pgd_at import PGDTraining
 from clustcore.epoch import Job, settle
-from clustcore.models.base import TrainData
+from clustcore.models.base import TrainData, Views
 from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
@@ -55,6 +58,45 @@ def test_after_training_they_are_those_of_the_clean_images(make):
         mean, var = left[layer]
         np.testing.assert_allclose(mean.numpy(), x.mean(1), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(var.numpy(), x.var(1, ddof=1), rtol=1e-4, atol=1e-7)
+
+
+def test_images_in_the_order_of_their_classes_are_measured_mixed():
+    # several chunks, whose mean variance misses what lies between chunks: there must be little
+    torch.manual_seed(0)
+    bright = torch.arange(6).repeat_interleave(40)  # six classes, one after the other
+    x = (40 * bright[:, None, None, None] + torch.randint(0, 20, (240, 1, 28, 28))).byte()
+    model = drc()
+    job = Job(model, TrainData(x), TrainConfig(), STRAY, [model], 40)
+    settle(job)
+    chunks = [layer.running_var.clone() for layer in batch_norms(model)]
+    settle(dataclasses.replace(job, batch=240))  # one chunk
+    for some, layer in zip(chunks, batch_norms(model), strict=True):
+        torch.testing.assert_close(some, layer.running_var, rtol=0.05, atol=1e-5)
+
+
+def test_layers_that_no_image_reaches_keep_what_they_have():
+    model = drc()
+    model.beside = torch.nn.BatchNorm1d(2)
+    model.beside.running_mean.fill_(3.0)
+    settle(Job(model, TrainData(pixels()), TrainConfig(), STRAY, [model], 16))
+    assert (model.beside.running_mean == 3).all()
+    assert (model.beside.running_var == 1).all()
+
+
+def test_a_defence_meets_the_model_with_the_statistics_of_clean_images():
+    # with learning off they stay where the starting model has them, whatever the views do
+    torch.manual_seed(0)
+    model, data = drc(), TrainData(pixels(), torch.arange(64) % 3)
+    settle(Job(model, data, TrainConfig(), STRAY, [model], 64))
+    guard = PGDTraining(PGDTraining.Config(steps=1), model, None, 0)
+    (stage,) = guard.stages(model)
+    stage.state = stage.begin(data, 0, {})
+    x = data.x.float() / 255
+    views = Views(x, 1 - x, 1 - x, torch.arange(64))
+    before = [layer.running_mean.clone() for layer in batch_norms(model)]
+    stage.loss(views, stage.state)
+    for mean, layer in zip(before, batch_norms(model), strict=True):
+        torch.testing.assert_close(mean, layer.running_mean, rtol=1e-4, atol=1e-5)
 
 
 def test_they_follow_as_asked_and_the_model_is_left_as_it_was():

@@ -156,8 +156,10 @@ def test_a_transfer_to_the_model_itself_is_the_attack_and_to_a_deaf_one_nothing(
     assert not paths.transfer(mapped, other, samples, FGSM).any()
 
 
-def test_a_transfer_needs_pixels_and_the_same_samples(mapped, samples):
+def test_a_transfer_needs_pixels_no_target_and_the_same_samples(mapped, samples):
     with pytest.raises(ValueError, match="transfer: expected an attack in pixels, got 'embedding'"):
         paths.transfer(mapped, mapped, samples, PathKey("pgd", "embedding", "l2"))
+    with pytest.raises(ValueError, match="transfer: expected no target, got cluster 2"):
+        paths.transfer(mapped, mapped, samples, PathKey("pgd", "pixels", "linf", target=2))
     with pytest.raises(ValueError, match="expected the 120 samples of its map"):
         paths.transfer(mapped, mapped, samples.take(np.arange(60)), PGD)

@@ -24,13 +24,31 @@ def test_every_shipped_run_is_in_the_tables():
     shipped = [run for run in runs.list_runs() if run.shipped]
     assert shipped
     for run in shipped:
-        assert f"| `{run.name}` | pgd | L-inf" in results()
+        assert f"| `{run.name}` | pgd, 20 steps x 2 | L-inf" in results()
         clean, attacked = run.card["scores"]["clean"], run.card["scores"]["attacked"]
         pixels = [e for e in attacked if (e["attack"], e["norm"]) == ("pgd", "linf")]
         assert len(pixels) == 1
         line = next(line for line in summary().splitlines() if line.startswith(f"| `{run.name}` |"))
         assert line.split(" | ")[1] == f"{clean['acc']:.3f}"
         assert line.split(" | ")[3] == f"{pixels[0]['moved']:.1%}"
+
+
+def test_a_figure_under_an_old_attacker_says_so():
+    lines, seen = results().splitlines(), 0
+    for run in runs.list_runs():
+        for entry in run.card["scores"]["attacked"] if run.shipped else []:
+            if entry["protocol"] != "adaptive":
+                start = f"| `{run.name}` | {entry['attack']}, {entry['protocol']} |"
+                assert sum(line.startswith(start) for line in lines) == 1
+                seen += 1
+    assert seen == 2  # the paper's defence, on both data sets
+
+
+def test_a_card_without_scores_is_named(monkeypatch):
+    bare = [("mine", {"scores": {"attacked": []}})]
+    monkeypatch.setattr(tables, "_cards", lambda: bare)
+    with pytest.raises(ValueError, match="card of 'mine': expected the scores that a shipped run"):
+        summary()
 
 
 def marked(folder, left_out=()):

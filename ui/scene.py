@@ -82,7 +82,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What a page's widgets say. Strength and pin live in the map's fragment: see `entries`."""
+    """What a page's widgets say. Strength and pin live in the map's fragment: see `mirror`."""
 
     page: str
     run: RunInfo
@@ -276,7 +276,7 @@ def resolve(
             values["strength"] = strength
     values["pin"] = kept.get("pin", "") if kept.get("dataset") == values["dataset"] else ""
     if "pin" in link:
-        # the box shows what the link says whatever stands here, and `entries` speaks of it
+        # the box shows what the link says whatever stands here, and `mirror.entries` speaks of it
         values["pin"] = link["pin"] if link["pin"].isdecimal() else ""
     return values, problems
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
+from clustcore.models.blocks import batch_statistics
 from clustcore.types import Config, setting
 
 
@@ -96,8 +97,11 @@ class Defence(nn.Module, ABC):
 
         def loss(views: Views, state: dict[str, Tensor]) -> Loss:
             self.step_attacker(model, views, state)
-            # in this order: the upkeep's pass writes the running statistics that the term's reads
-            kept = upkeep.loss(views, state)
+            with batch_statistics(model, 0.0):
+                kept = upkeep.loss(views, state)
+            # in this order: the term reads the running statistics, which are the clean images'
+            with torch.no_grad(), batch_statistics(model, 0.1):
+                model(views.clean)
             term = self.term(model, views, state)
             return Loss(kept.total + term.total, kept.parts | term.parts)
 

@@ -20,9 +20,9 @@ def as_tested(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     """The model in eval mode for the length of the block, and as it was after it.
 
     Attacked images are seen with the running statistics of batch normalisation, within the attack
-    and in the loss: that is the model an attacker meets, a sample's gradient must not depend on its
-    neighbours in the batch, and attacked images must not enter the statistics that clean images are
-    tested with.
+    and in the loss, which follow the clean images: that is the model an attacker meets, a sample's
+    gradient must not depend on its neighbours in the batch, and attacked images must not enter the
+    statistics that clean images are tested with.
 
     Args:
         frozen: ask for no gradient of the parameters either, which an attack has no use for.

@@ -51,7 +51,7 @@ def batch_statistics(model: nn.Module, momentum: float | None) -> Iterator[None]
     for layer in layers:
         layer.momentum = momentum
         if momentum is None:
-            layer.reset_running_stats()
+            layer.num_batches_tracked.zero_()  # the first batch overwrites; what none reaches stays
     try:
         yield
     finally:
