@@ -90,6 +90,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "own"
 
 
+@pytest.fixture
+def run(place: Path) -> runs.RunInfo:
+    """A run of random numbers, the only one."""
+    from tests import demo
+
+    demo.make_run(place)
+    return runs.find_run("demo")
+
+
+@pytest.fixture
+def two(place: Path) -> Path:
+    """A run and another one whose clusters bear other numbers, on a map turned by 90 degrees."""
+    from tests import demo
+
+    return demo.make_two(place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Sums in one order: what the tests train is the same on any number of cores."""
@@ -146,27 +163,36 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     return place / "d"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def samples() -> Samples:
     """More blobs than the run was trained on: enough for a map."""
     return dataclasses.replace(make_blobs(120, seed=1), name="mnist")
 
 
-@pytest.fixture(scope="module")
-def mapped(
-    tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Run]:
-    """A run with a map; runs and cache are folders of the test module's own."""
+@pytest.fixture(scope="session")
+def mapped_run(tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small DEC run with a map."""
     from clustcore import parts, pipeline
+
+    place = tmp_path_factory.mktemp("mapped")
+    shutil.copytree(tiny_run, place / "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DRIFTMAP_RUNS", str(place))
+        parts.make_map(pipeline.load_run("tiny", "cpu"), samples, config=quick())
+    return place / "tiny"
+
+
+@pytest.fixture(scope="module")
+def mapped(mapped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run with a map; runs and cache are folders of the test module's own."""
+    from clustcore import pipeline
 
     place = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(place / "runs"))
         patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
-        shutil.copytree(tiny_run, place / "runs" / "tiny")
-        run = pipeline.load_run("tiny", "cpu")
-        parts.make_map(run, samples, config=quick())
-        yield run
+        shutil.copytree(mapped_run, place / "runs" / "tiny")
+        yield pipeline.load_run("tiny", "cpu")
 
 
 @pytest.fixture(scope="module")

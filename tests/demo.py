@@ -11,6 +11,7 @@ import numpy as np
 
 from clustcore import comparing, files, runs
 from clustcore.types import AttackPath, PathKey, Raster, dial
+from ui import loaders
 
 N, K, M, DIM = 10_000, 10, 60, 4
 WEIGHTS = "0" * 64
@@ -98,6 +99,11 @@ def change_card(folder: Path, **values: Any) -> None:
     """Write other values into a run's card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     files.write_json(folder / "card.json", card | values)
+
+
+def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> loaders.Ask:
+    """Which path: of an attack in pixels, L-inf."""
+    return loaders.Ask(run, attack, "pixels", "linf", **more)
 
 
 def make_path(

@@ -84,6 +84,7 @@ def make_view(n: int = 200, **changes: Any) -> MapView:
 
 
 def whole(view: MapView, parts: dict[str, Any] | None = None) -> tuple[dict[str, Any], Any]:
+    """Header and sections of a view's first message."""
     packing._bases.clear()
     return decode(packing.message(packing.base(view), parts or {}, {}, {}, whole=True))
 
@@ -95,6 +96,7 @@ def back(packed: np.ndarray, header: dict[str, Any]) -> np.ndarray:
 
 
 def big_view(n: int, g: int = 200) -> MapView:
+    """A view of n random points, 2,000 of them with a path, and regions of g x g."""
     rng = np.random.default_rng(0)
     xy = rng.normal(0, 3, (n, 2)).astype(np.float32)
     raster = Raster(
@@ -136,6 +138,7 @@ def make_partner(view: MapView, **changes: Any) -> Partner:
 
 
 def pin_of(view: MapView, **changes: Any) -> Pin:
+    """A pin on a view's sample 5, with random images of 6 x 6."""
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (1, 6, 6)).astype(np.uint8)
     change = rng.uniform(-1, 1, (11, 1, 6, 6)) * view.path.strengths.reshape(-1, 1, 1, 1)

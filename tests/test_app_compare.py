@@ -18,12 +18,6 @@ from tests.screens import calm, header, open_app, texts
 from ui import answers
 
 
-@pytest.fixture
-def two(place: Path) -> Path:
-    """A run and another one whose clusters bear other numbers, on a map turned by 90 degrees."""
-    return demo.make_two(place)
-
-
 def test_a_renamed_and_turned_copy_is_drawn_as_the_very_same_map(two: Path) -> None:
     app = open_app("pages/4_Compare.py", run="demo", strength="0.2")
     assert calm(app)

@@ -17,12 +17,6 @@ from tests.screens import calm, open_app, texts
 from ui import loaders
 
 
-@pytest.fixture
-def two(place: Path) -> Path:
-    """A run and another one whose clusters bear other numbers, on a map turned by 90 degrees."""
-    return demo.make_two(place)
-
-
 def warned(app: AppTest) -> str:
     """What the one warning of the screen says."""
     assert not app.exception

@@ -13,19 +13,8 @@ from clustcore import runs
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo
 from clustcore.types import PathKey
-from tests import demo
+from tests.demo import ask
 from ui import answers, datasets, loaders
-
-
-@pytest.fixture
-def run(place: Path) -> RunInfo:
-    """A run of random numbers, the only one."""
-    demo.make_run(place)
-    return runs.find_run("demo")
-
-
-def ask(run: RunInfo, attack: str = "pgd", **more: object) -> loaders.Ask:
-    return loaders.Ask(run, attack, "pixels", "linf", **more)
 
 
 def test_a_model_without_a_decoder_is_never_loaded_for_an_image(run: RunInfo) -> None:
@@ -160,13 +149,13 @@ def test_a_shipped_run_stays_as_it_is_and_each_attacker_walks_its_own_path(
         for w in (40.0, 10.0)
     ]
     found = []
-    for ask in asks:
-        assert loaders.needs_fit(ask)
-        assert not found or loaders.other_settings(ask)
-        answers.compute_path(ask, "cpu", lambda *step: None)
-        assert not loaders.needs_fit(ask)
-        assert loaders.attacker_settings(run, "alrdc") == ask.fit
-        found.append(loaders.path(ask))
+    for each in asks:
+        assert loaders.needs_fit(each)
+        assert not found or loaders.other_settings(each)
+        answers.compute_path(each, "cpu", lambda *step: None)
+        assert not loaders.needs_fit(each)
+        assert loaders.attacker_settings(run, "alrdc") == each.fit
+        found.append(loaders.path(each))
     assert sorted(run.folder.rglob("*")) == before
     assert not np.array_equal(found[0].smallest, found[1].smallest, equal_nan=True)
     # whoever asks for no settings gets the attacker at hand

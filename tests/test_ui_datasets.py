@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,6 @@ from clustcore import files, runs
 from clustcore.runs import RunInfo
 from tests import demo
 from ui import answers, datasets, loaders
-
-
-@pytest.fixture
-def run(place: Path) -> RunInfo:
-    """A run of random numbers, the only one."""
-    demo.make_run(place)
-    return runs.find_run("demo")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,19 +13,9 @@ from clustcore import runs
 from clustcore.runs import RunInfo
 from clustcore.types import PathKey
 from tests import demo
+from tests.demo import ask
 from ui import loaders
 from ui.stills import draw_map
-
-
-@pytest.fixture
-def run(place: Path) -> RunInfo:
-    """A run of random numbers, the only one."""
-    demo.make_run(place)
-    return runs.find_run("demo")
-
-
-def ask(run: RunInfo, attack: str = "pgd", **more: object) -> loaders.Ask:
-    return loaders.Ask(run, attack, "pixels", "linf", **more)
 
 
 def test_maps_and_paths_are_shared_and_read_only(run: RunInfo) -> None:
