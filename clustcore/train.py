@@ -153,6 +153,7 @@ class _Loop:
             job.fast = compiled(job.model.embed)
         self.started = self.saved = time.monotonic()
         self.unsaved = False  # whether an epoch is whole that the resume state does not have
+        self.optimiser: torch.optim.Optimizer | None = None  # the stage's
         self.before: _Before | None = None  # what an epoch that is not whole yet goes back to
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
