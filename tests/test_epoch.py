@@ -251,10 +251,9 @@ def test_batch_statistics_of_all_ranks_leave_no_trace(monkeypatch):
         assert list(model.modules()) == layers
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("compile", [False, True])
-def test_a_gpu_learns_stops_and_goes_on(tmp_path: Path, compile: bool):
-    config = TrainConfig(batch=16, device="cuda", lr=3e-3, compile=compile)
+@pytest.mark.gpu  # with the compiler: tests/test_gpu.py
+def test_a_gpu_learns_stops_and_goes_on(tmp_path: Path):
+    config = TrainConfig(batch=16, device="cuda", lr=3e-3)
     whole = weights_after(make(), config)
     told = []
 

@@ -73,7 +73,7 @@ def test_two_processes_learn_the_weights_of_one(made):
     assert two.keys() == one.keys()
     for name, value in one.items():
         # half precision has a step of 2^-11
-        np.testing.assert_allclose(two[name], value, rtol=5e-3, atol=5e-3, err_msg=name)
+        np.testing.assert_allclose(two[name], value, rtol=2e-3, atol=1e-3, err_msg=name)
     clean = [card(folder)["scores"]["clean"] for folder in made[:2]]
     assert clean[0] == pytest.approx(clean[1], abs=0.01)
     assert clean[0]["acc"] > 0.3  # it learned: ten clusters by chance have .1
@@ -91,7 +91,7 @@ def test_two_processes_see_the_same_map_and_paths(made):
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.strengths, expected.strengths)
         moved = [(path.smallest <= path.strengths[-1]).mean() for path in (found, expected)]
-        assert abs(moved[0] - moved[1]) <= 3 / len(found.rows), name
+        assert abs(moved[0] - moved[1]) <= 1.5 / len(found.rows), name
     for norm in ("linf", "l2"):
         found, expected = (read_min_flips(folder, "pixels", norm) for folder in (two, one))
-        np.testing.assert_allclose(found.smallest, expected.smallest, rtol=0.1)
+        np.testing.assert_allclose(found.smallest, expected.smallest, rtol=0.02)
