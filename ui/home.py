@@ -131,7 +131,7 @@ def headline(card: dict[str, Any]) -> list[str]:
             norm = scene.label("norm", entry.get("norm", ""))
             name = scene.attack_name(str(entry.get("attack", "attack")))
             n = f", n = {entry['n']:,}" if _is(entry, "n") else ""
-            lines.append(f"{name}, {norm} {entry['eps']:g}: {entry['moved']:.1%} moved{n}")
+            lines.append(f"{name}, {norm} {entry['eps']:.3g}: {entry['moved']:.1%} moved{n}")
             break
     return lines
 
