@@ -122,8 +122,6 @@ def _best_here(data: str, clusters: int) -> Recipe:
             config={
                 "clusters": clusters,
                 "backbone": "resnet18",
-                "ema": 0.99,
-                "neighbours": 5,
                 "alone": 250,
                 "selflabel": 50,
             },
@@ -135,8 +133,8 @@ def _best_here(data: str, clusters: int) -> Recipe:
             "ResNet-18 in place of ResNet-34; a larger batch and learning rate, which warms up and "
             "falls",
             "cosine similarities and the entropy form of L_CR",
-            "a slow copy sees the other view, neighbours are asked to agree, and in the end what "
-            "the model is sure of labels its views, beside L_AF + L_AP + L_CR, which stay on",
+            "in the end what the model is sure of labels its views, beside L_AF + L_AP + L_CR, which "
+            "stay on",
         ),
         seeds=(0,),
         ships=False,
@@ -201,7 +199,7 @@ RECIPES: dict[str, Recipe] = {
             _ALRDC.plan, data={"name": "fashion-mnist"}, augment=_FASHION_AUGMENT
         ),
     ),
-    # what two CPU cores train in a quarter of an hour; BENCHMARKS holds the plan for a GPU
+    # what CPU cores train in minutes; BENCHMARKS holds the plan for a GPU
     "drc-cifar10": Recipe(
         Plan(
             "drc",
