@@ -133,7 +133,7 @@ def _best_here(data: str, clusters: int) -> Recipe:
             "ResNet-18 in place of ResNet-34; a larger batch and learning rate, which warms up and "
             "falls",
             "cosine similarities and the entropy form of L_CR",
-            "in the end what the model is sure of labels its views, beside the losses, which stay on",
+            "in the end what the model is sure of labels its views, beside losses that stay on",
         ),
         seeds=(0,),
         ships=False,
