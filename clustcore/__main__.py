@@ -98,8 +98,9 @@ def _defend(argv: list[str]) -> int:
     name = value(argv, "--defence")
     at = argv.index("--defence")
     defence = lookup(DEFENCES, name, "defence")
+    rest = argv[:at] + argv[at + 2 :]
     args = parse(
-        argv[:at] + argv[at + 2 :],
+        ["--train.minutes" if flag == "--minutes" else flag for flag in rest],
         "defend",
         **RUN,
         name=(str | None, None, "name of the new run; run and defence by default"),
@@ -368,16 +369,19 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
 
 
 def _samples_of(card: dict[str, Any], args: Any) -> Any:
-    from clustcore.datasets import load_samples
+    from clustcore.datasets import judged_split, load_samples
+    from clustcore.datasets.shipped import SOURCES
 
     name = args.data or card["data"]["name"]
+    split = args.split or judged_split(name, card["data"]["split"])
+    root = None if split == "test" and name in SOURCES else args.root  # what ships is at hand
     shape = {}
     # what the model was trained on decides, not the first image found
     if name.partition(":")[0] == "folder":
         channels, size, _ = card["config"]["input_shape"]
         shape = {"channels": channels, "size": size}
     download = getattr(args, "download", False)  # of `defend` alone
-    samples = load_samples(name, args.split, root=args.root, download=download, **shape)
+    samples = load_samples(name, split, root=root, download=download, **shape)
     _say_skipped(samples)
     return samples
 

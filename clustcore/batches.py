@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clustcore import memory
 from clustcore.attacks.base import Target
 from clustcore.distributed import collect, shard, world
 from clustcore.models.base import Model
@@ -37,8 +38,9 @@ def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
         while done < len(x):
             rows = slice(done, min(done + batch, len(x)))
             try:
-                z = model.embed(_pixels(x, rows, model).to(device))
-                found = [t.float().cpu().numpy() for t in (z, model.scores(z), model.soft(z))]
+                with memory.counted():
+                    z = model.embed(_pixels(x, rows, model).to(device))
+                    found = [t.float().cpu().numpy() for t in (z, model.scores(z), model.soft(z))]
             except torch.OutOfMemoryError:
                 if batch == 1:
                     raise

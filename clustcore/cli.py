@@ -33,7 +33,7 @@ RUN = {
 DATA = {
     "data": (str | None, None, "data set; the run's own by default"),
     "root": (str | None, None, "folder that holds the data"),
-    "split": (str, "test", "train, test or all"),
+    "split": (str | None, None, "train, test or all; test by default, where there is one"),
 }
 
 
@@ -65,7 +65,10 @@ def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     }
     options |= {"root": value(argv, "--root", None), "download": "--download" in argv}
     if (minutes := value(argv, "--minutes", None)) is not None:
-        settings = plan.train | {"minutes": float(minutes)}
+        try:
+            settings = plan.train | {"minutes": float(minutes)}
+        except ValueError:
+            raise ValueError(f"--minutes: expected a number, got {minutes!r}") from None
         plan = dataclasses.replace(plan, train=settings)
     return plan, options
 
@@ -87,7 +90,7 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     name, rest = argv[0], argv[1:]
     model = lookup(MODELS, name, "model")
     args = parse(
-        rest,
+        ["--train.minutes" if flag == "--minutes" else flag for flag in rest],
         f"train {name}",
         data=(str, "mnist", "data set"),
         root=(str | None, None, "folder that holds the data"),

@@ -236,13 +236,11 @@ def _samples(
 
 
 def _read(name: str, split: str, call: Call) -> tuple[Samples, Samples]:
-    """From the folder of the data set's name in the root, or from the root itself."""
-    place, download = _place(name, call), call.download and main()
-    root = place if place.is_dir() else call.root
-    train = load_samples(name, split, root=root, download=download)
+    download = call.download and main()
+    train = load_samples(name, split, root=call.root, download=download)
     test = train
     if split == "train":
-        test = load_samples(name, "test", root=root, download=download)
+        test = load_samples(name, "test", root=call.root, download=download)
     if call.quick:
         train, test = _some(train, QUICK), _some(test, QUICK)
     return train, test

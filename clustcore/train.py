@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clustcore import memory
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import (
     drop_later,
@@ -212,7 +213,8 @@ class _Loop:
             try:
                 self.before = None  # its memory first
                 self.before = _Before(self, stage)
-                found = run_epoch(self.job, stage, self.optimiser, self.progress.epoch, done)
+                with memory.counted():
+                    found = run_epoch(self.job, stage, self.optimiser, self.progress.epoch, done)
                 wait()  # it is whole where it is whole in every process
                 return found
             except torch.OutOfMemoryError as error:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clustcore import load_samples
-from clustcore.datasets import cifar, decoded, folder, imagenet, stl
+from clustcore.datasets import cifar, decoded, folder, imagenet, judged_split, stl
 from tests.data_files import any_root, batches_root, cifar_root, pixels, save, stl_root, wnid_root
 
 BENCHMARKS = ("cifar10", "cifar100-20", "stl10", "imagenet-10", "imagenet-dogs", "tiny-imagenet")
@@ -61,6 +61,30 @@ def test_classes_and_size_are_the_benchmarks(
     data = load_samples(name, "train", root=any_root(name, tmp_path, monkeypatch))
     assert data.x.shape[1:] == (3, side, side)
     assert len(set(data.class_names)) == classes
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_what_a_run_is_judged_on_is_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = any_root(name, tmp_path, monkeypatch)
+    split = judged_split(name, "all")
+    assert split == ("all" if name in imagenet.CLASSES else "test")
+    assert len(load_samples(name, split, root=root))
+
+
+def test_two_benchmarks_lie_side_by_side_below_one_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("imagenet-10", "imagenet-dogs")
+    for name in names:
+        (tmp_path / "made" / name).mkdir(parents=True)
+        any_root(name, tmp_path / "made" / name, monkeypatch).rename(tmp_path / name)
+    for name in names:
+        data = load_samples(name, "train", root=tmp_path)
+        assert set(data.class_names) == set(imagenet.CLASSES[name].values())
+    monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
+    assert len(load_samples("imagenet-10", "all"))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from clustcore import memory
 from clustcore.attacks import objectives
 from clustcore.attacks.seeds import draw
 from clustcore.types import NORMS, SPACES
@@ -380,7 +381,7 @@ class Problem:
             size = min(self._batch, n - start)
             filled = [_fill(i[start : start + size]) for i in inputs]
             try:
-                with torch.no_grad():
+                with torch.no_grad(), memory.counted():
                     answer = ask(*filled)
             except torch.OutOfMemoryError:
                 if self._batch == 1:

@@ -25,6 +25,7 @@ DATASETS = {
     "folder": "clustcore.datasets.folder:load",
 }
 _SPLITS = ("train", "test")
+_WITHOUT_TEST = ("imagenet-10", "imagenet-dogs")
 # those with a split "all": both merged, as the clustering benchmarks do, or all there is
 _WITH_ALL = {
     "cifar10",
@@ -61,8 +62,8 @@ def load_samples(
             the root, or below one of `roots()`, which it never leaves.
         split: "train" or "test"; also "all", which is both, train first, for CIFAR, STL-10 and
             ImageNet's parts, and what a `folder` without these two sub-folders has.
-        root: The folder that holds the data, laid out as the loader's own module says. `digits`
-            needs none.
+        root: The folder that holds the data, laid out as the loader's own module says; those with
+            a split "all" may lie in a folder of their name below it. `digits` needs none.
         download: Allow a download into `root`. Without it nothing is ever fetched.
         size: Side length in pixels to which images of a `folder` are brought.
         channels: 1 for grey, 3 for colour.
@@ -87,7 +88,22 @@ def load_samples(
         raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"{root}: expected a folder with {name}, got no such folder")
-    return loader(name, split, None if root is None else Path(root), download, **options)
+    return loader(name, split, _own(kind, root), download, **options)
+
+
+def _own(kind: str, root: str | Path | None) -> Path | None:
+    # several data sets whose folders bear the same names ("train") lie side by side below a root
+    place = (data_folder() if root is None else Path(root)) / kind
+    if kind in _WITH_ALL - {"folder"} and place.is_dir():
+        return place
+    return None if root is None else Path(root)
+
+
+def judged_split(name: str, trained: str) -> str:
+    """The split that a run is mapped and judged on: "test", or the one it was trained on where a
+    data set has none.
+    """
+    return trained if name in _WITHOUT_TEST else "test"
 
 
 def data_folder() -> Path:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from clustcore import memory
 from clustcore.types import Config, setting
 
 
@@ -151,7 +152,8 @@ def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -
     try:
         while done < len(data):
             try:
-                found.append(ask(data.x[done : done + chunk].float() / 255))
+                with memory.counted():
+                    found.append(ask(data.x[done : done + chunk].float() / 255))
             except torch.OutOfMemoryError:
                 if chunk == 1:
                     raise
