@@ -118,7 +118,7 @@ def test_pictures_of_every_page(screen: Any, width: int, dark: bool) -> None:
 
 
 def test_the_picture_of_the_readme(screen: Any) -> None:
-    one = screen().open(f"Attack?run={RUN}&strength=0.02&pin=1652")
+    one = screen().open(f"Attack?run={RUN}&strength=0.05&pin=1652")
     one.wait_data("detail", "1652")
     one.quiet()
     picture = one.page.screenshot()
