@@ -338,6 +338,7 @@ class History:
     entropy_mean: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
     entropy_sample: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
     seconds: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))
+    batch: Float[np.ndarray, " e"] = field(default_factory=lambda: np.empty(0))  # NaN: not said
     sizes: Int[np.ndarray, "e k"] = field(default_factory=lambda: np.empty((0, 0), np.int64))
 
 
@@ -367,6 +368,7 @@ def read_history(folder: Path) -> History:
             entropy_mean=column("entropy_mean"),
             entropy_sample=column("entropy_sample"),
             seconds=column("seconds"),
+            batch=np.array([float(row.get("batch") or "nan") for row in rows]),
             sizes=np.array([row["sizes"].split() for row in rows], np.int64),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

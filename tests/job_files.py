@@ -23,6 +23,7 @@ def make_job(
     alone: bool = False,
     stop: bool = False,
     started: float = 1.7e9,
+    batches: tuple[int, int] = (256, 256),
 ) -> Path:
     """A job's folder below `place`.
 
@@ -32,6 +33,7 @@ def make_job(
         end: last lines of the log; empty where it was killed, or still runs.
         alone: at the end all samples are in one cluster.
         stop: it was told to.
+        batches: images in a batch, at first and in the last epoch.
     """
     folder = place / name
     folder.mkdir(parents=True)
@@ -39,13 +41,16 @@ def make_job(
     job = {"pid": 2**22 + 1, "started": started, "argv": []} | ({"stop": True} if stop else {})
     (folder / "job.json").write_text(json.dumps(job))
     log = ["job: started train dec --data digits"]
-    lines = ["epoch,stage,loss,entropy_mean,entropy_sample,confidence,used,sizes,seconds,part_kl"]
+    lines = [
+        "epoch,stage,loss,entropy_mean,entropy_sample,confidence,used,sizes,seconds,batch,part_kl"
+    ]
     for epoch in range(epochs):
         sizes = [130 + 5 * ((c * 7 + epoch) % 9) for c in range(9)] + [0]
         if alone:
             sizes = [1297] + [0] * 9
         loss, entropy = 1 / (1 + epoch), 0.9 / (1 + epoch / 4)
-        row = (epoch, "cluster", loss, 0.95, entropy, 0.6, 9, " ".join(map(str, sizes)), 2.5, loss)
+        row = (epoch, "cluster", loss, 0.95, entropy, 0.6, 9, " ".join(map(str, sizes)), 2.5)
+        row += (batches[epoch == epochs - 1], loss)
         lines.append(",".join(map(str, row)))
         log.append(f"epoch {epoch + 1} of {total}, cluster: loss {loss:.4f}")
     if epochs:

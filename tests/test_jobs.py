@@ -290,7 +290,15 @@ def test_a_history_is_read_as_it_was_written(place):
     assert history.parts.keys() == {"kl"}
     assert history.sizes.shape == (3, 10)
     assert history.sizes[-1, -1] == 0
+    assert history.batch.tolist() == [256] * 3
     assert len(jobs.read_history(place / "nothing").loss) == 0
+
+
+def test_a_history_without_batches_is_read_too(place):
+    folder = make_job(place, "a", epochs=2)
+    lines = (folder / "history.csv").read_text().replace("batch,", "other,")
+    (folder / "history.csv").write_text(lines)
+    assert np.isnan(jobs.read_history(folder).batch).all()
 
 
 # The same from a terminal

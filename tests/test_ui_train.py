@@ -387,6 +387,14 @@ def test_nearly_all_in_one_cluster_is_a_notice(place):
     assert not app.error
 
 
+def test_a_batch_that_was_halved_is_said(place):
+    make_job(place, "tight", stop=True, batches=(256, 64))
+    make_job(place, "roomy", stop=True)
+    said = "a batch holds 64 images now, and held 256 at the start"
+    assert said in words(open_train(training="tight"))
+    assert "Memory ran out" not in words(open_train(training="roomy"))
+
+
 def test_a_finished_training_leads_on(place):
     demo.make_run(place, "done", data="digits")
     for file in make_job(place, "copy", end="job: project ended with 0\n").iterdir():

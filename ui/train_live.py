@@ -133,6 +133,7 @@ def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
                 st.caption("torch and the images are loaded first; figures follow each epoch.")
             return
         _notice(history)
+        _halved(history)
         left, right = st.columns([3, 2], gap="large")
         with left:
             _map(job)
@@ -167,6 +168,15 @@ def _notice(history: History) -> None:
             f"{share:.0%} of the samples are in cluster {sizes.argmax()}. Early on that may pass; "
             "if it stays, other weights of the losses or a lower learning rate help.",
             title="Nearly all in one cluster",
+        )
+
+
+def _halved(history: History) -> None:
+    first, now = history.batch[0], history.batch[-1]
+    if now < first:
+        st.caption(
+            f":material/memory: Memory ran out: a batch holds {now:,.0f} images now, and held "
+            f"{first:,.0f} at the start."
         )
 
 
