@@ -392,7 +392,8 @@ def main(argv: Sequence[str]) -> int:
             return code
         command = map_arguments(name, read_plan(folder))
     code = _run(name, command, follow=False)
-    (folder / "livemap.npz").unlink(missing_ok=True)  # shown until there is a better one
+    if code == 0:
+        (folder / "livemap.npz").unlink(missing_ok=True)  # shown until there is a better one
     return code
 
 

@@ -242,6 +242,15 @@ def test_the_map_is_made_from_the_same_root_and_the_live_one_stays_until_then(pl
     assert calls == [(project, False, False)]
 
 
+def test_a_map_that_fails_leaves_the_live_one(place, monkeypatch):
+    folder = make_job(place, "a")
+    make_snapshot(folder, 1, mapped=True)
+    (folder / "card.json").write_text("{}")
+    monkeypatch.setattr(jobs, "_run", lambda name, command, follow: 2)
+    assert jobs.main(["a", "project", "a"]) == 2
+    assert livemap.newest(folder) is not None
+
+
 def test_a_teacher_is_made_once_before_the_training(place, monkeypatch):
     folder = make_job(place, "a", end="job: teach ended with 2\n")
     teacher = folder / "teacher.npz"

@@ -101,7 +101,8 @@ def test_a_training_is_asked_for_and_started(place, started):
     app.number_input(key="train__dec_seed").set_value(4).run()
     assert not app.exception
     line = "python -m clustcore train dec --data digits --name my-dec-digits --seed 4"
-    assert app.code[0].value == f"{line} --model.cluster 3"
+    project = "python -m clustcore project my-dec-digits"
+    assert app.code[0].value == f"{line} --model.cluster 3\n{project}"
     button(app, "Start training").click().run()
     plan = {"model": "dec", "data": {"name": "digits"}, "config": {"cluster": 3}}
     assert started == [("my-dec-digits", plan | {"train": {"seed": 4}, "augment": {}})]
@@ -116,9 +117,10 @@ def test_a_teacher_is_made_first_where_it_is_asked_for(place, started):
     app.toggle(key="teach__drc").set_value(True).run()
     assert not app.error
     teacher = place / "my-drc-digits" / "teacher.npz"
-    first, second = app.code[0].value.splitlines()
+    first, second, third = app.code[0].value.splitlines()
     assert first == f"python -m clustcore teach --data digits --seed 0 --out {teacher}"
     assert second.endswith(f"--teacher {teacher}")
+    assert third == "python -m clustcore project my-drc-digits"
     button(app, "Start training").click().run()
     assert started[0][1]["config"] == {"taught": 4, "alone": 0, "weight_t": 10.0}
     assert started[0][1]["teach"] is True
@@ -214,6 +216,8 @@ def test_folders_below_the_root_are_listed_and_looked_at(flowers, started):
     app.segmented_control(key="train_kind").set_value("Folder").run()
     assert app.selectbox(key="train_folder").options == ["Folder mine/flowers"]
     assert "12 images · 30 x 20 to 30 x 25 pixels · colour · 2 classes" in words(app)
+    project = f"python -m clustcore project my-drc-flowers --root {flowers.parents[1]}"
+    assert app.code[0].value.splitlines()[-1] == project
     button(app, "Start training").click().run()
     name, plan = started[0]
     assert name == "my-drc-flowers"
@@ -430,6 +434,7 @@ def test_a_run_without_a_map_gets_one(place, monkeypatch):
     for file in make_job(place, "copy", stop=True, end="job: project ended with 130\n").iterdir():
         file.rename(place / "done" / file.name)
     (place / "done" / "map.npz").unlink()
+    make_snapshot(place / "done", 5, mapped=True)
     plan = json.loads((place / "done" / "plan.json").read_text()) | {"root": "/some where"}
     (place / "done" / "plan.json").write_text(json.dumps(plan))
     made: list[Path] = []
@@ -437,6 +442,8 @@ def test_a_run_without_a_map_gets_one(place, monkeypatch):
     app = open_train(training="done")
     assert not app.exception
     assert "python -m clustcore project done --root '/some where'" in words(app)
+    assert "finished, no map" in words(app)
+    assert "Epoch 6 · 300 training images" in words(app)
     button(app, "Make the map").click().run()
     assert made == [place / "done"]
 

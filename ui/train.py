@@ -62,6 +62,8 @@ def state(job: Job) -> str:
         return f"stopped at epoch {job.epochs}{of}"
     if job.state == "failed":
         return f"failed after epoch {job.epochs}{of}" if job.epochs else "failed at the start"
+    if job.state == "finished" and not (job.folder / "map.npz").is_file():
+        return "finished, no map"
     return _WORDS[job.state][1]
 
 
@@ -238,7 +240,7 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
         st.error(problem, icon=":material/error:")
         return
     steps = [jobs.teach_arguments(name, plan)] if plan.get("teach") else []
-    steps.append(jobs.arguments(name, plan))
+    steps += [jobs.arguments(name, plan), jobs.map_arguments(name, plan)]
     line = "\n".join(shlex.join(["python", "-m", "clustcore", *step]) for step in steps)
     row = st.container(horizontal=True, vertical_alignment="center")
     # not on_click: a callback gets the name and plan of the run before, without what was typed last

@@ -187,7 +187,9 @@ def _undecided(history: History) -> bool:
 
 def _map(job: Job) -> None:
     live = livemap.newest(job.folder)
-    if live is not None and job.state != "finished":
+    run = runs.find_run(job.name) if job.state == "finished" else None
+    arrays = None if run is None else loaders.map_arrays(run)
+    if live is not None and arrays is None:
         st.image(
             draw_map(live.xy, live.labels.astype(np.uint8), _size(len(live.xy))),
             width="stretch",
@@ -199,9 +201,7 @@ def _map(job: Job) -> None:
             + (" · the map of the test images is being made" * (job.state == "mapping"))
         )
         return
-    run = runs.find_run(job.name) if job.state == "finished" else None
-    arrays = None if run is None else loaders.map_arrays(run)
-    if arrays is not None:
+    if run is not None and arrays is not None:
         n = len(arrays.xy)
         still = loaders.still(str(job.folder), loaders.map_stamp(run), _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
