@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from clustcore import jobs, runs
 from clustcore.datasets import find_folder, load_samples, peek
+from clustcore.recipes import RECIPES
 from tests import demo
 from tests.job_files import make_job, make_snapshot
 from ui import panels, train, train_data
@@ -124,6 +125,7 @@ def test_a_teacher_is_made_first_where_it_is_asked_for(place, started):
     button(app, "Start training").click().run()
     assert started[0][1]["config"] == {"taught": 4, "alone": 0, "weight_t": 10.0}
     assert started[0][1]["teach"] is True
+    assert started[0][1]["train"] == {"lr": RECIPES["drc-mnist"].plan.train["lr"]}
 
 
 @pytest.mark.parametrize(

@@ -181,11 +181,12 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     key = f"{plan.get('source', '')}_{name}"
     teach = "model" in plan and hasattr(own(), "taught") and _teach(key)
     begin = _TAUGHT.get(name, {"taught": 4}) if teach else {}
+    rate = _rate(name, plan["data"]["name"]) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
     if "model" in plan and not _agree(teach, asked["config"]):
         return None
     st.caption("The training loop")
-    asked["train"] = form(TrainConfig, f"train_{key}", train)
+    asked["train"] = form(TrainConfig, f"train_{key}{'_taught' * teach}", train | rate)
     with st.expander("Views: how far a training image is turned, shifted, changed"):
         asked["augment"] = form(AugmentConfig, f"views_{key}", views)
     if None in asked.values():
@@ -199,6 +200,15 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
         for part, values in asked.items()
     }
     return found | {"teach": True} if teach else found
+
+
+def _rate(model: str, data: str) -> dict[str, Any]:
+    """The learning rate of the model's recipe for these data; for others, of its first recipe."""
+    from clustcore.recipes import RECIPES
+
+    plans = [one.plan for one in RECIPES.values() if one.plan.model == model]
+    plans.sort(key=lambda plan: plan.data["name"] != data)
+    return {"lr": plans[0].train["lr"]} if plans else {}
 
 
 def _teach(key: str) -> bool:
