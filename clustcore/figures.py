@@ -271,7 +271,7 @@ def training_history(
         theme: Light or dark.
     """
     ink = _INK[theme]
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     for row, curves, legend in ((1, losses, "legend"), (3, entropy, "legend2")):
         for i, (name, values) in enumerate(curves.items()):
             dash = DASHES[i % len(DASHES)]
@@ -282,13 +282,14 @@ def training_history(
         area.update(stackgroup="sizes", fillcolor=PETROFF[c % 10], showlegend=False)
         figure.add_trace(area, 2, 1)
     figure.update_layout(_layout("Training", caption, theme, legend=True))
-    inside = {"x": 1, "xanchor": "right", "xref": "paper", "yref": "paper", "yanchor": "top"}
-    inside |= {"orientation": "v", "bgcolor": ink.ground}
+    above = {"orientation": "h", "x": 0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
+    top = {row: next(figure.select_yaxes(row=row)).domain[1] for row in (1, 3)}
     figure.update_layout(
-        height=560,
-        legend=inside | {"y": 1},
-        legend2=inside | {"y": 0.25},
-        margin={"b": 56},
+        height=660,
+        legend=above | {"y": top[1]},
+        legend2=above | {"y": top[3]},
+        title={"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 8}},
+        margin={"t": 116, "b": 56},  # on a phone the first legend has three lines
     )
     figure.update_xaxes(_axis(ink))
     figure.update_yaxes(_axis(ink))

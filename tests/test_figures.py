@@ -141,6 +141,14 @@ def test_a_history_has_three_panels_with_units() -> None:
     assert len(figure.data) == 1 + 4 + 1
 
 
+def test_the_legends_of_a_history_lie_above_their_panels() -> None:
+    layout = FIGURES["training"](caption=CAPTION).layout
+    for legend, panel in ((layout.legend, layout.yaxis), (layout.legend2, layout.yaxis3)):
+        assert (legend.orientation, legend.yanchor) == ("h", "bottom")
+        assert legend.y == panel.domain[1]
+    assert layout.yaxis2.domain[0] - layout.legend2.y >= 0.05
+
+
 def test_a_map_is_one_trace_with_the_hue_of_each_cluster() -> None:
     (dots,) = FIGURES["map"](caption=CAPTION).data
     assert dots.x.dtype == np.float32
