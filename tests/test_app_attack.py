@@ -102,6 +102,17 @@ def test_the_estimate_follows_the_training_of_the_run(
     assert attack_page.estimate(ask) == pytest.approx(seconds)
 
 
+def test_a_path_has_no_more_samples_than_the_map(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "N", 500)
+    demo.make_run(place, paths=False)
+    app = open_app("pages/2_Attack.py")
+    (offer,) = [text for text in texts(app) if text.startswith("**Not computed yet:**")]
+    # PGD and noise: 112 passes x 500 samples x 0.5 ms, each at least 5 s
+    assert offer.endswith("500 samples on 11 strengths: about 30 s on a CPU.")
+
+
 def test_computing_shows_its_steps_and_then_the_path(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

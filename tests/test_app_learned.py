@@ -40,7 +40,7 @@ def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path)
     assert calm(app)
     n = len(datasets.images("digits", "train"))
     assert "ALRDC and random noise, rho, seed 0. An attacker is fitted first" in offered(app)
-    assert f"on {n:,} training images, 10 epochs. Then 2,000 samples" in offered(app)
+    assert f"on {n:,} training images, 10 epochs. Then 500 samples" in offered(app)
     assert app.button(key="compute").label == "Compute now"
     app.button(key="compute").click().run()
     assert calm(app)
@@ -99,7 +99,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     run = runs.find_run("d")
     app = open_learned()
     app.number_input(key="fit_epochs").set_value(2).run()
-    assert "training images, 2 epochs. Then 2,000 samples" in offered(app)
+    assert "training images, 2 epochs. Then 500 samples" in offered(app)
     app.button(key="compute").click().run()
     assert calm(app)
     assert "compute" not in [button.key for button in app.button]
@@ -109,7 +109,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     app.number_input(key="fit_weight_y").set_value(10.0).run()
     assert calm(app)
     assert offered(app).startswith("**To be computed afresh:** ALRDC, rho, seed 0. An attacker is")
-    assert "training images, 2 epochs, w 10. Then 2,000 samples" in offered(app)
+    assert "training images, 2 epochs, w 10. Then 500 samples" in offered(app)
     assert app.button(key="compute").label == "Fit anew with these settings"
     assert header(app)["meta"]["paths"] == len(first.rows)  # what there is stays on the map
     app.button(key="compute").click().run()

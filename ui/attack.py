@@ -135,7 +135,7 @@ def offer(now: scene.Scene, missing: list[loaders.Ask], label: str = "Compute no
     old = any(_again(ask) for ask in missing)
     place.markdown(
         f"**{'To be computed afresh' if old else 'Not computed yet'}:** {names}{goal}, {now.unit}, "
-        f"seed {now.seed}. {_fits(missing)}{PATH_SAMPLES:,} samples on 11 strengths: "
+        f"seed {now.seed}. {_fits(missing)}{_samples(missing[0].run):,} samples on 11 strengths: "
         f"about {duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
         width="content" if not _unfit(missing) else "stretch",
     )
@@ -170,7 +170,13 @@ def estimate(ask: loaders.Ask) -> float:
     """
     if ask.space == "embedding":  # the network itself is not asked
         return 5.0 + (_fit_seconds(ask) if loaders.needs_fit(ask) else 0.0)
-    return max(5.0, _PASSES.get(ask.attack, 100) * PATH_SAMPLES * _view_seconds(ask.run))
+    return max(5.0, _PASSES.get(ask.attack, 100) * _samples(ask.run) * _view_seconds(ask.run))
+
+
+def _samples(run: RunInfo) -> int:
+    """Samples that a path of the run has: those of its map, where they are few."""
+    arrays = loaders.map_arrays(run)
+    return PATH_SAMPLES if arrays is None else min(PATH_SAMPLES, len(arrays.xy))
 
 
 def _fit_seconds(ask: loaders.Ask) -> float:
