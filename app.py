@@ -10,7 +10,7 @@ from ui import home, panels, scene
 panels.open_page("Home")
 scene.arrive("Home")
 panels.page_list()
-with panels.calm():
+with panels.calm(rail=False):
     st.title("Driftmap: what holds a cluster together, and what pulls it apart?", anchor=False)
     home.about()
     home.doors()

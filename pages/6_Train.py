@@ -11,7 +11,7 @@ panels.open_page("Train")
 arrived = st.session_state.get("page") != "Train"
 scene.arrive("Train")
 panels.page_list()
-with panels.calm():
+with panels.calm(rail=False):
     status, controls = panels.head("Train: make a model, and watch it form its clusters")
     found = jobs.jobs()
     job = train.choose(controls, found, arrived)

@@ -11,6 +11,7 @@ from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
+from clustcore.livemap import FEWEST
 from ui import datasets, panels, scene
 
 _DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
@@ -74,6 +75,12 @@ def images() -> tuple[str, bool] | None:
             return name, True
         return None
     _thumbs(peek)
+    if peek.n < FEWEST:
+        st.error(
+            f"Expected at least {FEWEST} images, which a map takes, got {peek.n}.",
+            icon=":material/error:",
+        )
+        return None
     return name, False
 
 

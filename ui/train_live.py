@@ -22,7 +22,9 @@ _ALMOST_ALL = 0.95  # of the samples in one cluster
 def watch(job: Job, status: Any, controls: Any) -> None:
     """A training as it stands, drawn anew while it runs."""
     running = job.state in ("running", "mapping")
-    status.caption(f"{_what(job)} · {train.state(job)}")
+    # drawn once, while the bar goes on: no epoch, which would soon be an old one
+    plainly = job.state == "running" and not (job.stopping or job.teaching)
+    status.caption(f"{_what(job)} · {'training' if plainly else train.state(job)}")
     if running and controls.button("Terminate" if job.stopping else "Stop", icon=":material/stop:"):
         _ask(job)
     if job.state in ("stopped", "failed"):
@@ -121,7 +123,7 @@ def _finished(job: Job) -> None:
 
 def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
     """Draw what the files say now; where the state is another, the whole page is drawn anew."""
-    with panels.calm():
+    with panels.calm(rail=False):
         job = jobs.look(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()

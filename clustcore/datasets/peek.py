@@ -90,7 +90,7 @@ def _folder(where: str) -> Peek:
     if len(readable) < 2:
         raise ValueError(
             f"{place}: expected at least 2 readable images, got {len(readable)} of {len(rows)} "
-            f"that were opened; not read: {'; '.join(unread[:3])}"
+            f"that were opened{'; not read: ' if unread else ''}{'; '.join(unread[:3])}"
         )
     sizes = [(width, height) for width, height, _ in readable.values()]
     colour = any(tinted for _, _, tinted in readable.values())
