@@ -85,6 +85,12 @@ def test_a_control_for_each_kind():
     assert given(app)["lr"] == 0.01
 
 
+def test_the_stages_of_drc_stand_in_the_order_of_training():
+    shown = [widget.key for widget in draw(CONFIGS["drc"]).number_input]
+    stages = [f"f_{name}" for name in ("alone", "taught", "relabelled", "selflabel")]
+    assert [key for key in shown if key in stages] == stages
+
+
 def test_defaults_of_ones_own():
     values = given(draw(TrainConfig, lr=0.5, device="cuda:1", nothing=3))
     assert (values["lr"], values["device"]) == (0.5, "cuda:1")

@@ -219,7 +219,7 @@ def test_a_training_without_an_epoch_is_not_started(started):
     assert all(one.label != "Start training" for one in app.button)
     app.number_input(key="own__drc_selflabel").set_value(1).run()
     assert not app.error
-    assert button(app, "Start training")
+    assert button(app, "Start training").proto.type == "primary"
 
 
 @pytest.mark.parametrize(
@@ -405,6 +405,15 @@ def test_coming_back_finds_the_running_training(running):
     assert not app.warning
     titles = [json.loads(chart.proto.spec)["layout"]["title"] for chart in app.get("plotly_chart")]
     assert titles[0]["subtitle"]["text"] == "epoch 8, n = 1,350, seed 3"
+
+
+@pytest.mark.parametrize("model", ["drc", "dec"])
+def test_the_parts_of_the_loss_of_drc_are_explained(place, model):
+    folder = make_job(place, "halted", stop=True)
+    plan = json.loads((folder / "plan.json").read_text()) | {"model": model}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    shown = words(open_train(training="halted"))
+    assert ("af, the contrast of samples" in shown) == (model == "drc")
 
 
 def test_stopping_asks_first(running, monkeypatch):

@@ -16,6 +16,10 @@ _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
 _MANY = 1500
 _FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
+_DRC_PARTS = (
+    "Of the loss: af, the contrast of samples; ap, the contrast of clusters; cr, the balance of "
+    "cluster sizes."
+)
 _ALMOST_ALL = 0.95  # of the samples in one cluster
 
 
@@ -254,6 +258,8 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
+    if job.plan.get("model") == "drc":
+        st.caption(_DRC_PARTS)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
         "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."

@@ -62,6 +62,9 @@ class DRCConfig(Config):
         0, "nearest neighbours whose assignment a sample is asked to share (0: none)", range=(0, 50)
     )
     weight_n: float = setting(1.0, "weight of the neighbours' term", range=(0, 100), rare=True)
+    alone: int = setting(
+        20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
+    )
     taught: int = setting(
         0, "epochs with the teacher's clusters beside DRC's losses", range=(0, 1000)
     )
@@ -75,9 +78,6 @@ class DRCConfig(Config):
     )
     confident: float = setting(
         0.95, "soft assignment from which it is sure", range=(0.5, 1), rare=True
-    )
-    alone: int = setting(
-        20, "epochs of DRC's losses alone, before any other stage", range=(0, 2000)
     )
     weight_t: float = setting(1.0, "weight of the cross-entropy to given clusters", range=(0, 100))
 
