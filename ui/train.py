@@ -17,7 +17,7 @@ from clustcore.defences import DEFENCES
 from clustcore.jobs import Job
 from clustcore.models import MODELS
 from clustcore.types import lookup
-from ui import loaders, panels, scene, train_data
+from ui import panels, scene, train_checks, train_data
 from ui.form import form
 
 NEW = "New training"
@@ -38,8 +38,6 @@ _DEFENCES = {
 }
 # with a teacher: as the recipes have it (see clustcore.recipes)
 _TAUGHT = {"drc": {"alone": 0, "taught": 4, "weight_t": 10.0}}
-# of DRC: each may have no epoch; the last stage of the other models has at least one
-_STAGES = ("alone", "taught", "relabelled", "selflabel")
 _WORDS = {
     "running": (":material/play_circle:", "training"),
     "mapping": (":material/map:", "trained; its map is being made"),
@@ -177,7 +175,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
         else:
             defence, source = lookup(DEFENCES, plan["defence"], "defence"), plan["source"]
             own, kept = defence.Config, runs.find_run(source).card
-    if "model" not in plan and defence.needs_attacker and not _has_attacker(source):
+    if "model" not in plan and defence.needs_attacker and not train_checks.has_attacker(source):
         return None
     name = plan.get("model") or plan["defence"]
     train = {key: v for key, v in kept.get("train", {}).items() if key not in _LOOP}
@@ -187,7 +185,9 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     begin = _TAUGHT.get(name, {"taught": 4}) if teach else {}
     rate = _rate(name, plan["data"]["name"]) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
-    if "model" in plan and not (_agree(teach, asked["config"]) and _has_epochs(asked["config"])):
+    if "model" in plan and not (
+        train_checks.agree(teach, asked["config"]) and train_checks.has_epochs(asked["config"])
+    ):
         return None
     st.caption("The training loop")
     asked["train"] = form(TrainConfig, f"train_{key}{'_taught' * teach}", train | rate)
@@ -224,43 +224,6 @@ def _teach(key: str) -> bool:
         "without labels; the stage `taught` learns them. That takes some minutes more. Without a "
         "teacher, `taught` must be 0.",
     )
-
-
-def _agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
-    """Whether there is a teacher where one is asked for, and only there; else it is said."""
-    taught = bool((config or {}).get("taught", teach))
-    if taught != teach:
-        st.error(
-            "Taught: expected 0 without a teacher. Turn on the manifold start, or set it to 0."
-            if taught
-            else "Taught: expected at least 1 epoch with a teacher, or turn it off above.",
-            icon=":material/error:",
-        )
-    return taught == teach
-
-
-def _has_epochs(config: Mapping[str, Any] | None) -> bool:
-    """Whether any stage is trained; else it is said."""
-    if not config or "alone" not in config or any(config[name] for name in _STAGES):
-        return True
-    st.error(
-        f"No stage has an epoch: expected at least 1 of {', '.join(_STAGES)}.",
-        icon=":material/error:",
-    )
-    return False
-
-
-def _has_attacker(source: str) -> bool:
-    """Whether the run has an attacker that was fitted on its weights; else it is said."""
-    found = loaders.attacker_state(runs.find_run(source), "alrdc")
-    if found != "fitted":
-        has = "one that was fitted on other weights" if found else "none"
-        st.error(
-            f"This defence trains against a fitted attacker, and {panels.plain(source)} has {has}. "
-            "Choose the attack ALRDC on Attack, and fit it there first.",
-            icon=":material/error:",
-        )
-    return found == "fitted"
 
 
 def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:

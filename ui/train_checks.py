@@ -1,0 +1,51 @@
+"""What Train says before a start that is bound to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from clustcore import runs
+from ui import loaders, panels
+
+# of DRC: each may have no epoch; the last stage of the other models has at least one
+_STAGES = ("alone", "taught", "relabelled", "selflabel")
+
+
+def agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
+    """Whether there is a teacher where one is asked for, and only there; else it is said."""
+    taught = bool((config or {}).get("taught", teach))
+    if taught != teach:
+        st.error(
+            "Taught: expected 0 without a teacher. Turn on the manifold start, or set it to 0."
+            if taught
+            else "Taught: expected at least 1 epoch with a teacher, or turn it off above.",
+            icon=":material/error:",
+        )
+    return taught == teach
+
+
+def has_epochs(config: Mapping[str, Any] | None) -> bool:
+    """Whether any stage is trained; else it is said."""
+    if not config or "alone" not in config or any(config[name] for name in _STAGES):
+        return True
+    st.error(
+        f"No stage has an epoch: expected at least 1 of {', '.join(_STAGES)}.",
+        icon=":material/error:",
+    )
+    return False
+
+
+def has_attacker(source: str) -> bool:
+    """Whether the run has an attacker that was fitted on its weights; else it is said."""
+    found = loaders.attacker_state(runs.find_run(source), "alrdc")
+    if found != "fitted":
+        has = "one that was fitted on other weights" if found else "none"
+        st.error(
+            f"This defence trains against a fitted attacker, and {panels.plain(source)} has {has}. "
+            "Choose the attack ALRDC on Attack, and fit it there first.",
+            icon=":material/error:",
+        )
+    return found == "fitted"
