@@ -48,9 +48,13 @@ class DRCConfig(Config):
     )
     tau_f: float = setting(0.5, "temperature of L_AF", range=(0.01, 10), rare=True)
     tau_p: float = setting(1.0, "temperature of L_AP", range=(0.01, 10), rare=True)
-    weight_r: float = setting(0.5, "lambda, the weight of the regulariser", range=(0, 100))
-    normalize: bool = setting(True, "cosine similarities; off: raw dot products, the literal form")
-    regulariser: str = setting("entropy", "form of L_CR", choices=("entropy", "square"))
+    weight_r: float = setting(
+        0.5, "lambda, the weight of the regulariser", range=(0, 100), rare=True
+    )
+    normalize: bool = setting(
+        True, "cosine similarities; off: raw dot products, the literal form", rare=True
+    )
+    regulariser: str = setting("entropy", "form of L_CR", choices=("entropy", "square"), rare=True)
     views: int = setting(2, "views of an image; each further one is a pair more", range=(2, 8))
     ema: float = setting(
         0.0,
@@ -59,7 +63,10 @@ class DRCConfig(Config):
         rare=True,
     )
     neighbours: int = setting(
-        0, "nearest neighbours whose assignment a sample is asked to share (0: none)", range=(0, 50)
+        0,
+        "nearest neighbours whose assignment a sample is asked to share (0: none)",
+        range=(0, 50),
+        rare=True,
     )
     weight_n: float = setting(1.0, "weight of the neighbours' term", range=(0, 100), rare=True)
     alone: int = setting(
@@ -79,7 +86,9 @@ class DRCConfig(Config):
     confident: float = setting(
         0.95, "soft assignment from which it is sure", range=(0.5, 1), rare=True
     )
-    weight_t: float = setting(1.0, "weight of the cross-entropy to given clusters", range=(0, 100))
+    weight_t: float = setting(
+        1.0, "weight of the cross-entropy to given clusters", range=(0, 100), rare=True
+    )
 
 
 class DRC(Model):
