@@ -98,9 +98,8 @@ def _defend(argv: list[str]) -> int:
     name = value(argv, "--defence")
     at = argv.index("--defence")
     defence = lookup(DEFENCES, name, "defence")
-    rest = argv[:at] + argv[at + 2 :]
     args = parse(
-        ["--train.minutes" if flag == "--minutes" else flag for flag in rest],
+        argv[:at] + argv[at + 2 :],
         "defend",
         **RUN,
         name=(str | None, None, "name of the new run; run and defence by default"),

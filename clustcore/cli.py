@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,7 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     name, rest = argv[0], argv[1:]
     model = lookup(MODELS, name, "model")
     args = parse(
-        ["--train.minutes" if flag == "--minutes" else flag for flag in rest],
+        rest,
         f"train {name}",
         data=(str, "mnist", "data set"),
         root=(str | None, None, "folder that holds the data"),
@@ -165,6 +166,8 @@ def parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> Any
     fields.sort(key=lambda item: len(item) == 3)
     arguments = dataclasses.make_dataclass("Arguments", fields, frozen=True)
     arguments.__doc__ = COMMANDS[command.split()[0]]
+    if "train" in options:  # the time limit has one name wherever a command takes it
+        argv = [re.sub(r"^--minutes(?==|$)", "--train.minutes", flag) for flag in argv]
     return tyro.cli(arguments, args=argv, prog=f"python -m clustcore {command}")
 
 

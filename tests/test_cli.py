@@ -22,8 +22,9 @@ def test_a_flag_that_says_the_default_is_not_the_sources_setting():
 
 
 def test_minutes_is_the_same_flag_beside_flags_and_beside_a_file(tmp_path):
-    plan, _ = cli.plan_from_flags(["drc", "--minutes", "2.5"])
-    assert plan.train["minutes"] == 2.5
+    for flag in (["--minutes", "2.5"], ["--minutes=2.5"], ["--train.minutes", "2.5"]):
+        plan, _ = cli.plan_from_flags(["drc", *flag])
+        assert plan.train["minutes"] == 2.5
     file = tmp_path / "plan.json"
     file.write_text('{"model": "drc", "data": {"name": "mnist"}}')
     plan, _ = cli.plan_from_file(["--config", str(file), "--minutes", "2.5"])
