@@ -245,9 +245,7 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
     line = "\n".join(shlex.join(["python", "-m", "clustcore", *step]) for step in steps)
     row = st.container(horizontal=True, vertical_alignment="center")
     # not on_click: a callback gets the name and plan of the run before, without what was typed last
-    pressed = row.button(
-        "Start training", icon=":material/play_arrow:", key="train_start", type="primary"
-    )
+    pressed = row.button("Start training", icon=":material/play_arrow:", key="train_start")
     row.caption("The same from a terminal, without the live maps:", width="content")
     st.code(line, language="bash", wrap_lines=True)
     if pressed:
