@@ -128,7 +128,7 @@ def _constant(device: torch.device, size: Size) -> tuple[float, float]:
     from clustcore.epoch import draw, gradients
 
     job, stage, optimiser = _job(device, size)
-    views = draw(job, torch.arange(size.batch, device=device), 0)
+    views = draw(job, stage, torch.arange(size.batch, device=device), 0)
     with FlopCounterMode(display=False) as counter:
         gradients(job, stage, views)
     rate = _stepped(job, stage, optimiser, itertools.repeat(views), job.batches)

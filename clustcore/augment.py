@@ -42,6 +42,18 @@ class AugmentConfig(Config):
     hue: float = setting(
         0.0, "largest turn of the hue, either way", range=(0, 0.5), unit="turns", rare=True
     )
+    jitter_chance: float = setting(
+        1.0, "chance that jitter and hue change an image at all", range=(0, 1), rare=True
+    )
+    cutout: float = setting(
+        0.0,
+        "side of a square that is hidden, as a share of the image's side (0: none)",
+        range=(0, 1),
+        rare=True,
+    )
+    border: bool = setting(
+        False, "beyond its edge an image goes on as it ends; off: it is black there", rare=True
+    )
 
 
 def uniform(seed: int, epoch: int, view: int, ids: Int64[Tensor, " n"], draws: int) -> Tensor:
@@ -81,12 +93,13 @@ def view(
 
     One resampling and, for colours, one 3x3 matrix an image.
     """
-    u = uniform(seed, epoch, index, ids, 16)
+    u = uniform(seed, epoch, index, ids, 19)
     theta = _affine(u, config)
     if config.crop > 0:
         theta = _cropped(theta, u, config.crop)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    out = F.grid_sample(x, grid, align_corners=False)
+    padding = "border" if config.border else "zeros"
+    out = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
     if config.contrast > 0:
         signed = 2 * u - 1
         gain = (1 + signed[:, 6] * config.contrast)[:, None, None, None]
@@ -94,7 +107,7 @@ def view(
         out = ((out - 0.5) * gain + 0.5 + offset).clamp(0, 1)
     if x.shape[1] == 3 and (config.grey > 0 or config.jitter > 0 or config.hue > 0):
         out = _coloured(out, u, config)
-    return out
+    return _hidden(out, u, config.cutout) if config.cutout > 0 else out
 
 
 def _affine(u: Tensor, config: AugmentConfig) -> Float[Tensor, "n 2 3"]:
@@ -133,16 +146,30 @@ def _coloured(x: Tensor, u: Tensor, config: AugmentConfig) -> Float[Tensor, "n c
     cuts after each step.
     """
     grey_of, eye = _constant("grey", x.device), torch.eye(3, device=x.device)
-    gains = 1 + (2 * u[:, 13:16] - 1) * config.jitter
+    changed = (u[:, 16] < config.jitter_chance).float()
+    gains = 1 + (2 * u[:, 13:16] - 1) * config.jitter * changed[:, None]
     bright, contrast = gains[:, 0], gains[:, 1]
     saturation = torch.where(u[:, 8] < config.grey, 0.0, gains[:, 2])[:, None, None]
     matrix = saturation * eye + (1 - saturation) * grey_of
     if config.hue > 0:
-        matrix = matrix @ _turned(2 * math.pi * config.hue * (2 * u[:, 7] - 1))
+        matrix = matrix @ _turned(2 * math.pi * config.hue * (2 * u[:, 7] - 1) * changed)
     mean = torch.einsum("nchw,c->n", x, grey_of[0]) / (x.shape[2] * x.shape[3])
     offset = bright * (1 - contrast) * mean
     matrix = (bright * contrast)[:, None, None] * matrix
     return (matrix @ x.flatten(2) + offset[:, None, None]).clamp(0, 1).view_as(x)
+
+
+def _hidden(x: Tensor, u: Tensor, share: float) -> Float[Tensor, "n c h w"]:
+    """A grey square in each image, its middle anywhere: part of it may lie outside (DeVries and
+    Taylor, arXiv 1708.04552, where it is black; mid-grey is nearer to the mean).
+    """
+    h, w = x.shape[2:]
+    rows, columns = (
+        (torch.arange(side, device=x.device) + 0.5) / side - u[:, 17 + axis, None]
+        for axis, side in ((0, h), (1, w))
+    )
+    inside = (rows.abs() < share / 2)[:, None, :, None] & (columns.abs() < share / 2)[:, None, None]
+    return torch.where(inside, 0.5, x)
 
 
 def _turned(angle: Tensor) -> Float[Tensor, "n 3 3"]:

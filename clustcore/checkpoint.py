@@ -22,7 +22,7 @@ from clustcore.files import atomic, save_npz
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
 from clustcore.runs import read_card
-from clustcore.types import lookup
+from clustcore.types import Config, lookup
 
 if TYPE_CHECKING:
     from clustcore.epoch import Snapshot
@@ -113,6 +113,32 @@ def _fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> Non
                 f"{where}: tensor {name!r}: expected finite numbers, got NaN or infinity"
             )
     model.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
+
+
+def begin_with(model: Model, source: Model, where: str) -> None:
+    """Give a model the weights of another one of its architecture, such as one with earlier stages
+    done. What training alone needs (`Model.helpers`) is taken along where both have it.
+
+    Args:
+        where: what to call the source in a message.
+
+    Raises:
+        ValueError: another architecture; the message names the first tensor that differs.
+    """
+    if type(model) is not type(source):
+        raise ValueError(
+            f"{where}: expected a model of the kind {type(model).__name__}, got a "
+            f"{type(source).__name__}"
+        )
+    own, given = model.state_dict(), source.state_dict()
+    for name in [*own, *(name for name in given if name not in own)]:
+        if name.startswith(model.helpers) and not (name in own and name in given):
+            continue
+        mine, other = (tuple(t[name].shape) if name in t else None for t in (own, given))
+        if mine != other:
+            shapes = ("none of that name" if s is None else f"shape {s}" for s in (mine, other))
+            raise ValueError("{}: tensor {!r}: expected {}, got {}".format(where, name, *shapes))
+    model.load_state_dict({n: given.get(n, value).to(value.dtype) for n, value in own.items()})
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
@@ -264,7 +290,11 @@ def _nested(prefix: str, tensors: dict[str, Tensor], groups: list[Any]) -> dict[
 def _shape(model: Model, defence: Defence | None) -> str:
     # a defence without tensors of its own, too, is another training than none
     parts = [model] if defence is None else [model, defence]
-    return ", ".join(
-        f"{type(part).__name__} {json.dumps(part.config.to_dict(), sort_keys=True)}"
-        for part in parts
-    )
+    return ", ".join(f"{type(part).__name__} {_settings(part.config)}" for part in parts)
+
+
+def _settings(config: Config) -> str:
+    # without what is as it is by default: a later field changes no earlier state
+    usual = type(config)().to_dict()
+    settings = {k: v for k, v in config.to_dict().items() if v != usual[k]}
+    return json.dumps(settings, sort_keys=True)

@@ -7,6 +7,7 @@ GPU but a look at the losses now and then.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -21,14 +22,21 @@ from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from clustcore.augment import AugmentConfig, view
-from clustcore.distributed import average_gradients, collect, follow_main, rank, shard, world
+from clustcore.distributed import (
+    agreed,
+    average_gradients,
+    collect,
+    follow_main,
+    rank,
+    shard,
+    world,
+)
+from clustcore.models import base
 from clustcore.models.base import Model, Stage, TrainData, Views
-from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.types import Config, setting
 
 LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 _SAMPLE = 2000  # images that the diagnostics look at, about
-_SETTLED = 5000  # images that batch normalisation is measured on, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +44,21 @@ class TrainConfig(Config):
     """The loop's own settings. Epochs belong to the model's stages."""
 
     batch: int = setting(256, "images in a batch, all processes together", range=(2, 65536))
-    lr: float = setting(1e-3, "Adam's learning rate at its highest", range=(1e-7, 1))
-    weight_decay: float = setting(0.0, "decoupled weight decay", range=(0, 1), rare=True)
+    lr: float = setting(1e-3, "learning rate at its highest", range=(1e-7, 10))
+    optimiser: str = setting(
+        "adam",
+        "adam, with decoupled weight decay; sgd, with Nesterov's momentum .9: for deep networks, "
+        "at rates a hundred times as high",
+        choices=("adam", "sgd"),
+        rare=True,
+    )
+    weight_decay: float = setting(0.0, "weight decay", range=(0, 1), rare=True)
+    warmup: float = setting(
+        1.0,
+        "epochs in which a stage's learning rate rises, at most a tenth of the stage",
+        range=(0, 100),
+        rare=True,
+    )
     seed: int = setting(0, "seed of weights, order and views", range=(0, 2**31 - 1))
     minutes: float = setting(
         0.0, "stop after this many minutes (0: no limit)", range=(0, 1e6), unit="min"
@@ -45,8 +66,8 @@ class TrainConfig(Config):
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: str = setting(
         "auto",
-        "of the products; auto: bfloat16 on CUDA, float32 elsewhere. A CPU with AMX is twice as "
-        "fast in bfloat16, another one slower",
+        "of the products; auto: whichever makes a step faster on this device, timed at the start "
+        "and whenever training goes on",
         choices=("auto", "float32", "bfloat16"),
         rare=True,
     )
@@ -81,6 +102,9 @@ class Epoch:
     total: int  # epochs there will be
     views_per_s: float  # of the steps alone, all processes together
     batch: int  # images in a batch, all processes together
+    views: int  # that it learned from
+    precision: str  # of the products
+    note: str = ""  # what the loop has decided in it, in a sentence
 
     def row(self) -> dict[str, Any]:
         """One line of history.csv."""
@@ -96,6 +120,8 @@ class Epoch:
             "seconds": round(self.seconds, 2),
             "views_per_s": round(self.views_per_s),
             "batch": self.batch,
+            "views": self.views,
+            "precision": self.precision,
         }
         return values | {f"part_{name}": value for name, value in self.parts.items()}
 
@@ -123,6 +149,7 @@ class Job:
     total: int = 0  # epochs there will be
     on_step: Callable[[int, int], None] | None = None
     fast: Callable[[Tensor], Tensor] | None = None  # the model's embedding, compiled
+    precision: str = ""  # what "auto" came to; "": not timed yet
 
     @property
     def device(self) -> torch.device:
@@ -145,11 +172,12 @@ class Job:
 
 
 def optimiser_of(job: Job) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay; one kernel for all weights on CUDA."""
+    """What the config asks for; one kernel for all weights on CUDA."""
     config, fused = job.config, job.device.type == "cuda"
-    return torch.optim.AdamW(
-        job.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused
-    )
+    common = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(job.parameters, momentum=0.9, nesterov=True, **common)
+    return torch.optim.AdamW(job.parameters, **common)
 
 
 def run_epoch(
@@ -168,13 +196,20 @@ def run_epoch(
             settle(job)
         stage.state = stage.begin(job.data, stage_epoch, stage.state)
         follow_main([*job.tensors(), *stage.state.values()])
-    torch.manual_seed(seed_of(job.config.seed, done))
-    job.model.train()
-    stepping = time.monotonic()
-    with fast_steps(job):
-        means = _steps(job, stage, optimiser, stage_epoch, done)
-    seen = job.batches * min(job.batch, len(job.data)) * job.model.views
-    views_per_s = seen / (time.monotonic() - stepping)
+    means, note, seen, views_per_s = {}, "", 0, 0.0
+    if stage.loss is None:
+        means, stage.state = {name: float(value) for name, value in stage.state.items()}, {}
+    else:
+        if job.config.precision == "auto" and not job.precision:
+            note = choose_precision(job, stage, done)
+        torch.manual_seed(seed_of(job.config.seed, done))
+        job.model.train()
+        stepping = time.monotonic()
+        with fast_steps(job):
+            means = _steps(job, stage, optimiser, stage_epoch, done)
+        views = job.model.views + (stage.strong is not None)
+        seen = job.batches * min(job.batch, len(job.data)) * views
+        views_per_s = seen / (time.monotonic() - stepping)
     settle(job)
     follow_main(job.tensors())
     job.model.eval()
@@ -194,6 +229,9 @@ def run_epoch(
         total=job.total,
         views_per_s=views_per_s,
         batch=job.batch,
+        views=seen,
+        precision=_precision(job),
+        note=note,
     )
     return epoch, snapshot
 
@@ -207,14 +245,19 @@ def seed_of(seed: int, done: int) -> int:
     return seed * 1_000_003 + done + rank() * 0x9E3779B1 % 2**31
 
 
-def draw(job: Job, ids: Int64[Tensor, " n"], done: int) -> Views:
+def draw(job: Job, stage: Stage, ids: Int64[Tensor, " n"], done: int) -> Views:
     """The images of these rows and their views in epoch `done`, made on the device."""
     x = job.data.x[ids].float() / 255
-    first, second, *more = (
-        view(x, ids, job.augment, seed=job.config.seed, epoch=done, index=index)
-        for index in range(job.model.views)
-    )
-    return Views(x, first, second, ids, tuple(more))
+    ways = [job.augment] * job.model.views
+    if stage.strong is not None:
+        ways.append(dataclasses.replace(job.augment, **stage.strong))
+    made = [
+        view(x, ids, way, seed=job.config.seed, epoch=done, index=index)
+        for index, way in enumerate(ways)
+    ]
+    strong = made.pop() if stage.strong is not None else None
+    first, second, *more = made
+    return Views(x, first, second, ids, tuple(more), strong)
 
 
 def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
@@ -222,8 +265,7 @@ def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
 
     All are means over the ranks.
     """
-    auto = "bfloat16" if job.device.type == "cuda" else "float32"
-    half = (auto if job.config.precision == "auto" else job.config.precision) == "bfloat16"
+    half = _precision(job) == "bfloat16"
     with torch.autocast(job.device.type, torch.bfloat16, enabled=half):
         loss = stage.loss(views, stage.state)
     for parameter in job.parameters:
@@ -234,6 +276,71 @@ def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
     return dict(zip(named, means, strict=True))
 
 
+def _precision(job: Job) -> str:
+    if job.config.precision != "auto":
+        return job.config.precision
+    return job.precision or "float32"
+
+
+def choose_precision(job: Job, stage: Stage, done: int) -> str:
+    """Time two steps of each precision, after one to warm up, keep the faster for the job, and say
+    so. No weight changes. Of several processes the first decides.
+
+    On a CPU the steps are short ones, and what is much slower at once is not asked again: there
+    bfloat16 may take ten times as long.
+    """
+    cpu = job.device.type == "cpu"
+    rows = next(_order(job, done))
+    if cpu:
+        rows = rows[: 128 // world() * world()]
+    views = draw(job, stage, rows[shard(len(rows))], done)
+    # a defence's attacker learns within the loss
+    inner = [m.inner for m in job.modules if getattr(m, "inner", None) is not None]
+    owners = [*job.modules, *inner]
+    before, state = [copied(owner.state_dict()) for owner in owners], copied(stage.state)
+    found: dict[str, float] = {}
+    job.model.train()
+    for job.precision in ("float32", "bfloat16"):
+        times: list[float] = []
+        while len(times) < 3:
+            times.append(agreed(_timed(job, stage, views)))
+            if cpu and found and times[0] > 3 * found["float32"]:
+                break
+        found[job.precision] = min(times[1:] or times)
+    for owner, values in zip(owners, before, strict=True):
+        owner.load_state_dict(values)
+    stage.state = state
+    for parameter in job.parameters:
+        parameter.grad = None
+    job.precision, other = sorted(found, key=found.__getitem__)
+    return (
+        f"precision: {job.precision}, {found[job.precision]:.3g} s a step of {len(rows)} images; "
+        f"{other} takes {found[other]:.3g} s on this device"
+    )
+
+
+def _timed(job: Job, stage: Stage, views: Views) -> float:
+    _finish(job.device)
+    began = time.monotonic()
+    gradients(job, stage, views)
+    _finish(job.device)
+    return time.monotonic() - began
+
+
+def copied(state: Any) -> Any:
+    """A state of tensors in dictionaries, as it is now."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    return state
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _steps(
     job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
 ) -> dict[str, float]:
@@ -241,10 +348,12 @@ def _steps(
     sums: dict[str, Tensor] = {}
     every = 1 if job.device.type == "cpu" else LOOK
     for step, ids in enumerate(_order(job, done)):
-        rate = _schedule(stage_epoch + step / job.batches, stage.epochs)
+        rate = _schedule(stage_epoch + step / job.batches, stage.epochs, job.config.warmup)
         for group in optimiser.param_groups:
             group["lr"] = job.config.lr * stage.lr * rate
-        for name, mean in gradients(job, stage, draw(job, ids[shard(len(ids))], done)).items():
+        for name, mean in gradients(
+            job, stage, draw(job, stage, ids[shard(len(ids))], done)
+        ).items():
             sums[name] = sums[name] + mean if name in sums else mean
         if step % every == 0 or step + 1 == job.batches:
             _check_finite(sums, stage.name, done)
@@ -254,25 +363,9 @@ def _steps(
     return {name: float(value) / job.batches for name, value in sums.items()}
 
 
-@torch.no_grad()
 def settle(job: Job) -> None:
-    """Measure batch normalisation's running statistics on a fixed sample of the clean images.
-
-    Training leaves those of the views behind: other images, by which clean ones, which all that
-    comes after looks at, would be normalised wrongly, and clustered out of balance.
-    """
-    if not batch_norms(job.model):
-        return
-    rows = torch.arange(0, len(job.data), max(1, len(job.data) // _SETTLED), device=job.device)
-    batches = max(1, len(rows) // min(1000, max(2, job.batch // world())))
-    with batch_statistics(job.model, None):
-        for start in range(batches):
-            # across the data, which may lie in the order of their classes; never a single image
-            ids = rows[start::batches]
-            z = job.model.embed(job.data.x[ids].float() / 255)
-            job.model.scores(z)
-            if job.model.has_decoder:
-                job.model.decode(z)
+    """Measure batch normalisation's running statistics on the clean images: see `base.settle`."""
+    base.settle(job.model, job.data, min(1000, max(2, job.batch // world())))
 
 
 @torch.no_grad()
@@ -351,9 +444,9 @@ def _order(job: Job, epoch: int) -> Iterator[Tensor]:
         yield order[i * job.batch : (i + 1) * job.batch]
 
 
-def _schedule(epoch: float, epochs: int) -> float:
-    # a tenth of the stage to warm up (one epoch at most), then half a cosine down to 2 %
-    warm = min(1.0, epochs / 10)
+def _schedule(epoch: float, epochs: int, warmup: float) -> float:
+    # a tenth of the stage to warm up (`warmup` epochs at most), then half a cosine down to 2 %
+    warm = min(warmup, epochs / 10)
     if epoch < warm:
         return max(0.02, epoch / warm)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(1e-9, epochs - warm)))

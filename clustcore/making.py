@@ -23,15 +23,16 @@ from clustcore import files, projection, runs
 from clustcore.attacks import ATTACKS
 from clustcore.augment import AugmentConfig
 from clustcore.batches import check_images, cluster, cluster_all
-from clustcore.checkpoint import build, drop_resume, save_weights, sha256
+from clustcore.checkpoint import begin_with, build, drop_resume, save_weights, sha256
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
 from clustcore.distributed import group, main, wait, world
+from clustcore.machine import describe
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.parts import embedding_radius, make_map
 from clustcore.pipeline import OnStep, Run
-from clustcore.teach import Teacher
+from clustcore.teach import TeachConfig, Teacher, teach
 from clustcore.train import Epoch, Progress, TrainConfig, train
 from clustcore.types import Images, Samples, digest, lookup
 
@@ -91,6 +92,7 @@ def make_run(
     samples: Samples,
     teacher: Teacher | None = None,
     *,
+    start: Run | None = None,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -100,8 +102,15 @@ def make_run(
 
     Labels are not read: `TrainData` has no place for them.
 
+    Args:
+        start: a run whose weights training starts from, in place of random ones: for the later
+            stages of a model whose first ones are done.
+
     Returns:
         The run's folder; it holds weights and card once training has finished.
+
+    Raises:
+        ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
     """
     folder = _new_folder(name) if folder is None else folder
     settings = TrainConfig.from_dict(plan.train, "train")
@@ -118,22 +127,52 @@ def make_run(
     if teacher is not None:
         _check_teacher(teacher, model.clusters)
     pixels = _bytes(samples.x)
-    if hasattr(model, "normalise"):
+    if start is not None:
+        begin_with(model, start.model, f"run {start.name!r}")
+    elif hasattr(model, "normalise"):
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     work = _Work(folder, pixels, given, settings, augment, on_epoch, on_step)
-    progress = work.train(model)
+    also = () if start is None else (start.card["weights_sha256"],)
+    progress = work.train(model, also=also)
     if not progress.finished:
         return folder
     stages = {stage.name: stage.epochs for stage in model.stages()}
+    asked = "taught" in stages or plan.config.get("heads") == "teacher"
     card = {
         "model": plan.model,
         "defence": None,
         "augment": augment.to_dict(),
         "train": settings.to_dict() | {"batch": progress.batch, "stages": stages},
-        "teacher": _teacher_note(teacher) if teacher is not None and "taught" in stages else None,
+        "teacher": _teacher_note(teacher) if asked and teacher is not None else None,
     }
+    if start is not None:
+        card["start"] = {"from": start.name, "from_weights": start.card["weights_sha256"]}
     return _finish(folder, card, model, samples, progress)
+
+
+def teach_on(
+    run: Run, samples: Samples, config: TeachConfig, on_step: OnStep | None = None
+) -> Teacher:
+    """A teacher made of what a trained model makes of the images: its embedding, each of length 1.
+
+    So a model of one's own is clustered anew, or DRC's `heads` gets another clustering of its
+    features.
+
+    Raises:
+        ValueError: a run that was trained on other images, too few of them, or an embedding that is
+            constant or not finite.
+    """
+    known = run.card["data"]["name"]
+    if known != samples.name:
+        raise ValueError(
+            f"run {run.name!r}: expected one trained on images of {samples.name}, got one trained "
+            f"on {known}"
+        )
+    z = cluster(run.model, samples.x).z
+    # an embedding of nothing but zeros is refused as constant
+    z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    return teach(z, samples.name, config, on_step, on=run.card["weights_sha256"])
 
 
 @group("cpu")
@@ -258,9 +297,14 @@ class _Work:
         # what is trained on what; where, how fast and for how long do not enter, nor does the
         # batch, which memory may have the last word on
         beside = ("minutes", "device", "batch", "compile", "snapshots")
+        settings, augment = (
+            # what is as it is by default does not enter, so that a later setting changes nothing
+            {k: v for k, v in config.to_dict().items() if v != getattr(type(config)(), k)}
+            for config in (self.settings, self.augment)
+        )
         return digest(
-            {k: v for k, v in self.settings.to_dict().items() if k not in beside},
-            self.augment.to_dict(),
+            {k: v for k, v in settings.items() if k not in beside},
+            augment,
             *(None if t is None else _hash(t) for t in (self.pixels, self.given)),
         )
 
@@ -309,7 +353,12 @@ def _finish(
     card["train"] |= {
         "epochs": sum(card["train"]["stages"].values()),
         "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
+        "views": _sums(progress.history, "stage", "views"),
+        "precisions": _sums(
+            [row | {"epochs": 1} for row in progress.history if row["views"]], "precision", "epochs"
+        ),
         "device": str(next(model.parameters()).device),
+        "machine": describe(next(model.parameters()).device),
         "threads": torch.get_num_threads(),
         "processes": world(),
     }
@@ -318,6 +367,14 @@ def _finish(
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there
     return folder
+
+
+def _sums(rows: list[dict[str, Any]], by: str, what: str) -> dict[str, int]:
+    # over the rows of a history, kind by kind
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row[by]] = found.get(row[by], 0) + row[what]
+    return found
 
 
 def add_run(
@@ -388,6 +445,7 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
     return {
         "name": "umap-gmm",
         "agreement": teacher.agreement,
+        "on": teacher.on,
         **teacher.config.to_dict(),
     }
 

@@ -150,6 +150,8 @@ def _check_plan(folder: Path, recipe: Recipe, change: dict[str, Any], source: st
             got = found[part].get(key)
             if key == "batch" and got in _halves(value):  # where memory ran out
                 continue
+            if key == "precision" and value == "auto":  # the device's affair
+                continue
             if got != value:
                 raise ValueError(
                     f"{folder}: {part}.{key}: expected {value!r} as planned, got {got!r}; move the "
@@ -208,6 +210,8 @@ def fit_attackers(
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
     def on_epoch(epoch: Any) -> None:
+        if epoch.note:
+            report(f"{label}: {epoch.note}")
         report(
             f"{label}: epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}, "
             f"loss {epoch.loss:.4f}, {epoch.seconds:.0f} s"

@@ -1,5 +1,5 @@
 """The teacher: clusters from manifolds (PCA, UMAP, Gaussian mixtures) as in N2D (McConville et al.,
-ICPR 2020), pixels in, and a consensus of many such clusterings.
+ICPR 2020), pixels or a network's features in, and a consensus of many such clusterings.
 
 A command of its own that writes `teacher.npz`, so that training never imports umap.
 """
@@ -40,23 +40,31 @@ class Teacher:
     agreement: float  # mean adjusted Rand index of the manifolds' clusterings with their consensus
     config: TeachConfig
     data: str
+    on: str = ""  # sha256 of the weights whose embedding was clustered; "": the pixels
 
 
 def teach(
-    x: Float[np.ndarray, "n c h w"],
+    x: Float[np.ndarray, "n ..."],
     data: str,
     config: TeachConfig,
     on_step: Callable[[int, int, str], None] | None = None,
+    *,
+    on: str = "",
 ) -> Teacher:
-    """Cluster images without a network: PCA, then several UMAPs, on each of them the most balanced
-    of several Gaussian mixtures, then the consensus of these clusterings.
+    """Cluster images, or what a network makes of them (see `making.teach_on`): PCA, then several
+    UMAPs, on each of them the most balanced of several Gaussian mixtures, then the consensus of
+    these clusterings.
 
     One UMAP and one mixture are a matter of luck: on Fashion-MNIST they fall into several quite
     different groupings. That clusters are of about one size is what DRC's L_CR asks for too; a
     mixture that splits one group and merges two others is less balanced, and often likelier.
 
+    Args:
+        on: goes into the teacher: which weights made the features.
+
     Raises:
-        ValueError: fewer images than the steps need.
+        ValueError: fewer images than the steps need, or features that are not finite or all the
+            same.
     """
     from sklearn.decomposition import PCA
 
@@ -64,6 +72,12 @@ def teach(
     need = max(config.neighbours, config.clusters, config.dim + 2) + 1
     if len(flat) < need:
         raise ValueError(f"teacher: expected at least {need} images, got {len(flat)}")
+    if not np.isfinite(flat).all():
+        raise ValueError(f"teacher: {data}: expected finite features, got NaN or infinity")
+    if np.ptp(flat, axis=0).max() <= 1e-6 * max(1e-30, float(np.abs(flat).max())):
+        raise ValueError(
+            f"teacher: {data}: expected features that differ, got the same for all images"
+        )
     each = config.starts + 1
     steps = 2 + config.manifolds * each
     say = on_step or (lambda done, total, sentence: None)
@@ -81,7 +95,7 @@ def teach(
     say(steps - 1, steps, "consensus")
     clusters = consensus(np.stack(found, 1), config.clusters, config.seed)
     say(steps, steps, "done")
-    return Teacher(clusters, _agreement(found, clusters), config, data)
+    return Teacher(clusters, _agreement(found, clusters), config, data, on)
 
 
 def consensus(found: Int[np.ndarray, "n m"], k: int, seed: int) -> NDArray[np.int64]:
@@ -158,7 +172,7 @@ def _agreement(found: list[NDArray[np.int64]], clusters: NDArray[np.int64]) -> f
 def save_teacher(path: Path, teacher: Teacher) -> None:
     """Write `teacher.npz`, whole or not at all."""
     values = {"clusters": teacher.clusters.astype(np.uint16), "data": teacher.data}
-    values |= {"agreement": teacher.agreement}
+    values |= {"agreement": teacher.agreement, "on": teacher.on}
     values |= {f"config_{name}": value for name, value in teacher.config.to_dict().items()}
     save_npz(path, values)
 
@@ -181,6 +195,7 @@ def load_teacher(path: Path, n: int, data: str) -> Teacher:
         float(npz["agreement"]),
         config,
         str(npz["data"]),
+        str(npz.get("on", "")),
     )
     if len(teacher.clusters) != n or teacher.data != data:
         raise ValueError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clustcore import memory
 from clustcore.augment import AugmentConfig
@@ -46,6 +46,7 @@ from clustcore.epoch import (
     TrainConfig,
     TrainingFailed,
     compiled,
+    copied,
     optimiser_of,
     run_epoch,
 )
@@ -106,6 +107,8 @@ def train(
     """
     if len(data) < 2:
         raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
+    if defence is None:
+        model.check(data)
     with group(config.device) as device, _denormals_flushed():
         torch.manual_seed(config.seed)
         modules = [model] if defence is None else [model, defence]
@@ -114,7 +117,7 @@ def train(
         if device.type == "cuda":
             model.to(memory_format=torch.channels_last)
         told = None if data.teacher is None else data.teacher.to(device)
-        data = TrainData(data.x.to(device), told)
+        data = TrainData(data.x.to(device), told, config.seed, on_step)
         job = Job(model, data, config, augment, modules, config.batch, on_step=on_step)
         stages = model.stages() if defence is None else defence.stages(model)
         job.total = sum(stage.epochs for stage in stages)
@@ -275,8 +278,8 @@ class _Before:
         self.job, self.stage, self.progress = loop.job, stage, loop.progress
         self.place = (self.progress.stage, self.progress.epoch, len(self.progress.history))
         self.owners = [*self.job.modules, loop.optimiser, *([] if inner is None else [inner])]
-        self.states = [_copied(owner.state_dict()) for owner in self.owners]
-        self.state = _copied(stage.state)
+        self.states = [copied(owner.state_dict()) for owner in self.owners]
+        self.state = copied(stage.state)
 
     def restore(self) -> None:
         """Bring it back, and leave no gradient in memory."""
@@ -297,14 +300,6 @@ def _load(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         for name, value in values.items():
             if value.shape == parameter.shape:  # channels_last too: one kernel takes all at once
                 values[name] = torch.empty_like(parameter).copy_(value)
-
-
-def _copied(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return state
 
 
 @contextlib.contextmanager

@@ -115,6 +115,22 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_precision() -> Iterator[None]:
+    """What the tests train is the same on any processor: which precision is faster, no test asks
+    but that of the choice itself.
+    """
+    from clustcore import epoch
+
+    def choose(job: Any, stage: Any, done: int) -> str:
+        job.precision = "float32"
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epoch, "choose_precision", choose)
+        yield
+
+
 @pytest.fixture(scope="session")
 def blobs() -> Samples:
     """64 grey 28x28 images of 3 kinds."""

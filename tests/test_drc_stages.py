@@ -164,6 +164,10 @@ def test_nothing_sure_is_no_loss():
         {"ema": 0.9, "norm": "batch"},  # the slow copy has running statistics of its own
         {"neighbours": 4, "weight_n": 0.1},
         {"alone": 0, "selflabel": 2},
+        {"alone": 0, "features": 2},
+        {"alone": 1, "heads": "scan", "head_steps": 20, "taught": 0, "relabelled": 1},
+        {"alone": 0, "heads": "kmeans", "surest": 2},
+        {"alone": 1, "surest": 2, "norm": "batch"},
     ],
     ids=lambda switch: ", ".join(switch),
 )

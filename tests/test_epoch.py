@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from clustcore import epoch as epochs
 from clustcore import train as loop
 from clustcore.augment import AugmentConfig
 from clustcore.checkpoint import KEPT, RESUME, SNAPSHOTS, drop_resume, load_resume, save_snapshot
-from clustcore.epoch import Snapshot, seed_of
+from clustcore.epoch import Snapshot, choose_precision, seed_of
 from clustcore.files import load_npz
 from clustcore.models.base import Loss
 from clustcore.models.dec import DEC
@@ -95,6 +96,50 @@ def test_where_torch_shares_batch_statistics_no_memory_ends_the_job_and_says_wha
     monkeypatch.setattr(loop, "world", lambda: 2)
     with pytest.raises(TrainingFailed, match=r"with 16 images .* is kept; try --train.batch 8$"):
         weights_after(short_of_memory(model, 1))
+
+
+@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
+def test_the_faster_precision_is_kept_and_said_and_nothing_is_changed(monkeypatch, faster):
+    # the clock is the test's own: a step of the slower precision takes twice as long on it
+    clock, seen = [0.0], []
+    model = DRC(DRC.Config(width=4, views=2, surest=1, alone=0))
+    (stage,) = model.stages()
+    job = epochs.Job(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
+    stage.state = stage.begin(job.data, 0, {})
+    real = epochs.gradients
+
+    def timed(*args):
+        seen.append(job.precision)
+        clock[0] += 1 if job.precision == faster else 2
+        return real(*args)
+
+    monkeypatch.setattr(epochs, "gradients", timed)
+    monkeypatch.setattr(epochs.time, "monotonic", lambda: clock[0])
+    before = {n: v.clone() for n, v in [*model.state_dict().items(), *stage.state.items()]}
+    said = choose_precision(job, stage, 0)
+    slower = "float32" if faster == "bfloat16" else "bfloat16"
+    assert job.precision == faster
+    expected = f"precision: {faster}, 1 s a step of 16 images; {slower} takes 2 s on this device"
+    assert said == expected
+    assert seen == ["float32"] * 3 + ["bfloat16"] * 3
+    after = dict([*model.state_dict().items(), *stage.state.items()])
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_precision_that_is_much_slower_is_not_timed_again(monkeypatch):
+    clock, seen = [0.0], []
+    model = DRC(DRC.Config(width=4, alone=1))
+    job = epochs.Job(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
+
+    def timed(*_):
+        seen.append(job.precision)
+        clock[0] += 1 if job.precision == "float32" else 9
+
+    monkeypatch.setattr(epochs, "gradients", timed)
+    monkeypatch.setattr(epochs.time, "monotonic", lambda: clock[0])
+    choose_precision(job, model.stages()[0], 0)
+    assert (job.precision, seen) == ("float32", ["float32"] * 3 + ["bfloat16"])
 
 
 @pytest.mark.parametrize("lost", [False, True])

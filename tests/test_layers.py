@@ -41,6 +41,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "comparing": {"types", "runs"},  # runs: for the form of a map
     # epoch and train for the form of what is kept alone
     "checkpoint": {"models", "defences", "files", "runs", "types", "epoch", "train"},
+    "machine": set(),
     "epoch": {"models", "augment", "types"},
     "train": {"models", "defences", "augment", "checkpoint", "epoch", "types"},
     "batches": {"attacks", "models", "types"},
@@ -49,7 +50,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "parts": {"attacks", "batches", "boundaries", "evaluation", "paths", "pipeline", "projection"}
     | {"runs", "types"},
     "making": {"attacks", "augment", "batches", "checkpoint", "defences", "files", "models"}
-    | {"parts", "pipeline", "projection", "runs", "teach", "train", "types"},
+    | {"machine", "parts", "pipeline", "projection", "runs", "teach", "train", "types"},
     "cli": {"augment", "making", "models", "train", "types"},
     "tables": {"files", "runs", "drc_results"},
     "published": set(),

@@ -11,12 +11,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from clustcore import memory
+from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.types import Config, setting
 
 
@@ -29,6 +31,8 @@ class TrainData:
 
     x: Tensor  # (n, c, h, w) uint8, on the device that trains
     teacher: Int64[Tensor, " n"] | None = None
+    seed: int = 0  # of what a stage draws when it begins
+    on_step: Callable[[int, int], None] | None = None  # told (done, total) of long beginnings
 
     def __len__(self) -> int:
         return len(self.x)
@@ -43,6 +47,7 @@ class Views:
     second: Float[Tensor, "n c h w"]
     ids: Int64[Tensor, " n"]
     more: tuple[Tensor, ...] = ()  # each (n, c, h, w)
+    strong: Float[Tensor, "n c h w"] | None = None  # where the stage asks for one
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,18 @@ class Stage:
     """One stage of training.
 
     `begin` runs before the stage's epoch number e (k-means, targets, self-labels) and returns the
-    tensors that `loss` needs beside the views; they are stored with the resume state.
+    tensors that `loss` needs beside the views; they are stored with the resume state. A stage
+    without a loss is done when it has begun: then `begin` returns numbers for the history, "loss"
+    among them.
     """
 
     name: str
     epochs: int
-    loss: Callable[[Views, dict[str, Tensor]], Loss]
+    loss: Callable[[Views, dict[str, Tensor]], Loss] | None
     begin: Callable[[TrainData, int, dict[str, Tensor]], dict[str, Tensor]] | None = None
     lr: float = 1.0  # factor on the configured learning rate
     clusters: bool = True  # False: this stage learns no clusters yet, so collapse is not looked for
+    strong: dict[str, Any] | None = None  # how a further view of each image differs from the others
     state: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -82,6 +90,7 @@ class Model(nn.Module, ABC):
     dim: int
     views = 2  # random views of each image that its losses look at
     has_decoder = False
+    helpers: tuple[str, ...] = ()  # parts that training alone needs: another run may lack them
 
     @abstractmethod
     def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
@@ -124,6 +133,13 @@ class Model(nn.Module, ABC):
         """
         raise ValueError(f"{type(self).__name__} has no training stages: it is trained elsewhere")
 
+    def check(self, data: TrainData) -> None:
+        """Asked before training: whether these images are enough for its stages.
+
+        Raises:
+            ValueError: they are not.
+        """
+
     def upkeep(self) -> Stage:
         """The stage whose loss keeps a trained model what it is; a defence adds its term to it.
 
@@ -165,6 +181,33 @@ def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -
     finally:
         model.train(training)
     return torch.cat(found)
+
+
+_SETTLED = 5000  # images that batch normalisation is measured on, about
+
+
+@torch.no_grad()
+def settle(model: Model, data: TrainData, batch: int) -> None:
+    """Measure batch normalisation's running statistics on a fixed sample of the clean images.
+
+    Training leaves those of the views behind: other images, by which clean ones, which all that
+    comes after looks at, would be normalised wrongly, and clustered out of balance.
+
+    Args:
+        batch: images at once, at most.
+    """
+    if not batch_norms(model):
+        return
+    rows = torch.arange(0, len(data), max(1, len(data) // _SETTLED), device=data.x.device)
+    batches = max(1, len(rows) // batch)
+    with batch_statistics(model, None):
+        for start in range(batches):
+            # across the data, which may lie in the order of their classes; never a single image
+            ids = rows[start::batches]
+            z = model.embed(data.x[ids].float() / 255)
+            model.scores(z)
+            if model.has_decoder:
+                model.decode(z)
 
 
 @dataclass(frozen=True, kw_only=True)

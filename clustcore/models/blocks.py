@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -96,6 +97,33 @@ class SmallCNN(nn.Module):
         return self.layers(x)
 
 
+class NarrowCNN(nn.Module):
+    """About 1.1 million weights for colour images of 32 to 96 pixels, which one CPU core trains in
+    a day: the shape of airbench94 (Jordan, arXiv 2404.00498), with channels 32, 128 and 256, a
+    plain first layer and an averaged last one.
+
+    Each group of two convolutions is pooled after its first. Images wider than 48 pixels are pooled
+    once more, after the first layer.
+    """
+
+    def __init__(self, channels: int, side: int, norm: str = "batch") -> None:
+        super().__init__()
+        widths = (24, 32, 128, 256)
+        layers: list[nn.Module] = [conv(channels, widths[0], 1, norm)]
+        if side > 48:
+            layers.append(nn.MaxPool2d(2))
+        for inputs, outputs in itertools.pairwise(widths):
+            # pooled before it is normalised, as in airbench94: a quarter of the work
+            first = conv(inputs, outputs, 1, norm)
+            layers += [first[0], nn.MaxPool2d(2), *first[1:], conv(outputs, outputs, 1, norm)]
+        self.dim = widths[-1]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Pooled features."""
+        return self.layers(x)
+
+
 class ResNet(nn.Module):
     """torchvision's ResNet-18 or -34 up to its pooled feature, with a 3x3 stem in place of the 7x7
     one with stride 2, which would leave little of a small image (He et al., arXiv 1512.03385,
@@ -124,8 +152,22 @@ class ResNet(nn.Module):
         return self.layers(x)
 
 
-def backbone(kind: str, shape: tuple[int, int, int], width: int, norm: str) -> SmallCNN | ResNet:
-    """The backbone of this name: "small", "resnet18" or "resnet34"; `width` is for the first."""
+def backbone(
+    kind: str, shape: tuple[int, int, int], width: int, norm: str
+) -> SmallCNN | NarrowCNN | ResNet:
+    """The backbone of this name: "small", "narrow", "resnet18" or "resnet34"; `width` is for the
+    first.
+
+    Raises:
+        ValueError: images too small to be pooled as often as the backbone does.
+    """
     if kind == "small":
         return SmallCNN(shape[0], width, norm)
+    if kind == "narrow":
+        if min(shape[1:]) < 8:
+            raise ValueError(
+                f"backbone 'narrow': expected images of at least 8 pixels a side, got "
+                f"{shape[1]} x {shape[2]}"
+            )
+        return NarrowCNN(shape[0], max(shape[1:]), norm)
     return ResNet(kind, shape[0], max(shape[1:]), norm)
