@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from clustcore.defences.base import Defence
-from clustcore.files import atomic, save_npz
+from clustcore.files import PART, atomic, save_npz
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
-from clustcore.runs import read_card
+from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
 from clustcore.types import Config, lookup
 
 if TYPE_CHECKING:
     from clustcore.epoch import Snapshot
     from clustcore.train import Progress
 
-WEIGHTS = "weights.safetensors"
 RESUME = "resume.safetensors"
 SNAPSHOTS = "snapshots"
 KEPT = 50  # snapshots
@@ -70,30 +69,76 @@ def build(card: dict[str, Any], where: str = "card") -> Model:
 
 
 def load_model(folder: Path) -> Model:
-    """The model of a run, on the CPU, in eval mode, its parameters frozen.
+    """The model of a run, on the CPU, in eval mode, its parameters frozen; its weights may lie in
+    parts.
 
     Raises:
         ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
             together.
     """
-    card = read_card(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ValueError(f"{path}: expected weights, got no such file")
-    found = sha256(path)
-    if found != card["weights_sha256"]:
-        raise ValueError(
-            f"{path}: sha256: expected {card['weights_sha256'][:12]}... (card.json), "
-            f"got {found[:12]}...; the file was changed or cut short"
-        )
-    model = build(card, str(folder / "card.json"))
+    path, data = folder / WEIGHTS, _weights(folder)
+    model = build(read_card(folder), str(folder / "card.json"))
     try:
-        tensors = load_file(path)
+        tensors = load(data)
     except SafetensorError as error:
         raise ValueError(f"{path}: expected safetensors, got {error}") from None
     _fill(model, tensors, str(path))
     model.eval()
     return model.requires_grad_(False)
+
+
+def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
+    """Write a run's weights into another folder, or its own, in files of at most `limit` bytes, and
+    return these. Weights that lay there otherwise are removed.
+
+    Raises:
+        ValueError: see `load_model`.
+    """
+    data = _weights(folder)
+    count = -(-len(data) // limit)
+    return _write(data, [out / WEIGHTS] if count == 1 else weights_parts(out, count))
+
+
+def join_weights(folder: Path, out: Path) -> Path:
+    """Write the weights that lie in parts beside their card as the one file they were split from,
+    into another folder or the same, and return it. Parts that lay there are removed.
+
+    Raises:
+        ValueError: see `load_model`; nothing is written then.
+    """
+    return _write(_weights(folder), [out / WEIGHTS])[0]
+
+
+def _write(data: bytes, files: list[Path]) -> list[Path]:
+    size = -(-len(data) // len(files))
+    for i, file in enumerate(files):
+        with atomic(file) as part:
+            part.write_bytes(data[i * size : (i + 1) * size])
+    folder = files[0].parent
+    for old in [folder / WEIGHTS, *folder.glob(f"{WEIGHTS}.part-*")]:
+        if old not in files:
+            old.unlink(missing_ok=True)
+    return files
+
+
+def _weights(folder: Path) -> bytes:
+    # all bytes of a run's weights, as the card says
+    expected, files = read_card(folder)["weights_sha256"], weights_files(folder)
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: expected weights, got no such file")
+    parts = [file.read_bytes() for file in files]
+    data = b"".join(parts)
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        where = ", ".join(
+            f"{file} ({len(part):,} bytes)" for file, part in zip(files, parts, strict=True)
+        )
+        raise ValueError(
+            f"{where}: sha256: expected {expected[:12]}... (card.json), got {found[:12]}...; "
+            f"{'the file' if len(files) == 1 else 'a part'} was changed or cut short"
+        )
+    return data
 
 
 def _fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:

@@ -23,6 +23,8 @@ try:
 except ImportError:  # not on Windows: nothing is held there
     fcntl = None
 
+PART = 15 * 2**20  # bytes of a part of what is split, so that it passes where 16 MiB are the most
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from clustcore import files, parts, runs
-from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, main, wait
@@ -270,7 +269,7 @@ def ship(source: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(source, part, ignore=shutil.ignore_patterns("resume.*", "snapshots", ".*"))
-    if not (part / WEIGHTS).is_file():
+    if not runs.has_weights(part):
         raise ValueError(f"{source}: expected weights, got none")
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

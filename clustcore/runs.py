@@ -23,9 +23,11 @@ from clustcore.types import AttackPath, PathKey, Raster, digest
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent
 SHIPPED = PROJECT / "assets" / "runs"
-_SIGNS = ("card.json", "weights.safetensors", "resume.safetensors")
+WEIGHTS = "weights.safetensors"
+_SIGNS = ("card.json", "resume.safetensors")
 _UNFINISHED = "training was interrupted; the command that began it goes on"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2})")
 
 
 def folders() -> list[Path]:
@@ -52,7 +54,7 @@ class RunInfo:
         """
         if self.problem:
             return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
-        if not (self.folder / "weights.safetensors").is_file():
+        if not has_weights(self.folder):
             return "weights missing"
         if not (self.folder / "map.npz").is_file():
             return "map not computed yet"
@@ -66,6 +68,30 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def weights_files(folder: Path) -> list[Path]:
+    """Where a run's weights lie: in one file, else in the parts that it was split into, in order.
+
+    One of them may be missing: then the weights are.
+    """
+    whole = folder / WEIGHTS
+    found = [_WEIGHTS_PART.fullmatch(path.name) for path in folder.glob(f"{WEIGHTS}.part-*")]
+    sets = [weights_parts(folder, n) for n in sorted({int(match[1]) for match in found if match})]
+    if whole.is_file() or not sets:
+        return [whole]
+    # of two splits, the one that is whole
+    return next((files for files in sets if all(file.is_file() for file in files)), sets[0])
+
+
+def weights_parts(folder: Path, count: int) -> list[Path]:
+    """What the parts of a run's weights are called, in order."""
+    return [folder / f"{WEIGHTS}.part-{i}-of-{count}" for i in range(count)]
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run's weights are there, in one file or in parts."""
+    return all(file.is_file() for file in weights_files(folder))
+
+
 def list_runs() -> list[RunInfo]:
     """Every run there is, shipped ones first, then by name; of two with one name the first counts.
     Read afresh on each call.
@@ -74,9 +100,10 @@ def list_runs() -> list[RunInfo]:
     for place in folders():
         for folder in sorted(place.iterdir()) if place.is_dir() else []:
             if folder.is_dir() and _NAME.fullmatch(folder.name) and folder.name not in found:
-                if not any((folder / name).is_file() for name in _SIGNS):
+                begun = any((folder / name).is_file() for name in _SIGNS)
+                if not begun and not has_weights(folder):
                     continue  # not a run, or one that has not begun to save
-                if not (folder / "card.json").is_file() and (folder / _SIGNS[2]).is_file():
+                if not (folder / "card.json").is_file() and (folder / _SIGNS[1]).is_file():
                     problem = f"{folder.name}: {_UNFINISHED}"
                     found[folder.name] = RunInfo(folder.name, folder, {}, problem, place == SHIPPED)
                     continue

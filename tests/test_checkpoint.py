@@ -10,7 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clustcore import runs
-from clustcore.checkpoint import WEIGHTS, load_model, save_weights, sha256
+from clustcore.checkpoint import (
+    WEIGHTS,
+    join_weights,
+    load_model,
+    save_weights,
+    sha256,
+    split_weights,
+)
 
 
 @pytest.fixture
@@ -150,3 +157,64 @@ def test_a_run_that_was_killed_before_its_first_save_is_not_listed(tmp_path, mon
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "history.csv").write_text("epoch\n")
     assert "half" not in [info.name for info in runs.list_runs()]
+
+
+@pytest.fixture
+def split(run, tmp_path):
+    """What has to travel: the card, and the weights in three parts."""
+    out = tmp_path / "parts"
+    files = split_weights(run, out, limit=(run / WEIGHTS).stat().st_size // 3 + 1)
+    shutil.copy(run / "card.json", out)
+    assert [file.name for file in files] == [f"{WEIGHTS}.part-{i}-of-3" for i in range(3)]
+    return out
+
+
+def test_weights_in_parts_open_as_they_are_and_join_to_the_same_file(run, split, tmp_path):
+    whole = (run / WEIGHTS).read_bytes()
+    limit = len(whole) // 3 + 1
+    assert all(file.stat().st_size <= limit for file in runs.weights_files(split))
+    before = sorted(split.iterdir())
+    for (name, value), (other, expected) in zip(
+        load_model(split).state_dict().items(), load_model(run).state_dict().items(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(value, expected)
+    assert sorted(split.iterdir()) == before  # nothing is written to open them
+    assert join_weights(split, tmp_path / "joined").read_bytes() == whole
+    assert [path.name for path in (tmp_path / "joined").iterdir()] == [WEIGHTS]
+
+
+def test_a_run_may_be_split_where_it_is_and_joined_again(run):
+    files, whole = sorted(run.iterdir()), (run / WEIGHTS).read_bytes()
+    split_weights(run, run, limit=len(whole) // 2 + 1)
+    split_weights(run, run, limit=len(whole) // 4 + 1)  # the parts of before are gone
+    assert len(list(run.iterdir())) == len(files) - 1 + 4
+    assert runs.has_weights(run)
+    join_weights(run, run)
+    assert sorted(run.iterdir()) == files
+    assert (run / WEIGHTS).read_bytes() == whole
+    split_weights(run, run)  # small enough as they are
+    assert sorted(run.iterdir()) == files
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "others"])
+def test_parts_that_do_not_make_the_weights(run, split, tmp_path, damage):
+    part = runs.weights_files(split)[1]
+    data = bytearray(part.read_bytes())
+    said = r"part-0-of-3 .*part-1-of-3 \([\d,]+ bytes\).*: sha256: expected .* a part was changed"
+    if damage == "missing":
+        part.unlink()
+        said = r"part-1-of-3: expected weights, got no such file"
+    elif damage == "others":
+        change_card(split, weights_sha256="1" * 64)
+    else:
+        part.write_bytes(data[:-7] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ValueError, match=said):
+        load_model(split)
+    with pytest.raises(ValueError, match=said):
+        join_weights(split, tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+    assert runs.has_weights(split) == (damage != "missing")
+    shutil.copy(run / WEIGHTS, split)  # where they lie in one file, parts do not count
+    if damage != "others":
+        load_model(split)

@@ -167,6 +167,10 @@ def test_readiness_names_what_is_there(place):
     def readiness():
         return runs.find_run("a").readiness
 
+    (folder / "weights.safetensors.part-1-of-2").touch()
+    assert readiness() == "weights missing"
+    (folder / "weights.safetensors.part-0-of-2").touch()
+    assert readiness() == "map not computed yet"
     (folder / "weights.safetensors").touch()
     assert readiness() == "map not computed yet"
     runs.write_map(folder, some_map())

@@ -238,7 +238,7 @@ def _model(run: RunInfo, device: str) -> Run:
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _load(name: str, device: str, where: tuple[str, int]) -> Run:
+def _load(name: str, device: str, where: tuple[str, tuple[int, ...]]) -> Run:
     from clustcore import pipeline
 
     return pipeline.load_run(name, device)

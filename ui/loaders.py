@@ -227,9 +227,9 @@ def map_stamp(run: RunInfo) -> int:
     return _stamp(run.folder / "map.npz")
 
 
-def weights_stamp(run: RunInfo) -> int:
+def weights_stamp(run: RunInfo) -> tuple[int, ...]:
     """Changes when a run's weights do."""
-    return _stamp(run.folder / "weights.safetensors")
+    return tuple(_stamp(file) for file in runs.weights_files(run.folder))
 
 
 def needs_fit(ask: Ask) -> bool:

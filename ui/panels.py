@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from clustcore import jobs
+from clustcore import jobs, runs
 from clustcore.runs import PROJECT, RunInfo
 
 PAGES = {
@@ -118,7 +118,7 @@ def redraw() -> None:
 
 def has_weights(run: RunInfo) -> bool:
     """Whether the run's model can be loaded at all."""
-    return (run.folder / "weights.safetensors").is_file()
+    return runs.has_weights(run.folder)
 
 
 def model_note(doing: str) -> str:
