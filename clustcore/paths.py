@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from clustcore.attacks.base import Goal, PathResult
 from clustcore.batches import cluster, joined, own_rows, parts_of
 from clustcore.distributed import agreed, main
 from clustcore.pipeline import OnStep, Run, attack_of, target_of
-from clustcore.types import AttackPath, PathKey, Samples, dial
+from clustcore.types import AttackPath, BarePath, PathKey, Samples, dial
 
 # the axis of samples in each array of a path
-_PER_SAMPLE = {"xy": 1, "p": 1, "labels": 1, "l2": 1, "linf": 1, "rows": 0, "smallest": 0}
+_PER_SAMPLE = {"xy": 1, "z": 1, "p": 1, "labels": 1, "l2": 1, "linf": 1, "rows": 0, "smallest": 0}
+_Path = TypeVar("_Path", AttackPath, BarePath)
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,43 @@ def walk(
     """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
     Every process takes its rows; all get the whole.
     """
-    parts, mine = [], rows[own_rows(len(rows))]
-    for part in parts_of(len(mine)):
-        result = _walk(run, samples, mine[part], key, _within(on_step, part, len(mine)))
-        parts.append(_draw(run, mine[part], result, key, ahead))
-    path = _join(parts)
-    whole = {
-        name: np.moveaxis(joined(np.moveaxis(getattr(path, name), axis, 0), len(rows)), 0, axis)
-        for name, axis in _PER_SAMPLE.items()
-    }
-    return dataclasses.replace(path, **whole)
+    parts = [draw(run, part, ahead) for part in _bare_parts(run, samples, rows, key, on_step)]
+    return _whole(parts, len(rows))
+
+
+def bare_path(
+    run: Run,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    key: PathKey,
+    on_step: OnStep | None = None,
+) -> BarePath:
+    """`walk` for a run without a map: what needs the model's gradients, to be drawn later. Its
+    embeddings are float16, a map's own precision.
+    """
+    parts = [
+        dataclasses.replace(part, z=part.z.astype(np.float16))
+        for part in _bare_parts(run, samples, rows, key, on_step)
+    ]
+    return _whole(parts, len(rows))
+
+
+def draw(run: Run, bare: BarePath, ahead: bool = False) -> AttackPath:
+    """Place a path on the run's map.
+
+    Raises:
+        ValueError: a run without a map, or embeddings that are not finite.
+    """
+    if run.projector is None or run.map is None:
+        raise ValueError(
+            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
+        )
+    steps, m, d = bare.z.shape
+    xy = run.projector.place(bare.z.reshape(-1, d)).reshape(steps, m, 2)
+    # equal up to rounding; made exact, so that nothing jumps at strength 0
+    xy[0] = run.map.xy[bare.rows]
+    same = {f.name: getattr(bare, f.name) for f in dataclasses.fields(bare) if f.name != "z"}
+    return AttackPath(**same, xy=xy, ahead=ahead)
 
 
 def transfer(
@@ -134,7 +164,7 @@ def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
     if stored is not None and row in stored.rows:
         path = _take(stored, np.flatnonzero(stored.rows == row))
     else:
-        path = _draw(run, rows, result, key)
+        path = draw(run, _bare(run, samples, rows, result, key))
     frames = None if result.x_adv is None else result.x_adv[:, 0].numpy()
     decoded = None
     if run.model.has_decoder:
@@ -175,23 +205,30 @@ def _within(on_step: OnStep | None, part: slice, total: int) -> OnStep | None:
     return say
 
 
-def _draw(
-    run: Run, rows: NDArray[np.int64], result: PathResult, key: PathKey, ahead: bool = False
-) -> AttackPath:
-    if run.projector is None or run.map is None:
-        raise ValueError(
-            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
-        )
+def _bare_parts(
+    run: Run,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    key: PathKey,
+    on_step: OnStep | None,
+) -> Iterator[BarePath]:
+    # this process's rows, a part at a time
+    mine = rows[own_rows(len(rows))]
+    for part in parts_of(len(mine)):
+        result = _walk(run, samples, mine[part], key, _within(on_step, part, len(mine)))
+        yield _bare(run, samples, mine[part], result, key)
+
+
+def _bare(
+    run: Run, samples: Samples, rows: NDArray[np.int64], result: PathResult, key: PathKey
+) -> BarePath:
     steps, m, d = result.z.shape
     with torch.no_grad():
         p = run.model.soft(result.z.reshape(-1, d).to(run.device)).float().cpu().numpy()
-    xy = run.projector.place(result.z.reshape(-1, d).numpy()).reshape(steps, m, 2)
-    # equal up to rounding; made exact, so that nothing jumps at strength 0
-    xy[0] = run.map.xy[rows]
-    return AttackPath(
-        strengths=dial(run.map.data, key.space, key.norm).strengths,
+    return BarePath(
+        strengths=dial(samples.name, key.space, key.norm).strengths,
         rows=rows,
-        xy=xy,
+        z=result.z.numpy(),
         p=p.reshape(steps, m, -1),
         labels=result.s.argmax(2).numpy().astype(np.uint8),
         smallest=result.smallest.numpy().astype(np.float32),
@@ -199,7 +236,6 @@ def _draw(
         linf=result.linf.numpy(),
         **dataclasses.asdict(key),
         weights=run.card["weights_sha256"],
-        ahead=ahead,
     )
 
 
@@ -217,14 +253,19 @@ def _check_samples(run: Run, samples: Samples) -> None:
         )
 
 
-def _join(parts: list[AttackPath]) -> AttackPath:
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts], axis)
-        for name, axis in _PER_SAMPLE.items()
-    }
+def _whole(parts: list[_Path], n: int) -> _Path:
+    # the parts of this process, then those of all: n samples
+    arrays = {}
+    for name, axis in _axes(parts[0]).items():
+        own = np.concatenate([getattr(part, name) for part in parts], axis)
+        arrays[name] = np.moveaxis(joined(np.moveaxis(own, axis, 0), n), 0, axis)
     return dataclasses.replace(parts[0], **arrays)
 
 
 def _take(path: AttackPath, at: NDArray[np.int64]) -> AttackPath:
-    taken = {name: np.take(getattr(path, name), at, axis) for name, axis in _PER_SAMPLE.items()}
+    taken = {name: np.take(getattr(path, name), at, axis) for name, axis in _axes(path).items()}
     return dataclasses.replace(path, **taken)
+
+
+def _axes(path: AttackPath | BarePath) -> dict[str, int]:
+    return {name: axis for name, axis in _PER_SAMPLE.items() if hasattr(path, name)}

@@ -144,6 +144,28 @@ class AttackPath:
 
 
 @dataclass(frozen=True)
+class BarePath:
+    """An attack's path before it is drawn: an `AttackPath` with embeddings instead of positions, so
+    that it needs no map.
+    """
+
+    strengths: NDArray[np.float32]  # (S,) from 0, ascending
+    rows: NDArray[np.int64]  # (m,) row numbers in the samples that were attacked
+    z: NDArray[np.floating]  # (S, m, d); float16 where the path is to be kept
+    p: NDArray[np.float32]  # (S, m, k)
+    labels: NDArray[np.uint8]  # (S, m)
+    smallest: NDArray[np.float32]  # (m,)
+    l2: NDArray[np.float32]  # (S, m)
+    linf: NDArray[np.float32]  # (S, m)
+    attack: str
+    space: Space
+    norm: Norm
+    target: int | None = None
+    seed: int = 0
+    weights: str = ""  # sha256 of the weights it was made with
+
+
+@dataclass(frozen=True)
 class Layout:
     """A map: positions from the projector, and how far the picture can be trusted."""
 

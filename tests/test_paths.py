@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore import paths, pipeline, runs
+from clustcore import batches, paths, pipeline, runs
 from clustcore.attacks.base import Goal
 from clustcore.batches import cluster
 from clustcore.types import PathKey, dial
@@ -163,3 +163,35 @@ def test_a_transfer_needs_pixels_no_target_and_the_same_samples(mapped, samples)
         paths.transfer(mapped, mapped, samples, PathKey("pgd", "pixels", "linf", target=2))
     with pytest.raises(ValueError, match="expected the 120 samples of its map"):
         paths.transfer(mapped, mapped, samples.take(np.arange(60)), PGD)
+
+
+@pytest.fixture(scope="module")
+def bare_run(tiny_run, mapped):
+    """The run without its map."""
+    return dataclasses.replace(mapped, folder=tiny_run)
+
+
+@pytest.mark.parametrize("key", [PGD, PathKey("noise", "embedding", "l2")])
+def test_a_walk_is_a_bare_path_that_is_drawn(mapped, bare_run, samples, key, monkeypatch):
+    assert bare_run.map is None
+    assert bare_run.projector is None
+    monkeypatch.setattr(batches, "_BATCH", 50)  # in three parts
+    rows = paths.path_rows(samples)
+    walked = paths.walk(mapped, samples, rows, key)
+    bare = paths.bare_path(bare_run, samples, rows, key)
+    assert bare.z.dtype == np.float16
+    assert bare.z.shape == (11, 120, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "float16", np.float32)
+        exact = paths.draw(mapped, paths.bare_path(bare_run, samples, rows, key))
+    drawn = paths.draw(mapped, bare)
+    for field in dataclasses.fields(walked):
+        expected = getattr(walked, field.name)
+        np.testing.assert_array_equal(getattr(exact, field.name), expected, field.name)
+        if field.name != "xy":
+            np.testing.assert_array_equal(getattr(drawn, field.name), expected, field.name)
+    np.testing.assert_array_equal(drawn.xy[0], walked.xy[0])
+    placed = mapped.projector.place(bare.z.astype(np.float32).reshape(-1, 4)).reshape(11, 120, 2)
+    np.testing.assert_array_equal(drawn.xy[1:], placed[1:])
+    with pytest.raises(ValueError, match="expected a map"):
+        paths.draw(bare_run, bare)
