@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clustcore.files import load_npz, save_npz
-from clustcore.types import AttackPath, PathKey, Raster, digest
+from clustcore.files import PART, Arrays, load_npz, save_npz
+from clustcore.types import AttackPath, BarePath, PathKey, Raster, digest
 
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent
@@ -270,11 +270,16 @@ def write_path(file: Path, path: AttackPath) -> None:
 
     Soft assignments are kept to 1/255, which is finer than a bar shows.
     """
-    values = {f.name: getattr(path, f.name) for f in dataclasses.fields(path) if f.name != "target"}
+    save_npz(file, _stored(path))
+
+
+def _stored(path: AttackPath | BarePath) -> dict[str, Any]:
+    # as a file holds it
+    values = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
     values["p"] = np.round(path.p * 255).astype(np.uint8)
     values["l2"], values["linf"] = path.l2.astype(np.float16), path.linf.astype(np.float16)
     values["target"] = -1 if path.target is None else path.target
-    save_npz(file, values)
+    return values
 
 
 def read_path(file: Path) -> AttackPath | None:
@@ -315,6 +320,123 @@ def read_path(file: Path) -> AttackPath | None:
         weights=str(npz["weights"]),
         ahead=bool(npz["ahead"]),
     )
+
+
+_BEFORE_Z = ("labels", "p", "smallest", "l2", "linf")
+_ROOM = 16_384  # bytes of a part that are no sample's: names, headers, which path it is of
+
+
+def bare_name(key: PathKey, part: int) -> str:
+    """The file name of a part of a bare path, counted from 0."""
+    return f"{path_name(key).removesuffix('.npz')}.bare-{part}.npz"
+
+
+def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
+    """Write a bare path in parts of at most `limit` bytes, each of some of its samples, and return
+    their files; the embeddings, which are large, come last. Parts that lay there are removed.
+
+    Raises:
+        ValueError: a single sample takes more than the limit.
+    """
+    key = PathKey(bare.attack, bare.space, bare.norm, bare.target, bare.seed)
+    values = _stored(bare) | {"z": bare.z.astype(np.float16)}
+    parts: list[dict[str, Any]] = []
+    for names in (_BEFORE_Z, ("z",)):
+        each = sum(values[name].nbytes for name in names) // len(bare.rows) + bare.rows.itemsize
+        count = (limit - _ROOM) // each  # samples of a part; packed it is smaller
+        if count < 1:
+            raise ValueError(
+                f"{folder / bare_name(key, len(parts))}: expected samples of at most "
+                f"{limit - _ROOM:,} bytes, got {each:,}"
+            )
+        for start in range(0, len(bare.rows), count):
+            part = slice(start, start + count)
+            arrays = {name: _of_samples(values[name], part) for name in ("rows", *names)}
+            parts.append({"part": len(parts), **arrays})
+    for old in _bare_files(folder, key):
+        old.unlink()
+    shared = {name: values[name] for name in ("strengths", "weights", *dataclasses.asdict(key))}
+    for part in parts:
+        save_npz(folder / bare_name(key, part["part"]), shared | {"parts": len(parts)} | part)
+    return _bare_files(folder, key)
+
+
+def read_bare(folder: Path, key: PathKey, weights: str) -> BarePath | None:
+    """The bare path of a model with these weights, or None where no part of it is there.
+
+    Raises:
+        ValueError: a part is missing or damaged, or is of other weights or another path.
+    """
+    if not _bare_files(folder, key):
+        return None
+    parts: list[Arrays] = []
+    count = 1
+    while len(parts) < count:
+        file = folder / bare_name(key, len(parts))
+        if not file.is_file():
+            raise ValueError(f"{file}: expected a part of a path, got no such file")
+        npz = load_npz(file)
+        if str(npz["weights"]) != weights:
+            raise ValueError(
+                f"{file}: expected a path of the weights {weights[:12]}..., got one of "
+                f"{str(npz['weights'])[:12]}..."
+            )
+        count = count if parts else int(npz["parts"])
+        _check_part(file, npz, key, len(parts), count)
+        parts.append(npz)
+    with_z = [part for part in parts if "z" in part]
+    others = [part for part in parts if "z" not in part]
+    arrays = {name: _joined(others, name) for name in ("rows", *_BEFORE_Z)}
+    if not np.array_equal(arrays["rows"], _joined(with_z, "rows")):
+        raise ValueError(
+            f"{folder / bare_name(key, len(others))}: expected embeddings of the samples that the "
+            "parts before are of, got others"
+        )
+    return BarePath(
+        strengths=parts[0]["strengths"],
+        rows=arrays["rows"],
+        z=_joined(with_z, "z"),
+        p=arrays["p"].astype(np.float32) / 255,
+        labels=arrays["labels"],
+        smallest=arrays["smallest"],
+        l2=arrays["l2"].astype(np.float32),
+        linf=arrays["linf"].astype(np.float32),
+        **dataclasses.asdict(key),
+        weights=weights,
+    )
+
+
+def _bare_files(folder: Path, key: PathKey) -> list[Path]:
+    stem = bare_name(key, 0).removesuffix("0.npz")
+    found = (path.name.removeprefix(stem).removesuffix(".npz") for path in folder.glob(stem + "*"))
+    return [folder / bare_name(key, part) for part in sorted(int(n) for n in found if n.isdigit())]
+
+
+def _of_samples(array: NDArray[Any], part: slice) -> NDArray[Any]:
+    # samples are the second axis where strengths are the first
+    return array[part] if array.ndim == 1 else array[:, part]
+
+
+def _joined(parts: list[Arrays], name: str) -> NDArray[Any]:
+    if not parts:
+        return np.empty(0)
+    return np.concatenate([part[name] for part in parts], min(1, parts[0][name].ndim - 1))
+
+
+def _check_part(file: Path, npz: Arrays, key: PathKey, part: int, parts: int) -> None:
+    expected = {"part": part, "parts": parts, **dataclasses.asdict(key)}
+    expected["target"] = -1 if key.target is None else key.target
+    for name, value in expected.items():
+        if npz[name].item() != value:
+            raise ValueError(f"{file}: {name}: expected {value!r}, got {npz[name].item()!r}")
+    steps, m = len(npz["strengths"]), len(npz["rows"])
+    for name in ("z",) if "z" in npz else _BEFORE_Z:
+        shape = npz[name].shape
+        if shape[:2] != ((m,) if name == "smallest" else (steps, m)):
+            raise ValueError(
+                f"{file}: array {name!r}: expected {m} samples at {steps} strengths, got shape "
+                f"{shape}"
+            )
 
 
 @dataclass(frozen=True)

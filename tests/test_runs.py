@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
 from clustcore import files, runs
-from clustcore.types import AttackPath, PathKey, Raster
+from clustcore.types import AttackPath, BarePath, PathKey, Raster
 
 CARD = {
     "format": 1,
@@ -274,3 +275,108 @@ def test_min_flips_round_trip(tmp_path):
     )
     runs.write_min_flips(tmp_path, table)
     assert_equal(table, runs.read_min_flips(tmp_path, "pixels", "l2"), {})
+
+
+def longer_path(m: int = 90) -> AttackPath:
+    rows, smallest = np.random.default_rng(1).permutation(m), np.linspace(0, 1, m)
+    return dataclasses.replace(some_path(m), rows=rows, smallest=smallest.astype(np.float32))
+
+
+def some_bare(m: int = 90, d: int = 40, **about) -> BarePath:
+    path = longer_path(m)
+    values = {f.name: getattr(path, f.name) for f in dataclasses.fields(BarePath) if f.name != "z"}
+    z = np.random.default_rng(2).normal(size=(11, m, d)).astype(np.float16)
+    return BarePath(**values | {"z": z} | about)
+
+
+BARE_LIMIT = runs._ROOM + 5000
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_a_bare_path_in_parts_comes_back(tmp_path, target):
+    bare = some_bare(target=target)
+    key = dataclasses.replace(PGD, target=target)
+    assert runs.read_bare(tmp_path, key, bare.weights) is None
+    runs.write_bare(tmp_path, bare, limit=runs._ROOM + 2000)
+    before = runs.write_bare(tmp_path, bare, limit=BARE_LIMIT)
+    assert sorted(tmp_path.iterdir()) == sorted(before)  # parts of the time before are gone
+    assert len(before) > 11
+    assert max(file.stat().st_size for file in before) <= BARE_LIMIT
+    with_z = ["z" in files.load_npz(file) for file in before]
+    assert with_z == sorted(with_z)  # what is wanted most comes first
+    assert sum(with_z) > 1
+    found = runs.read_bare(tmp_path, key, bare.weights)
+    for field in dataclasses.fields(bare):
+        value, expected = getattr(found, field.name), getattr(bare, field.name)
+        if field.name in ("p", "l2", "linf"):  # kept as a path keeps them
+            np.testing.assert_allclose(value, expected, atol=4e-3)
+        else:
+            np.testing.assert_array_equal(value, expected)
+    assert found.z.dtype == np.float16
+    one = runs.write_bare(tmp_path, bare)  # small enough for two
+    assert [file.name for file in one] == [runs.bare_name(key, i) for i in (0, 1)]
+    again = runs.read_bare(tmp_path, key, bare.weights)
+    np.testing.assert_array_equal(again.p, found.p)
+
+
+def test_a_bare_path_holds_what_a_path_holds(tmp_path):
+    bare = some_bare()
+    runs.write_bare(tmp_path, bare)
+    runs.write_path(tmp_path / "path.npz", longer_path())
+    path, found = runs.read_path(tmp_path / "path.npz"), runs.read_bare(tmp_path, PGD, bare.weights)
+    for name in ("strengths", "rows", "p", "labels", "smallest", "l2", "linf"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(path, name), name)
+
+
+@pytest.mark.parametrize("part", [0, 2, -1])
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "weights", "key", "another part"])
+def test_a_part_of_a_bare_path_that_does_not_fit_is_named(tmp_path, part, damage):
+    written = runs.write_bare(tmp_path, some_bare(), limit=BARE_LIMIT)
+    file, data = written[part], bytearray(written[part].read_bytes())
+    said = "expected a readable npz, got"
+    if damage == "missing":
+        file.unlink()
+        said = "expected a part of a path, got no such file"
+    elif damage == "cut":
+        file.write_bytes(data[:-100])
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 255
+        file.write_bytes(data)
+    else:
+        other = {
+            "weights": some_bare(weights="1" * 64),
+            "key": some_bare(seed=7),
+            "another part": some_bare(),
+        }[damage]
+        taken = runs.write_bare(tmp_path / "other", other, limit=BARE_LIMIT)
+        file.write_bytes(taken[1 if damage == "another part" else part].read_bytes())
+        said = {
+            "weights": "expected a path of the weights 000000000000..., got one of 111111111111...",
+            "key": "seed: expected 0, got 7",
+            "another part": f"part: expected {written.index(file)}, got 1",
+        }[damage]
+    with pytest.raises(ValueError, match=re.escape(f"{file}: {said}")):
+        runs.read_bare(tmp_path, PGD, "0" * 64)
+
+
+def test_parts_of_bare_paths_of_other_sizes_do_not_mix(tmp_path):
+    written = runs.write_bare(tmp_path, some_bare(), limit=BARE_LIMIT)
+    other = runs.write_bare(tmp_path / "other", some_bare())
+    written[1].write_bytes(other[1].read_bytes())
+    with pytest.raises(ValueError, match=r"bare-1.npz: parts: expected \d+, got 2"):
+        runs.read_bare(tmp_path, PGD, "0" * 64)
+    values = files.load_npz(other[1])
+    values["rows"] = values["rows"][::-1]
+    files.save_npz(other[1], values)
+    with pytest.raises(ValueError, match=r"bare-1.npz: expected embeddings of the samples that"):
+        runs.read_bare(tmp_path / "other", PGD, "0" * 64)
+    values["rows"] = values["rows"][:5]
+    files.save_npz(other[1], values)
+    with pytest.raises(ValueError, match=r"array 'z': expected 5 samples at 11 strengths"):
+        runs.read_bare(tmp_path / "other", PGD, "0" * 64)
+
+
+def test_a_sample_that_no_part_can_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"bare-2.npz: expected samples of at most 300 bytes, got"):
+        runs.write_bare(tmp_path, some_bare(m=4), limit=runs._ROOM + 300)
+    assert not list(tmp_path.iterdir())
