@@ -63,6 +63,8 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
     | {"types", "files", "pipeline", "parts", "judging", "recipes", "reproduce", "tables"},
+    "assemble": {"batches", "checkpoint", "files", "parts", "paths", "pipeline", "projection"}
+    | {"runs", "types"},
     "reproduce": LEAVES - {"figures"}
     | {"defences", "types", "files", "checkpoint", "pipeline", "parts", "making", "recipes"},
 }
