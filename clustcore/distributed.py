@@ -46,8 +46,8 @@ def main() -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of this name; `auto` takes CUDA, then MPS, then the CPU. Of several processes on
-    one machine each takes a CUDA device of its own.
+    """The device of this name; `auto` takes CUDA, then MPS, then the CPU. A CUDA device has its
+    number: `cuda` is the first, and of several processes on one machine each takes one of its own.
 
     Raises:
         ValueError: no such device here.
@@ -55,8 +55,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
         name = "cuda" if torch.cuda.is_available() else mps
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -240,6 +240,9 @@ def _chosen(device: str) -> torch.device:
     chosen = pick_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+        if world() > 1:  # NCCL takes memory at its first exchange: while there is some
+            with _told():
+                dist.all_reduce(torch.zeros(1, device=chosen))
     return chosen
 
 

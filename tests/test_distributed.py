@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from clustcore import distributed
 from clustcore.checkpoint import load_resume
@@ -74,6 +76,61 @@ def alone() -> tuple[dict[str, np.ndarray], Any]:
 def test_being_told_to_stop_is_said_as_such():
     with pytest.raises(distributed.RankLost, match="process 0 of 1: told to stop, as all are"):
         distributed._stopped()
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Four CUDA devices, as far as choosing one goes; gives those that were made the current one
+    and refuses what torch refuses.
+    """
+    current: list[torch.device] = []
+
+    def zeros(n: int, device: torch.device) -> Tensor:
+        if device.index is not None and device.index >= 4:
+            raise RuntimeError("CUDA error: invalid device ordinal\nand much else")
+        return torch.empty(n, device="meta")
+
+    def set_device(device: torch.device) -> None:
+        if device.index is None:
+            raise ValueError(f"Expected a torch.device with a specified index, but got:{device}")
+        current.append(device)
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    return current
+
+
+def test_torch_refuses_a_current_device_without_a_number():
+    with pytest.raises(ValueError, match="with a specified index"):  # as `cuda` above does
+        torch.cuda.set_device(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_cuda_device_has_its_number(cuda, monkeypatch, name):
+    with distributed.group(name) as device:
+        assert str(device) == "cuda:0"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert str(distributed.pick_device(name)) == "cuda:3"
+    with distributed.group("cuda:1") as device:  # what is named is taken
+        assert str(device) == "cuda:1"
+    assert [str(device) for device in cuda] == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(ValueError, match=r"device 'cuda:4': .* invalid device ordinal$"):
+        distributed.pick_device(name)
+
+
+def test_several_processes_meet_on_their_gpus_before_any_work(cuda, monkeypatch):
+    met: list[Tensor] = []
+    monkeypatch.setattr(distributed.dist, "all_reduce", met.append)
+    with distributed.group("cuda"):
+        assert not met  # one process has nobody to meet
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    with distributed.group("cpu"):
+        assert not met
+    with distributed.group("cuda"):
+        assert len(met) == 1
 
 
 def test_one_process_is_its_own_group():
