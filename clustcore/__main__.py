@@ -1,11 +1,12 @@
 """The command line: `python -m clustcore train | defend | teach | project | attack | ...`.
 
-Flags are drawn from the config dataclasses. `train --config run.json` reads a plan before tyro is
-imported, so that it runs where only the training's own needs are installed.
+Flags are drawn from the config dataclasses. What a command does not need is not imported by it, so
+that training, measuring and attacking run where only their own needs are installed.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import io
@@ -19,6 +20,7 @@ from typing import Any
 from clustcore.cli import (
     COMMANDS,
     DATA,
+    HELP,
     RUN,
     Bars,
     flags,
@@ -27,6 +29,7 @@ from clustcore.cli import (
     parse,
     plan_from_file,
     plan_from_flags,
+    usage,
     value,
 )
 
@@ -92,6 +95,8 @@ def _defend(argv: list[str]) -> int:
     from clustcore.train import TrainConfig
     from clustcore.types import lookup
 
+    if argv[-1:] in HELP and "--defence" not in argv:
+        usage("defend", "RUN --defence NAME", DEFENCES)
     known = ", ".join(sorted(DEFENCES))
     if "--defence" not in argv:
         raise ValueError(f"defend: expected --defence NAME; known: {known}")
@@ -120,7 +125,7 @@ def _defend(argv: list[str]) -> int:
             args.name or f"{run.name}-{name.replace('_', '-')}",
             run,
             name,
-            dataclasses.asdict(args.defence),
+            args.defence,
             _samples_of(run.card, args),
             over(run.card["train"], args.train, given(argv, "train"))
             | {"seed": args.seed, "device": args.device},
@@ -149,7 +154,7 @@ def _teach(argv: list[str]) -> int:
         seed=(int, 0, "seed of the manifolds and their mixtures"),
         teacher=flags(TeachConfig, without=("seed",)),
     )
-    config = TeachConfig(**dataclasses.asdict(args.teacher), seed=args.seed)
+    config = TeachConfig(**args.teacher, seed=args.seed)
     samples = _loaded(args.data, "train", args.root, args.download)
     out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
     if first():  # one process's work
@@ -239,7 +244,8 @@ def _attack(argv: list[str]) -> int:
 def _fit(run: Any, kind: str, args: Any) -> None:
     from clustcore.parts import attacker_images, fit_attacker
 
-    train = attacker_images(_samples_of(run.card, dataclasses.replace(args, split="train")))
+    asked = argparse.Namespace(**vars(args) | {"split": "train"})
+    train = attacker_images(_samples_of(run.card, asked))
     with Bars() as bars:
 
         def tell(done: int, total: int, parts: dict[str, float]) -> None:
@@ -261,7 +267,10 @@ def _evaluate(argv: list[str]) -> int:
 
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
-    if what not in ("data", "runs", "alrdc", "drc", "ablation", "tables"):
+    known = ("data", "runs", "alrdc", "drc", "ablation", "tables")
+    if argv[:1] in HELP:
+        usage("reproduce", "WHAT", known)
+    if what not in known:
         raise ValueError(
             f"reproduce: expected data, runs, alrdc, drc, ablation or tables, got {what!r}"
         )
@@ -269,6 +278,7 @@ def _reproduce(argv: list[str]) -> int:
         from clustcore.runs import PROJECT
         from clustcore.tables import update
 
+        parse(argv[1:], "reproduce tables")
         print(f"{PROJECT}: {', '.join(update(PROJECT)) or 'nothing'} updated")
         return 0
     common = {

@@ -4,11 +4,15 @@ card, and the bars that show progress.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import re
+import sys
+import typing
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clustcore.types import Config
 
@@ -25,6 +29,7 @@ COMMANDS = {
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
     "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
 }
+HELP = (["-h"], ["--help"])
 # flags of the commands that open a run, and of those that also ask which samples
 RUN = {
     "run": (str, dataclasses.MISSING, "name of the run"),
@@ -39,8 +44,8 @@ DATA = {
 
 
 def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
-    """What `train --config FILE` asks for, read without tyro: a plan, and the run's `name`, its
-    `teacher`, `root` and `download`.
+    """What `train --config FILE` asks for: a plan, and the run's `name`, its `teacher`, `root` and
+    `download`.
 
     Raises:
         ValueError: other flags than the few that go with a file, or a file that is no plan.
@@ -86,6 +91,8 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     from clustcore.train import TrainConfig
     from clustcore.types import lookup
 
+    if argv[:1] in HELP:
+        usage("train", "MODEL", MODELS)
     if not argv or argv[0].startswith("-"):
         raise ValueError(f"train: expected a model first; known: {', '.join(sorted(MODELS))}")
     name, rest = argv[0], argv[1:]
@@ -104,12 +111,14 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         train=flags(TrainConfig, without=("seed", "device")),
         augment=flags(AugmentConfig),
     )
+    if args.model["input_shape"] == model.Config().input_shape:
+        del args.model["input_shape"]  # it comes from the data unless a flag says otherwise
     plan = Plan(
         name,
         {"name": args.data},
-        _changed(args.model),
-        dataclasses.asdict(args.augment),
-        dataclasses.asdict(args.train) | {"seed": args.seed, "device": args.device},
+        args.model,
+        args.augment,
+        args.train | {"seed": args.seed, "device": args.device},
     )
     options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
     return plan, options | {"root": args.root, "download": args.download}
@@ -117,12 +126,8 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
 
 def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any, str]:
     """A config dataclass as a group of flags, each with the help of its field."""
-    import typing
-
-    import tyro
-
     hints = typing.get_type_hints(config)
-    fields = []
+    group = {}
     for field in dataclasses.fields(config):
         if field.name in without:
             continue
@@ -130,66 +135,143 @@ def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any
         bounds = "" if meta.get("range") is None else f" ({meta['range'][0]} to {meta['range'][1]})"
         choices = f" (one of {', '.join(map(str, meta['choices']))})" if meta.get("choices") else ""
         unit = f" [{meta['unit']}]" if meta.get("unit") else ""
-        note = tyro.conf.arg(help=f"{meta.get('help', '')}{bounds}{choices}{unit}")
-        kind = Annotated[hints[field.name], note]
-        fields.append((field.name, kind, dataclasses.field(default=field.default)))
-    group = dataclasses.make_dataclass(config.__name__, fields, frozen=True)
-    group.__doc__ = config.__doc__
-    return group, group(), config.__doc__ or ""
+        help = f"{meta.get('help', '')}{bounds}{choices}{unit}"
+        group[field.name] = (hints[field.name], field.default, help)
+    return dict, group, config.__doc__ or ""
 
 
-def parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> Any:
-    """What the flags of a command say; wrong ones, and `--help`, end the process.
+def usage(command: str, word: str, known: Iterable[str]) -> NoReturn:
+    """Help of a command whose flags depend on a word; ends the process."""
+    print(f"usage: python -m clustcore {command} {word} [flags]\n\n{COMMANDS[command]}\n")
+    name = word.split()[-1]
+    print(f"{name}: one of {', '.join(sorted(known))}; with it, --help lists the flags")
+    sys.exit()
+
+
+def parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> argparse.Namespace:
+    """What the flags of a command say, of a group of flags as a dict; `--help` ends the process.
 
     Args:
         command: its name, with what follows it before any flag.
         options: each flag's type, default (MISSING: a word in its place) and help, or a group of
             them, as `flags` makes it.
+
+    Raises:
+        ValueError: an unknown flag, or a value that is not of the flag's type; the message names
+            the flag. Ranges and choices are the configs' own to refuse.
     """
-    import tyro
-
-    fields = []
+    words = [name.upper() for name, option in options.items() if option[1] is dataclasses.MISSING]
+    parser = _Parser(
+        prog=f"python -m clustcore {command}",
+        usage=" ".join(["%(prog)s", *words, "[flags]"]),
+        description=COMMANDS[command.split()[0]],
+        allow_abbrev=False,
+    )
     for name, (kind, default, help) in options.items():
-        if default is dataclasses.MISSING:
-            kind = tyro.conf.Positional[Annotated[kind, tyro.conf.arg(help=help)]]
-            fields.append((name, kind))
-        elif dataclasses.is_dataclass(kind):
-            fields.append((name, kind, dataclasses.field(default=default)))
+        if kind is not dict:
+            _add(parser, name, kind, default, help)
+            continue
+        group = parser.add_argument_group(name, help)
+        for field, option in default.items():
+            _add(group, f"{name}.{field}", *option)
+    said, rest = parser.parse_known_args(_plain(argv))
+    if rest:
+        raise ValueError(
+            f"unknown flag or word {rest[0]!r}; `{parser.prog} --help` lists the flags"
+        )
+    found = vars(said)
+    for name, (kind, default, _) in options.items():
+        if kind is dict:
+            found[name] = {field: found.pop(f"{name}.{field}") for field in default}
+    return said
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # in one line and as any other mistake, without the usage
+        raise ValueError(message.removeprefix("argument "))
+
+
+class _Switch(argparse.Action):
+    # of a group as `--train.compile` and `--train.no-compile`
+    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
+        group, dot, name = option_strings[0].removeprefix("--").rpartition(".")
+        self.off = f"--{group}{dot}no-{name}"
+        super().__init__([option_strings[0], self.off], dest, nargs=0, **options)
+
+    def __call__(self, parser: Any, said: Any, values: Any, flag: str | None = None) -> None:
+        setattr(said, self.dest, flag != self.off)
+
+
+def _add(parser: Any, name: str, kind: Any, default: Any, help: str) -> None:
+    help = help.replace("%", "%%")
+    if default is dataclasses.MISSING:
+        parser.add_argument(name, type=kind, metavar=name.upper(), help=help)
+        return
+    names = [f"--{name.replace('_', '-')}"]
+    if name == "train.minutes":  # the time limit has one name wherever a command takes it
+        names.append("--minutes")
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    help = f"{help} (default: {'none' if shown in (None, '') else shown})"
+    if kind is bool:
+        parser.add_argument(*names, action=_Switch, dest=name, default=default, help=help)
+        return
+    more: dict[str, Any] = {}
+    if typing.get_origin(kind) is tuple:
+        kind, *others = typing.get_args(kind)
+        more = {"action": _Tuple, "nargs": "*" if others == [...] else 1 + len(others)}
+    kinds = typing.get_args(kind) or (kind,)
+    more |= {"type": _reader(kinds), "metavar": _KINDS[kinds[0]][0]}
+    parser.add_argument(*names, dest=name, default=default, help=help, **more)
+
+
+class _Tuple(argparse.Action):
+    def __call__(self, parser: Any, said: Any, values: Any, flag: str | None = None) -> None:
+        setattr(said, self.dest, tuple(values))
+
+
+_KINDS = {str: ("WORD", "a word"), int: ("N", "a whole number"), float: ("X", "a number")}
+
+
+def _reader(kinds: tuple[Any, ...]) -> Callable[[str], Any]:
+    # of `int | None` and its like the word None is the value
+    def read(word: str) -> Any:
+        if word == "None" and type(None) in kinds:
+            return None
+        try:
+            return kinds[0](word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected {_KINDS[kinds[0]][1]}, got {word!r}"
+            ) from None
+
+    return read
+
+
+def _plain(argv: list[str]) -> list[str]:
+    # as argparse wants it: hyphens in a flag's name, and what it would not know for a negative
+    # number (-1e-3) joined to its flag
+    words: list[str] = []
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, rest = word.partition("=")
+            words.append(name.replace("_", "-") + equals + rest)
+        elif words and words[-1].startswith("--") and re.match(r"-[\d.]+e|-inf|-nan", word, re.I):
+            words[-1] += f"={word}"
         else:
-            fields.append(
-                (
-                    name,
-                    Annotated[kind, tyro.conf.arg(help=help)],
-                    dataclasses.field(default=default),
-                )
-            )
-    fields.sort(key=lambda item: len(item) == 3)
-    arguments = dataclasses.make_dataclass("Arguments", fields, frozen=True)
-    arguments.__doc__ = COMMANDS[command.split()[0]]
-    if "train" in options:  # the time limit has one name wherever a command takes it
-        argv = [re.sub(r"^--minutes(?==|$)", "--train.minutes", flag) for flag in argv]
-    return tyro.cli(arguments, args=argv, prog=f"python -m clustcore {command}")
+            words.append(word)
+    return words
 
 
-def _changed(config: Any) -> dict[str, Any]:
-    # the shape comes from the data unless a flag says otherwise
-    values = dataclasses.asdict(config)
-    default = type(config)()
-    if config.input_shape == default.input_shape:
-        values.pop("input_shape")
-    return values
-
-
-def over(card: dict[str, Any], group: Any, said: set[str]) -> dict[str, Any]:
+def over(card: dict[str, Any], group: dict[str, Any], said: set[str]) -> dict[str, Any]:
     """What a run was trained with, as its card has it, unless a flag says otherwise.
 
     Args:
-        group: the config that the flags make, the defaults of those not given among them.
+        group: what the flags say, the defaults of those not given among it.
         said: the fields that have a flag, as `given` finds them.
     """
-    values = dataclasses.asdict(group)
-    kept = {k: card[k] for k in values if k in card and k not in ("minutes", "seed", "device")}
-    return kept | {k: v for k, v in values.items() if k in said or k not in kept}
+    kept = {k: card[k] for k in group if k in card and k not in ("minutes", "seed", "device")}
+    return kept | {k: v for k, v in group.items() if k in said or k not in kept}
 
 
 def given(argv: list[str], group: str) -> set[str]:
@@ -200,7 +282,7 @@ def given(argv: list[str], group: str) -> set[str]:
 
 
 def value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any:
-    """What follows a flag, read without tyro.
+    """What follows a flag.
 
     Raises:
         ValueError: nothing does, or the flag is not there and has no default.

@@ -66,6 +66,13 @@ def test_train_from_a_card(place, tmp_path):
         (["train", "dec", "--data", "digits", "--train.lr", "7"], "TrainConfig.lr: expected"),
         (["train", "dec", "--data", "mnist", "--root", "/nowhere"], "/nowhere"),
         (["train", "--config", "/nowhere.json"], "/nowhere.json"),
+        (
+            ["train", "dec", "--train.lr", "fast"],
+            "train: --train.lr: expected a number, got 'fast'",
+        ),
+        (["train", "dec", "--train.l", "1"], "unknown flag or word '--train.l'"),
+        (["evaluate"], "the following arguments are required: RUN"),
+        (["reproduce", "tables", "--help=no"], "ignored explicit argument 'no'"),
         (["attack", "d", "--space", "odd"], "unknown space 'odd'"),
     ],
 )
@@ -81,6 +88,34 @@ def test_help_lists_the_commands(capsys):
     out = capsys.readouterr().out
     for command in ("train", "teach", "project", "attack", "evaluate", "reproduce"):
         assert command in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "train",
+        "train drc",
+        "defend",
+        "defend d --defence pgd_at",
+        "teach",
+        "project",
+        "snapshots",
+        "attack",
+        "evaluate",
+        "reproduce",
+        "reproduce data",
+        "reproduce runs",
+        "reproduce alrdc",
+        "reproduce drc",
+        "reproduce ablation",
+        "reproduce tables",
+    ],
+)
+def test_every_command_has_help(argv, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*argv.split(), "--help"])
+    assert not end.value.code
+    assert f"usage: python -m clustcore {argv.split()[0]}" in capsys.readouterr().out
 
 
 def test_defend_makes_a_run_of_its_own(place, capsys):
