@@ -11,7 +11,6 @@ same points move less (median, in widths of the map) when noise is added to thei
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,23 +54,21 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _compare(z: np.ndarray, config: Any) -> dict[str, float]:
+    from clustcore.manifold import import_umap
     from clustcore.projection import fit
     from clustcore.trust import trustworthiness
 
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(z))
     seen, unseen = z[order[: len(z) * 8 // 10]], z[order[len(z) * 8 // 10 :]]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        import umap
-
-        rival = umap.UMAP(
-            n_neighbors=config.neighbours,
-            min_dist=config.min_dist,
-            init="pca",
-            random_state=SEED,
-            n_jobs=1,
-        ).fit(seen)
+    umap = import_umap()
+    rival = umap.UMAP(
+        n_neighbors=config.neighbours,
+        min_dist=config.min_dist,
+        init="pca",
+        random_state=SEED,
+        n_jobs=1,
+    ).fit(seen)
     layout = fit(seen, config, seed=SEED)
     ways: dict[str, tuple[Callable, np.ndarray]] = {
         "projector": (layout.projector.place, layout.xy),

@@ -8,7 +8,6 @@ own, since it imports umap. Reading it needs numpy only.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Float, Integer
 
 from clustcore.comparing import align
 from clustcore.files import held, load_npz, save_npz
+from clustcore.manifold import import_umap
 
 FEWEST = 20  # points that UMAP is asked to lay out
 _EPOCHS = 150  # of UMAP: it starts where the last map ended
@@ -56,18 +56,15 @@ def lay_out(
     plane = _plane(z)
     xy = plane
     if len(z) >= FEWEST and np.ptp(plane) > 0:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-            import umap
-
-            fitted = umap.UMAP(
-                n_neighbors=15,
-                min_dist=0.4,
-                n_epochs=_EPOCHS,
-                init=plane if before is None else before,
-                random_state=seed,
-                n_jobs=1,
-            ).fit(z)
+        umap = import_umap()
+        fitted = umap.UMAP(
+            n_neighbors=15,
+            min_dist=0.4,
+            n_epochs=_EPOCHS,
+            init=plane if before is None else before,
+            random_state=seed,
+            n_jobs=1,
+        ).fit(z)
         xy = np.asarray(fitted.embedding_, np.float32)
     if before is None or len(before) != len(xy) or np.ptp(xy) == 0 or np.ptp(before) == 0:
         return xy

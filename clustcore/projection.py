@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clustcore.files import atomic
+from clustcore.manifold import import_umap
 from clustcore.trust import nearest, trust_among, trustworthiness
 from clustcore.types import Config, Layout, setting
 
@@ -281,11 +282,9 @@ def _umap(x: Float[Tensor, "n d"], config: ProjectionConfig, seed: int) -> _Taug
     _, axes = torch.linalg.eigh(torch.cov(x.double().T))
     plane = x.double() @ axes[:, -2:]
     with _UMAP, warnings.catch_warnings():
-        # we need neither umap's keras network nor its transform
-        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        # its transform is not needed
         warnings.filterwarnings("ignore", r"precomputed_knn\[2\] .* not an NNDescent", UserWarning)
-        import umap
-
+        umap = import_umap()
         # exact neighbours take seconds; umap's approximate search compiles for longer than that
         fitted = umap.UMAP(
             n_neighbors=count,

@@ -18,6 +18,7 @@ from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, main, wait
 from clustcore.making import defend, make_run
+from clustcore.manifold import import_umap
 from clustcore.parts import attacker_images, fit_attacker
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
 from clustcore.recipes import RECIPES, Recipe
@@ -41,6 +42,7 @@ def reproduce_runs(
     Everything is kept under `runs/` as it goes, so that a call that was interrupted goes on where
     it stood.
     """
+    import_umap()  # a run ends with its map: what is missing is said before the hours of training
     for name in names:
         recipe = RECIPES[name]
         data = recipe.plan.data["name"]

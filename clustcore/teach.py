@@ -6,7 +6,6 @@ A command of its own that writes `teacher.npz`, so that training never imports u
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from clustcore.files import load_npz, save_npz
+from clustcore.manifold import import_umap
 from clustcore.types import Config, setting
 
 
@@ -138,10 +138,7 @@ def _clustering(
     drawn = np.random.SeedSequence([config.seed, index]).generate_state(1 + config.starts)
     seed, *seeds = map(int, drawn)
     say(0, "UMAP")
-    with warnings.catch_warnings():  # its keras network is not needed
-        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        import umap
-
+    umap = import_umap()
     manifold = umap.UMAP(
         n_components=config.dim,
         n_neighbors=config.neighbours,

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-
-from clustcore import runs
-from clustcore.types import Samples
 
 if TYPE_CHECKING:
     from clustcore.pipeline import Run
     from clustcore.projection import ProjectionConfig
+    from clustcore.runs import RunInfo
+    from clustcore.types import Samples
 
 # No test is timed, not even by hypothesis: a busy machine fails nothing.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+with contextlib.suppress(ModuleNotFoundError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("untimed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the packages of requirements-dev.txt every shape is checked and every warning is an
+    error. A machine with a GPU has other versions, and the tests that are its own need neither.
+    """
+    if find_spec("beartype") is None:
+        return
+    from jaxtyping import install_import_hook
+
+    # what is imported before is not checked: nothing here imports clustcore when it is loaded
+    install_import_hook("clustcore", "beartype.beartype")
+    config.addinivalue_line("filterwarnings", "error")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +74,8 @@ def make_blobs(
     n: int = 64, k: int = 3, side: int = 28, channels: int = 1, seed: int = 0
 ) -> Samples:
     """n images of k kinds: a bright square in a corner of its own, and noise."""
+    from clustcore.types import Samples
+
     rng = np.random.default_rng(seed)
     y = np.arange(n) % k
     x = rng.uniform(0, 0.2, (n, channels, side, side))
@@ -84,6 +104,8 @@ def no_other_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is not there yet, and the only one in which runs are looked for."""
+    from clustcore import runs
+
     monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
@@ -91,8 +113,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(place: Path) -> runs.RunInfo:
+def run(place: Path) -> RunInfo:
     """A run of random numbers, the only one."""
+    from clustcore import runs
     from tests import demo
 
     demo.make_run(place)

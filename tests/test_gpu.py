@@ -25,7 +25,7 @@ from clustcore.models.drc import DRC
 from clustcore.train import Epoch, TrainConfig, train
 from tests import ranks
 from tests.conftest import make_blobs
-from tests.test_train import Cancel
+from tests.test_train import Cancel, stepped
 
 pytestmark = pytest.mark.gpu
 
@@ -80,18 +80,12 @@ def optimisers(monkeypatch: pytest.MonkeyPatch) -> list[torch.optim.Optimizer]:
     return found
 
 
-@pytest.mark.parametrize("precision", ["auto", "float32"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_the_loss_falls_in_the_numbers_and_the_layout_of_a_gpu(optimisers, precision):
-    model, seen = make(), []
-
-    def look(layer: torch.nn.Module, _: Any, y: Tensor) -> None:
-        if layer.training:
-            seen.append((y.dtype, y.is_contiguous(memory_format=torch.channels_last)))
-
-    model.backbone.layers[4][0].conv1.register_forward_hook(look)
+    model = make()
+    seen = stepped(model.backbone.layers[4][0].conv1)
     weights, told = learned(model, dataclasses.replace(CONFIG, precision=precision))
-    kind = torch.bfloat16 if precision == "auto" else torch.float32
-    assert set(seen) == {(kind, True)}
+    assert set(seen) == {(getattr(torch, precision), True)}
     assert told[-1].parts["af"] < told[0].parts["af"]
     assert told[-1].parts["ap"] < told[0].parts["ap"]
     for value in weights.values():

@@ -29,12 +29,13 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "__init__": set(),
     "distributed": set(),
     "memory": set(),
+    "manifold": set(),
     "files": set(),
     "trust": set(),
     "runs": {"types", "files", "runs"},
     "attacks": {"types", "files", "attacks"},
-    "teach": {"types", "files"},
-    "projection": {"types", "files", "trust", "projection"},
+    "teach": {"types", "files", "manifold"},
+    "projection": {"types", "files", "manifold", "trust", "projection"},
     "datasets": {"types", "runs", "datasets"},  # runs: for where the project is
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},
@@ -58,7 +59,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "judging": LEAVES - {"figures"} | {"types", "batches", "pipeline"},
     "recipes": {"making"},
     "jobs": {"files", "runs"},
-    "livemap": {"files", "comparing"},
+    "livemap": {"files", "comparing", "manifold"},
     "drc_table": LEAVES - {"figures"}
     | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
     "alrdc_table": LEAVES - {"figures"}
@@ -66,7 +67,8 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "assemble": {"batches", "checkpoint", "files", "parts", "paths", "pipeline", "projection"}
     | {"runs", "types"},
     "reproduce": LEAVES - {"figures"}
-    | {"defences", "types", "files", "checkpoint", "pipeline", "parts", "making", "recipes"},
+    | {"defences", "types", "files", "checkpoint", "pipeline", "parts", "making", "manifold"}
+    | {"recipes"},
 }
 
 

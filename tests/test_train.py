@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn import Conv2d
 
 from clustcore.augment import AugmentConfig, uniform, view
 from clustcore.checkpoint import RESUME, load_resume
@@ -31,6 +32,20 @@ def data(n: int = 64) -> TrainData:
 
 class Cancel(Exception):
     """What a caller raises to stop."""
+
+
+def stepped(layer: torch.nn.Module) -> list[tuple[torch.dtype, bool]]:
+    """The numbers and the layout (channels last or not) of what the layer gives in each step; what
+    looks at the model between the steps has neither gradients nor the steps' precision.
+    """
+    seen = []
+
+    def look(_: torch.nn.Module, __: object, y: torch.Tensor) -> None:
+        if torch.is_grad_enabled():
+            seen.append((y.dtype, y.is_contiguous(memory_format=torch.channels_last)))
+
+    layer.register_forward_hook(look)
+    return seen
 
 
 def test_the_loss_falls_and_every_epoch_is_told_once():
@@ -74,7 +89,9 @@ def test_bfloat16_learns_about_the_same_and_keeps_the_weights_in_float32():
     told = [], []
     train(exact, data(), CONFIG, AugmentConfig(), on_epoch=told[0].append)
     config = dataclasses.replace(CONFIG, precision="bfloat16")
+    seen = stepped(next(part for part in half.encoder.modules() if isinstance(part, Conv2d)))
     train(half, data(), config, AugmentConfig(), on_epoch=told[1].append)
+    assert {kind for kind, _ in seen} == {torch.bfloat16}
     assert all(value.dtype == torch.float32 for value in half.parameters())
     pairs = [
         (a.parts["reconstruction"], b.parts["reconstruction"]) for a, b in zip(*told, strict=True)

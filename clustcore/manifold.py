@@ -1,0 +1,24 @@
+"""UMAP, which maps, live maps and teachers need and nothing else does."""
+
+from __future__ import annotations
+
+import warnings
+from types import ModuleType
+
+
+def import_umap() -> ModuleType:
+    """The package umap, imported only now.
+
+    Raises:
+        ValueError: it is not installed, or cannot be imported.
+    """
+    try:
+        with warnings.catch_warnings():  # its keras network is not needed
+            warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+            import umap
+    except ImportError as error:
+        raise ValueError(
+            f"umap: expected the package that makes maps and teachers, got: {error}; "
+            "`pip install umap-learn` installs it, and what it needs"
+        ) from None
+    return umap
