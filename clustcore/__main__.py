@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(argv: list[str]) -> int:
     from clustcore.making import make_run
+    from clustcore.pipeline import load_run
     from clustcore.teach import load_teacher
 
     read = plan_from_file if "--config" in argv else plan_from_flags
@@ -80,9 +81,16 @@ def _train(argv: list[str]) -> int:
     teacher = None
     if options["teacher"]:
         teacher = load_teacher(Path(options["teacher"]), len(samples), samples.name)
+    start = load_run(options["start_from"], "cpu") if options["start_from"] else None
     with Bars() as bars:
         folder = make_run(
-            options["name"], plan, samples, teacher, on_epoch=bars.epoch, on_step=bars.batch
+            options["name"],
+            plan,
+            samples,
+            teacher,
+            start=start,
+            on_epoch=bars.epoch,
+            on_step=bars.batch,
         )
     finished = (folder / "card.json").is_file()
     print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
@@ -141,25 +149,44 @@ def _defend(argv: list[str]) -> int:
 def _teach(argv: list[str]) -> int:
     from clustcore.distributed import main as first
     from clustcore.distributed import wait
+    from clustcore.making import teach_on
+    from clustcore.pipeline import load_run
     from clustcore.runs import folders
     from clustcore.teach import TeachConfig, save_teacher, teach
 
     args = parse(
         argv,
         "teach",
-        data=(str, "mnist", "data set"),
+        data=(str | None, None, "data set; mnist, or that of the run, by default"),
+        on=(str | None, None, "a run whose embedding is clustered, in place of the pixels"),
+        device=(str, "auto", "where the run is opened: auto, cpu, cuda, cuda:1, mps"),
         root=(str | None, None, "folder that holds the data"),
         download=(bool, False, "allow a download into the root"),
-        out=(str | None, None, "file to write; runs/teachers/<data>-<seed>.npz by default"),
+        out=(
+            str | None,
+            None,
+            "file to write; runs/teachers/<data>-<seed>.npz by default, with --on "
+            "<data>-on-<run>-<seed>.npz",
+        ),
         seed=(int, 0, "seed of the manifolds and their mixtures"),
         teacher=flags(TeachConfig, without=("seed",)),
     )
     config = TeachConfig(**args.teacher, seed=args.seed)
-    samples = _loaded(args.data, "train", args.root, args.download)
-    out = Path(args.out or folders()[1] / "teachers" / f"{samples.name}-{config.seed}.npz")
+    run = load_run(args.on, args.device) if args.on else None
+    if run is None:
+        samples = _loaded(args.data or "mnist", "train", args.root, args.download)
+    else:
+        args.split = run.card["data"]["split"]
+        samples = _samples_of(run.card, args)
+    name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
+    out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")
     if first():  # one process's work
         with Bars() as bars:
-            save_teacher(out, teach(samples.x, samples.name, config, bars.step))
+            if run is None:
+                teacher = teach(samples.x, samples.name, config, bars.step)
+            else:
+                teacher = teach_on(run, samples, config, bars.step)
+        save_teacher(out, teacher)
     wait()
     print(out)
     return 0

@@ -44,8 +44,8 @@ DATA = {
 
 
 def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
-    """What `train --config FILE` asks for: a plan, and the run's `name`, its `teacher`, `root` and
-    `download`.
+    """What `train --config FILE` asks for: a plan, and the run's `name`, its `teacher`, the run to
+    `start_from`, `root` and `download`.
 
     Raises:
         ValueError: other flags than the few that go with a file, or a file that is no plan.
@@ -68,6 +68,7 @@ def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     options = {
         "name": values.get("name", Path(where).stem),
         "teacher": values.get("teacher_file"),
+        "start_from": values.get("start_from"),
     }
     options |= {"root": value(argv, "--root", None), "download": "--download" in argv}
     if (minutes := value(argv, "--minutes", None)) is not None:
@@ -105,6 +106,7 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         download=(bool, False, "allow a download into the root"),
         name=(str | None, None, "name of the run; model and data set by default"),
         teacher=(str | None, None, "a teacher.npz made by `teach`"),
+        start_from=(str | None, None, "a run whose weights training starts from"),
         seed=(int, 0, "seed of weights, order and views"),
         device=(str, "auto", "auto, cpu, cuda, cuda:1, mps"),
         model=flags(model.Config),
@@ -121,6 +123,7 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         args.train | {"seed": args.seed, "device": args.device},
     )
     options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
+    options["start_from"] = args.start_from
     return plan, options | {"root": args.root, "download": args.download}
 
 
@@ -322,6 +325,8 @@ class Bars:
 
     def epoch(self, epoch: Any) -> None:
         """The line that stays of an epoch."""
+        if epoch.note:
+            self.say(epoch.note)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in epoch.parts.items())
         self.say(
             f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "

@@ -57,7 +57,7 @@ from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
 from clustcore.types import PathKey
 from tests.conftest import make_blobs
 
-LOOP = TrainConfig(batch=16, device="cpu", lr=1e-3)
+LOOP = TrainConfig(batch=16, device="cpu", lr=1e-3, precision="float32")
 LIMIT = 3  # the epoch, from 0, after which a process is killed
 
 
@@ -159,6 +159,13 @@ def adversarial() -> dict[str, np.ndarray]:
     named = {name: p for name, p in built.named_parameters() if p.grad is not None}
     (mean,) = average_gradients(named.values(), loss.total.detach())
     return {"total": mean.numpy()} | {name: p.grad.numpy() for name, p in named.items()}
+
+
+def staged() -> dict[str, np.ndarray]:
+    """The weights after features, heads and the surest of each cluster."""
+    stages = {"alone": 0, "relabelled": 0, "features": 2, "surest": 2, "views": 2}
+    heads = {"heads": "scan", "head_steps": 30, "head_starts": 3, "head_neighbours": 5}
+    return trained(model(**stages, **heads))[0]
 
 
 def commands(folder: Path) -> dict[str, Any]:
@@ -313,11 +320,12 @@ def run(folder: Path) -> int:
         said["history"] = progress.history
         less, said["warned"] = halved()
         said["exhausted"] = exhausted(folder / "exhausted")
-        attacked = adversarial()
+        attacked, later = adversarial(), staged()
         seen = measured()
         if main():
             save_npz(folder / "parts.npz", found)
             save_npz(folder / "adversarial.npz", attacked)
+            save_npz(folder / "staged.npz", later)
             save_npz(folder / "weights.npz", weights)
             save_npz(folder / "without.npz", without)
             save_npz(folder / "halved.npz", less)

@@ -30,7 +30,7 @@ RECIPE = Recipe(
         {"name": "digits"},
         # without batch statistics: many processes learn what one learns
         config={"width": 4, "norm": "group", "alone": 0, "taught": 3, "weight_t": 10.0},
-        train={"batch": 128, "lr": 1e-2},
+        train={"batch": 128, "lr": 1e-2, "precision": "float32"},
     ),
     teacher=True,
     departures=("small",),

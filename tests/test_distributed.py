@@ -202,6 +202,16 @@ def test_the_adversarial_views_contrasts_are_those_of_the_whole_batch(job):
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+def test_features_heads_and_the_surest_are_those_of_one_process(job):
+    found, alone = load_npz(job / "staged.npz"), ranks.staged()
+    assert found.keys() == alone.keys()
+    for name, value in alone.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    begin = ranks.model(features=1).state_dict()
+    moved = max(np.abs(alone[n] - v.numpy()).max() for n, v in begin.items() if n in alone)
+    assert moved > 1e-2  # it is no comparison of what was drawn
+
+
 def test_ranks_train_map_and_attack_a_run_together(said):
     for one in said:
         assert one["commands"] == {"codes": [0, 0, 0], "before": None, "apart": 0.0}

@@ -63,7 +63,7 @@ def test_train_from_a_card(place, tmp_path):
         (["reproduce", "ablation", "--data", "x"], "unknown data set 'x' of the ablation; known:"),
         (["reproduce", "runs", "--only", "x"], "unknown run 'x'; known: drc-mnist"),
         (["train", "dec", "--data", "digits", "--device", "cuda:99"], "device 'cuda:99'"),
-        (["train", "dec", "--data", "digits", "--train.lr", "7"], "TrainConfig.lr: expected"),
+        (["train", "dec", "--data", "digits", "--train.lr", "70"], "TrainConfig.lr: expected"),
         (["train", "dec", "--data", "mnist", "--root", "/nowhere"], "/nowhere"),
         (["train", "--config", "/nowhere.json"], "/nowhere.json"),
         (

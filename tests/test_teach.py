@@ -33,6 +33,19 @@ def test_three_blobs_are_found_without_labels(teacher, blobs):
     np.testing.assert_array_equal(again.clusters, teacher.clusters)
 
 
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.full((40, 6), np.nan), "expected finite features, got NaN or infinity"),
+        (np.ones((40, 6)), "expected features that differ, got the same for all images"),
+        (np.eye(5), "expected at least 6 images, got 5"),
+    ],
+)
+def test_features_that_cannot_be_clustered_are_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        teach(x.astype(np.float32), "features", SMALL)
+
+
 def renamed(draw, clusters, share):
     """The same clusters under other names, a share of the samples elsewhere."""
     names = draw.permutation(4)[clusters]

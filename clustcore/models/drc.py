@@ -186,7 +186,7 @@ class DRC(Model):
             Stage("taught", config.taught, self._guided, self._ask_teacher),
             Stage("relabelled", config.relabelled, self._guided, self._ask_self, lr=0.5),
             Stage("selflabel", config.selflabel, self._sure, self._begin, lr=0.5),
-            Stage("surest", config.surest, self._surest, self._ask_mean, lr=0.5, strong=strong),
+            Stage("surest", config.surest, self._surest, self._ask_mean, lr=0.2, strong=strong),
         ]
         return [stage for stage in stages if stage.epochs > 0]
 
