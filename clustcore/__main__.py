@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             "snapshots": _snapshots,
             "attack": _attack,
             "evaluate": _evaluate,
+            "assemble": _assemble,
             "reproduce": _reproduce,
         }[command](rest)
     except (ValueError, TrainingFailed, RankLost, OSError) as error:
@@ -292,6 +293,24 @@ def _evaluate(argv: list[str]) -> int:
     return 0
 
 
+def _assemble(argv: list[str]) -> int:
+    from clustcore.assemble import assemble
+    from clustcore.runs import read_card
+
+    args = parse(
+        argv,
+        "assemble",
+        folder=(str, dataclasses.MISSING, "folder that holds what came of the run"),
+        name=(str | None, None, "name of the run; the folder's by default"),
+        **DATA,
+    )
+    folder = Path(args.folder)
+    samples = _samples_of(read_card(folder), args)
+    with Bars() as bars:
+        print(assemble(folder, args.name or folder.name, samples, bars.step))
+    return 0
+
+
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
     known = ("data", "runs", "alrdc", "drc", "ablation", "tables")
@@ -380,6 +399,12 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
     if what == "drc":
         options["data"] = (tuple[str, ...], tuple(BENCHMARKS), "benchmarks")
         known = tuple(drc_results.PLANS)
+        options["out"] = (
+            str | None,
+            None,
+            "folder for what comes of each run: weights, card, history, map and paths",
+        )
+        options["start_from"] = (str | None, None, "a run whose weights trainings start from")
         options["plans"] = (tuple[str, ...], known, f"of {', '.join(known)}")
     args = parse(argv, f"reproduce {what}", **common, **options)
     from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
@@ -392,6 +417,8 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
             quick=args.quick,
             minutes=args.minutes,
             device=args.device,
+            out=Path(args.out) if what == "drc" and args.out else None,
+            start=args.start_from if what == "drc" else None,
             report=bars.say,
         )
         if what == "drc":

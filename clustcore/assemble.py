@@ -19,7 +19,7 @@ from clustcore.checkpoint import join_weights, load_model
 from clustcore.pipeline import OnStep, Run
 from clustcore.projection import ProjectionConfig
 from clustcore.runs import MinFlips
-from clustcore.types import BarePath, Clustering, PathKey, Samples
+from clustcore.types import BarePath, Clustering, Samples
 
 MOVED = 0.01  # share of the samples that another device's rounding may put into another cluster
 FAR = 0.05  # how far it may put half of them from where they are, in spreads of the embedding
@@ -36,9 +36,9 @@ def assemble(
     scores. What is there and not stale is left: a call that was interrupted goes on where it stood.
 
     Args:
-        folder: holds `card.json`, the weights (see `checkpoint.split_weights`) and the paths of
-            `parts.PATHS` (see `runs.write_bare`), and, where there are any, `history.csv` and the
-            tables of smallest flips.
+        folder: holds `card.json`, the weights (see `checkpoint.split_weights`) and one or more of
+            the paths of `parts.PATHS` (see `runs.write_bare`), and, where there are any,
+            `history.csv` and the tables of smallest flips.
         samples: what the paths were walked on; the map is made of them.
         on_step: called with (done, total, sentence) between steps; may raise to cancel.
         config: how the map is made.
@@ -54,7 +54,11 @@ def assemble(
     weights = card["weights_sha256"]
     target = _target(name, weights)
     model = load_model(folder)
-    bare = {key: _bare(folder, key, weights) for key in parts.PATHS}
+    found = {key: runs.read_bare(folder, key, weights) for key in parts.PATHS}
+    bare = {key: path for key, path in found.items() if path is not None}
+    if not bare:
+        file = folder / runs.bare_name(parts.PATHS[0], 0)
+        raise ValueError(f"{file}: expected a part of a path, this one or another, got none")
     tables = _tables(folder, weights)
     rows = paths.path_rows(samples)
     clean = cluster(model, samples.x[rows])
@@ -77,7 +81,7 @@ def assemble(
 
     run = Run(name, target, runs.read_card(target), model, torch.device("cpu"))
     model.unit = run.unit
-    _map(run, samples, bare[parts.PATHS[0]], on_step, config)
+    _map(run, samples, next(iter(bare.values())), on_step, config)
     drawn = False
     for i, (key, path) in enumerate(bare.items()):
         file = target / "paths" / runs.path_name(key)
@@ -103,14 +107,6 @@ def _target(name: str, weights: str) -> Path:
             "another"
         )
     return runs.folders()[1] / name
-
-
-def _bare(folder: Path, key: PathKey, weights: str) -> BarePath:
-    found = runs.read_bare(folder, key, weights)
-    if found is None:
-        file = folder / runs.bare_name(key, 0)
-        raise ValueError(f"{file}: expected a part of a path, got no such file")
-    return found
 
 
 def _tables(folder: Path, weights: str) -> list[MinFlips]:

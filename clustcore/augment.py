@@ -88,16 +88,21 @@ def view(
     seed: int,
     epoch: int,
     index: int = 0,
-) -> Float[Tensor, "n c h w"]:
+    scale: float = 1.0,
+) -> Float[Tensor, "n c v u"]:
     """One random view of each image, in [0, 1]. `index` tells the views of one epoch apart.
 
     One resampling and, for colours, one 3x3 matrix an image.
+
+    Args:
+        scale: of the view's sides: smaller views are learned from faster.
     """
     u = uniform(seed, epoch, index, ids, 19)
     theta = _affine(u, config)
     if config.crop > 0:
         theta = _cropped(theta, u, config.crop)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    sides = [max(1, round(scale * side)) for side in x.shape[2:]]
+    grid = F.affine_grid(theta, [*x.shape[:2], *sides], align_corners=False)
     padding = "border" if config.border else "zeros"
     out = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
     if config.contrast > 0:

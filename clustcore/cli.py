@@ -27,6 +27,7 @@ COMMANDS = {
     "snapshots": "draw live maps of a run while it is trained by another process",
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
+    "assemble": "make a run, map included, of what `reproduce drc --out` brought: FOLDER",
     "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
 }
 HELP = (["-h"], ["--help"])

@@ -138,9 +138,13 @@ def _groups(
 
 
 def _quick(first: dict[str, Any] | None) -> str:
-    if first is None or first["mode"] == "full":
+    if first is None:
         return ""
-    return f", quick: {first['n_train']:,} images"
+    quick = "" if first["mode"] == "full" else f", quick: {first['n_train']:,} images"
+    stopped = first.get("stopped")
+    if stopped:
+        quick += f", stopped after epoch {stopped['after']} of {stopped['of']}"
+    return quick
 
 
 def _measured(group: list[dict[str, Any]]) -> list[str]:

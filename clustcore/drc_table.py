@@ -9,6 +9,7 @@ tables` makes the tables of RESULTS.md; a call that was interrupted goes on wher
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,22 +19,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from clustcore import drc_results, runs
+from clustcore import drc_results, files, runs
+from clustcore.budget import lay_out, measure, smoke
 from clustcore.datasets import data_folder, load_samples
-from clustcore.distributed import agreed, collect, first_main, main, world
+from clustcore.distributed import agreed, collect, first_main, main, pick_device, world
 from clustcore.drc_results import PLANS, SWITCHES
-from clustcore.pipeline import evaluate, load_run
+from clustcore.export import export
+from clustcore.machine import describe
+from clustcore.pipeline import evaluate, load_run, run_in
 from clustcore.recipes import BENCHMARKS, Recipe, ablation
-from clustcore.reproduce import load_split, run_name, train_seed
+from clustcore.reproduce import STOPPED, load_split, run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
 
 QUICK = 2_000  # images that a quick call of `reproduce drc` learns from, and is judged on
 QUICK_ABLATION = 10_000  # training images of a quick ablation
-_QUICK_CONFIG = {"backbone": "small", "alone": 3}
-_QUICK_TRAIN = {"batch": 64, "lr": 1e-3}
+_QUICK_EPOCHS = 3  # of a stage, at most
+_QUICK_CONFIG = {"backbone": "small", "head_steps": 200}
+_QUICK_TRAIN = {"batch": 64, "lr": 1e-3, "optimiser": "adam"}
+_SIDES = {"stl10": 96, "imagenet": 96, "tiny-imagenet": 64}  # pixels; of all others 32
 _FIGURES = ("nmi", "acc", "ari")
-_STAGES = ("taught", "relabelled", "selflabel")
+# of DRC's config, in epochs
+_STAGES = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
+LAYOUT = "layout.json"  # in a run's folder: the epochs that fitted the minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,9 @@ class Call:
     """How a command was called.
 
     `quick` learns from a part of the images, which the entry says; `minutes` is for all of the
-    call together (0: no limit).
+    call's trainings together (0: no limit). With `out`, what came of each run is copied there in
+    files that are small enough to travel, each as soon as it is known. `start` names a run whose
+    weights trainings start from.
     """
 
     root: Path | None = None
@@ -50,6 +60,8 @@ class Call:
     quick: bool = False
     minutes: float = 0.0
     device: str = "auto"
+    out: Path | None = None
+    start: str | None = None
     report: Callable[[str], None] = print
     began: float = field(default_factory=time.monotonic)
 
@@ -86,6 +98,11 @@ def reproduce_drc(data: tuple[str, ...], plans: tuple[str, ...], call: Call) -> 
     for name in data:
         for plan in plans:
             recipe = _quick(BENCHMARKS[name][plan]) if call.quick else BENCHMARKS[name][plan]
+            if _is_timed(recipe, call):
+                side = next((s for data, s in _SIDES.items() if name.startswith(data)), 32)
+                device = pick_device(call.device)
+                smoke(recipe.plan, (3, side, side), device)
+                call.report(f"{name}, {PLANS[plan]}: {describe(device)}: learns, saves and opens")
             found, error = _samples(name, recipe.plan.data["split"], call)
             if error is not None:
                 call.report(f"{name}, {PLANS[plan]}: not run: {error}")
@@ -145,16 +162,28 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
     for seed in call.seeds:
         # one clock for all processes, which wait here until the first has written its file
         left = agreed(call.left())
-        if left < 0:
+        label = run_name(name, seed, call.quick)
+        folder = runs.folders()[1] / label
+        timed = _is_timed(row.recipe, call) and not (folder / LAYOUT).is_file()
+        if left < 0 and not timed:  # else it is said how many minutes would do
             call.report(f"{name}, seed {seed}: the time is up; the same command goes on")
             return False
-        entry = row.about | {"seed": seed} | _about(row, call)
-        label = run_name(name, seed, call.quick)
-        card_file = runs.folders()[1] / label / "card.json"
-        trained_here = not card_file.is_file()
+        recipe = _fitted(row, folder, call)
+        left = agreed(call.left())  # what was timed took some
+        entry = row.about | {"seed": seed} | _about(dataclasses.replace(row, recipe=recipe), call)
+        start = None if call.start is None else load_run(call.start, "cpu")
         try:
             train_seed(
-                name, recipe, {}, seed, train, call.device, call.report, None, call.quick, left
+                name,
+                recipe,
+                {},
+                seed,
+                train,
+                call.device,
+                call.report,
+                quick=call.quick,
+                minutes=max(left, 1e-3) if call.minutes else 0.0,
+                start=start,
             )
         except TrainingFailed as error:
             call.report(f"{name}, seed {seed}: {error}")
@@ -164,17 +193,62 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
             if world() > 1:  # it may be this process's own failure: the others could still train
                 raise
             continue
-        if not card_file.is_file():
+        whole = (folder / "card.json").is_file()
+        if not whole:
             call.report(f"{label}: stopped; the same command goes on")
-            return False
-        card = runs.read_card(card_file.parent)
-        _check_data(card_file.parent, card, train)
+            folder /= STOPPED
+            if not (folder / "card.json").is_file():
+                return False
+        card = runs.read_card(folder)
+        _check_data(folder, card, train)
         weights = [e["weights"] for e in drc_results.entries(row.part)]
         if agreed(card["weights_sha256"] in weights):
             call.report(f"{label}: measured before")
-            continue
-        _keep(row.part, entry | _measure(label, card, row.test, trained_here, call))
+        else:
+            entry |= _measure(label, folder, card, row.test, call)
+            _keep(row.part, entry)
+            if call.out is not None and main():
+                files.write_json(call.out / label / "scores.json", entry)
+        if call.out is not None:
+            export(run_in(folder, label, call.device), row.test, call.out / label, call.report)
+        if not whole:
+            return False
     return True
+
+
+def _fitted(row: _Row, folder: Path, call: Call) -> Recipe:
+    """The row's recipe, its epochs laid out to fit the minutes that are left, where it says how;
+    laid out once, so that the same call goes on with them.
+    """
+    recipe, file = row.recipe, folder / LAYOUT
+    if not _is_timed(recipe, call):
+        return recipe
+    if not file.is_file():
+        device, plan = pick_device(call.device), recipe.plan
+        pixels = torch.from_numpy(np.round(row.train.x * 255).astype(np.uint8))
+        measured = measure(
+            plan, pixels, device, recipe.shares, call.report, max(0.0, call.left()) / 4
+        )
+        if call.out is not None:
+            files.write_json(call.out / folder.name / "throughput.json", measured.figures)
+        laid = lay_out(plan, recipe.shares, measured, max(0.0, call.left()))
+        epochs = {name: laid.config[name] for name in recipe.shares}
+        files.write_json(file, {"config": epochs, "train": {"compile": laid.train["compile"]}})
+    found = json.loads(file.read_text(encoding="utf-8"))
+    said = ", ".join(f"{name} {epochs} epochs" for name, epochs in found["config"].items())
+    call.report(f"{folder.name}: {said}")
+    plan = dataclasses.replace(
+        recipe.plan,
+        config=recipe.plan.config | found["config"],
+        train=recipe.plan.train | found["train"],
+    )
+    return dataclasses.replace(recipe, plan=plan)
+
+
+def _is_timed(recipe: Recipe, call: Call) -> bool:
+    # several processes would have to time each step together: theirs is the whole plan, and the
+    # clock stops it
+    return bool(recipe.shares) and bool(call.minutes) and world() == 1
 
 
 def _keep(part: str, entry: dict[str, Any]) -> None:
@@ -185,7 +259,9 @@ def _keep(part: str, entry: dict[str, Any]) -> None:
 def _about(row: _Row, call: Call) -> dict[str, Any]:
     """What is known of an entry before its training."""
     config, train, test = row.recipe.plan.config, row.train, row.test
-    stages = {"drc": config["alone"]} | {stage: config.get(stage, 0) for stage in _STAGES}
+    stages = {stage: config.get(stage, 0) for stage in _STAGES}
+    stages["drc"] = stages.pop("alone")
+    stages["heads"] = int(config.get("heads", "none") != "none")
     return {
         "mode": "quick" if call.quick else "full",
         "samples": train.name,
@@ -200,19 +276,19 @@ def _about(row: _Row, call: Call) -> dict[str, Any]:
 
 
 def _measure(
-    label: str, card: dict[str, Any], test: Samples, trained_here: bool, call: Call
+    label: str, folder: Path, card: dict[str, Any], test: Samples, call: Call
 ) -> dict[str, Any]:
-    scores = evaluate(load_run(label, call.device).model, test)
-    device = card["train"]["device"]
-    if trained_here and device.startswith("cuda"):  # which GPU, the card does not say
-        device = f"{device}, {torch.cuda.get_device_name(device)}"
+    scores = evaluate(run_in(folder, label, call.device).model, test)
+    train = card["train"]
     figures = {name: getattr(scores, name) for name in _FIGURES}
     said = ", ".join(f"{name.upper()} {value:.3f}" for name, value in figures.items())
     call.report(f"{label}: {said}, n = {len(test)}")
     return figures | {
         "clusters_used": scores.clusters_used,
-        "device": device,
-        "minutes": card["train"]["minutes"],
+        "device": train.get("machine", train["device"]),
+        "minutes": train["minutes"],
+        "views": sum(train.get("views", {}).values()) or None,
+        "stopped": card.get("stopped"),
         "weights": card["weights_sha256"],
     }
 
@@ -256,7 +332,7 @@ def _quick(recipe: Recipe) -> Recipe:
     """The same losses and stages on the small backbone, for a few epochs."""
     plan = recipe.plan
     config = plan.config | _QUICK_CONFIG
-    config |= {stage: 1 for stage in _STAGES if plan.config.get(stage)}
+    config |= {name: min(config[name], _QUICK_EPOCHS) for name in _STAGES if name in config}
     plan = dataclasses.replace(plan, config=config, train=plan.train | _QUICK_TRAIN)
     return dataclasses.replace(recipe, plan=plan)
 

@@ -245,14 +245,19 @@ def seed_of(seed: int, done: int) -> int:
     return seed * 1_000_003 + done + rank() * 0x9E3779B1 % 2**31
 
 
-def draw(job: Job, stage: Stage, ids: Int64[Tensor, " n"], done: int) -> Views:
-    """The images of these rows and their views in epoch `done`, made on the device."""
+def draw(
+    job: Job, stage: Stage, ids: Int64[Tensor, " n"], done: int, stage_epoch: int = 0
+) -> Views:
+    """The images of these rows and their views in epoch `done`, which is the stage's `stage_epoch`,
+    made on the device.
+    """
     x = job.data.x[ids].float() / 255
+    scale = 1.0 if stage.scale is None else stage.scale(stage_epoch)
     ways = [job.augment] * job.model.views
     if stage.strong is not None:
         ways.append(dataclasses.replace(job.augment, **stage.strong))
     made = [
-        view(x, ids, way, seed=job.config.seed, epoch=done, index=index)
+        view(x, ids, way, seed=job.config.seed, epoch=done, index=index, scale=scale)
         for index, way in enumerate(ways)
     ]
     strong = made.pop() if stage.strong is not None else None
@@ -290,7 +295,7 @@ def choose_precision(job: Job, stage: Stage, done: int) -> str:
     bfloat16 may take ten times as long.
     """
     cpu = job.device.type == "cpu"
-    rows = next(_order(job, done))
+    rows = next(order(job, done))
     if cpu:
         rows = rows[: 128 // world() * world()]
     views = draw(job, stage, rows[shard(len(rows))], done)
@@ -320,10 +325,10 @@ def choose_precision(job: Job, stage: Stage, done: int) -> str:
 
 
 def _timed(job: Job, stage: Stage, views: Views) -> float:
-    _finish(job.device)
+    finish(job.device)
     began = time.monotonic()
     gradients(job, stage, views)
-    _finish(job.device)
+    finish(job.device)
     return time.monotonic() - began
 
 
@@ -336,7 +341,8 @@ def copied(state: Any) -> Any:
     return state
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -347,13 +353,12 @@ def _steps(
     # the means of the loss and its parts
     sums: dict[str, Tensor] = {}
     every = 1 if job.device.type == "cpu" else LOOK
-    for step, ids in enumerate(_order(job, done)):
+    for step, ids in enumerate(order(job, done)):
         rate = _schedule(stage_epoch + step / job.batches, stage.epochs, job.config.warmup)
         for group in optimiser.param_groups:
             group["lr"] = job.config.lr * stage.lr * rate
-        for name, mean in gradients(
-            job, stage, draw(job, stage, ids[shard(len(ids))], done)
-        ).items():
+        views = draw(job, stage, ids[shard(len(ids))], done, stage_epoch)
+        for name, mean in gradients(job, stage, views).items():
             sums[name] = sums[name] + mean if name in sums else mean
         if step % every == 0 or step + 1 == job.batches:
             _check_finite(sums, stage.name, done)
@@ -435,7 +440,8 @@ def fast_steps(job: Job) -> Iterator[None]:
             del job.model.embed
 
 
-def _order(job: Job, epoch: int) -> Iterator[Tensor]:
+def order(job: Job, epoch: int) -> Iterator[Tensor]:
+    """The rows of each batch of an epoch, counted over all stages."""
     # drawn on the CPU, so that every device sees the same order; the last, smaller batch is left
     # out
     generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + epoch)

@@ -23,7 +23,14 @@ from clustcore import files, projection, runs
 from clustcore.attacks import ATTACKS
 from clustcore.augment import AugmentConfig
 from clustcore.batches import check_images, cluster, cluster_all
-from clustcore.checkpoint import begin_with, build, drop_resume, save_weights, sha256
+from clustcore.checkpoint import (
+    begin_with,
+    build,
+    drop_resume,
+    save_weights,
+    sha256,
+    write_history,
+)
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
 from clustcore.distributed import group, main, wait, world
@@ -94,6 +101,7 @@ def make_run(
     *,
     start: Run | None = None,
     folder: Path | None = None,
+    stopped: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -105,6 +113,8 @@ def make_run(
     Args:
         start: a run whose weights training starts from, in place of random ones: for the later
             stages of a model whose first ones are done.
+        stopped: where weights and card go, as they stand, of a training that its time limit
+            stopped; the run's own folder keeps what it needs to go on.
 
     Returns:
         The run's folder; it holds weights and card once training has finished.
@@ -136,7 +146,12 @@ def make_run(
     also = () if start is None else (start.card["weights_sha256"],)
     progress = work.train(model, also=also)
     if not progress.finished:
-        return folder
+        if stopped is None or not progress.history:
+            return folder
+        stopped.mkdir(parents=True, exist_ok=True)
+        if main():
+            write_history(stopped, progress.history)
+        model.eval()
     stages = {stage.name: stage.epochs for stage in model.stages()}
     asked = "taught" in stages or plan.config.get("heads") == "teacher"
     card = {
@@ -148,6 +163,12 @@ def make_run(
     }
     if start is not None:
         card["start"] = {"from": start.name, "from_weights": start.card["weights_sha256"]}
+    if not progress.finished:
+        card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
+        _finish(stopped, card, model, samples, progress)
+        return folder
+    if stopped is not None and main():
+        shutil.rmtree(stopped, ignore_errors=True)
     return _finish(folder, card, model, samples, progress)
 
 
@@ -351,7 +372,7 @@ def _finish(
         "weights_sha256": weights,
     }
     card["train"] |= {
-        "epochs": sum(card["train"]["stages"].values()),
+        "epochs": len(progress.history),
         "minutes": round(sum(row["seconds"] for row in progress.history) / 60, 2),
         "views": _sums(progress.history, "stage", "views"),
         "precisions": _sums(

@@ -22,3 +22,12 @@ def import_umap() -> ModuleType:
             "`pip install umap-learn` installs it, and what it needs"
         ) from None
     return umap
+
+
+def has_umap() -> bool:
+    """Whether the package umap is here."""
+    try:
+        import_umap()
+    except ValueError:
+        return False
+    return True

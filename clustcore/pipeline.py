@@ -90,10 +90,18 @@ def load_run(name: str, device: str = "auto") -> Run:
     Raises:
         ValueError: unknown run, damaged card or weights, or no such device here.
     """
-    info = runs.find_run(name)
+    return run_in(runs.find_run(name).folder, name, device)
+
+
+def run_in(folder: Path, name: str, device: str = "auto") -> Run:
+    """Open the run in this folder, wherever that lies.
+
+    Raises:
+        ValueError: damaged card or weights, or no such device here.
+    """
     where = pick_device(device)
-    model = load_model(info.folder).to(where)
-    run = Run(name, info.folder, info.card, model, where)
+    model = load_model(folder).to(where)
+    run = Run(name, folder, runs.read_card(folder), model, where)
     model.unit = run.unit
     return run
 

@@ -41,6 +41,8 @@ class Recipe:
     defended: Defended | None = None
     attackers: tuple[str, ...] = ()  # kinds of learned attackers, fitted to it
     ships: bool = True  # False: made on demand alone, or for a table
+    # of a limit of time, what each stage gets: epochs are then laid out to fit it
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 _DRC = {
@@ -81,7 +83,7 @@ _PICA_AUGMENT |= {"crop": 0.2, "flip": 0.5, "jitter": 0.4, "hue": 0.4, "grey": 0
 # features first: SCAN's views (SimCLR's, weaker in colour), DRC's losses sharp enough to teach, and
 # the head fitted to the features
 _FEATURE_AUGMENT = _PICA_AUGMENT | {"hue": 0.1, "jitter_chance": 0.8, "border": True}
-_FEATURES_FIRST = {"features": 100, "tau_f": 0.1, "heads": "scan", "surest": 12}
+_FEATURES_FIRST = {"features": 80, "small_views": 0.7, "tau_f": 0.1, "heads": "scan", "surest": 12}
 _FEATURES_DEPARTURES = (
     "images are told apart first (NT-Xent on a projection), beside DRC's losses, L_AF at tau .1",
     "then the linear layer is fitted anew by SCAN's loss, and the surest images of each cluster, "
@@ -124,7 +126,9 @@ def _as_published(data: str, clusters: int) -> Recipe:
 
 
 def _best_here(data: str, clusters: int) -> Recipe:
-    """DRC with the choices that serve it best here, in the time one GPU has for it."""
+    """DRC with the choices that serve it best here, in the time one GPU has for it: features
+    first, as SCAN learns them on this very network.
+    """
     return Recipe(
         Plan(
             "drc",
@@ -132,21 +136,29 @@ def _best_here(data: str, clusters: int) -> Recipe:
             config={
                 "clusters": clusters,
                 "backbone": "resnet18",
-                "alone": 250,
-                "selflabel": 50,
+                "alone": 0,
+                **_FEATURES_FIRST,
+                "features": 500,
+                "small_views": 0.0,
+                "surest": 100,
             },
-            augment=_PICA_AUGMENT | {"hue": 0.1},
-            train={"batch": 512, "lr": 1e-3},
+            augment=_FEATURE_AUGMENT,
+            train={
+                "batch": 512,
+                "lr": 0.4,
+                "optimiser": "sgd",
+                "weight_decay": 1e-4,
+                "warmup": 5.0,
+            },
         ),
         teacher=False,
         departures=(
-            "ResNet-18 in place of ResNet-34; a larger batch and learning rate, which warms up and "
-            "falls",
-            "cosine similarities and the entropy form of L_CR",
-            "in the end what the model is sure of labels its views, beside losses that stay on",
+            "ResNet-18 in place of ResNet-34; SGD at a rate that warms up and falls",
+            *_FEATURES_DEPARTURES,
         ),
         seeds=(0,),
         ships=False,
+        shares={"features": 0.6, "surest": 0.4},
     )
 
 

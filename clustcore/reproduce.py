@@ -25,6 +25,8 @@ from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
+STOPPED = "stopped"  # below a run's folder: the run as it stood when its time was up
+
 
 def reproduce_runs(
     names: list[str],
@@ -87,6 +89,7 @@ def train_seed(
     on_step: OnStep | None = None,
     quick: bool = False,
     minutes: float = 0.0,
+    start: Run | None = None,
 ) -> str:
     """Train one seed of a recipe under `runs/`, unless it is there; returns the run's name.
 
@@ -94,14 +97,15 @@ def train_seed(
         change: fields of the config that differ, where it is a variant.
         quick: the samples are a part of the training split; run and teacher are named so.
         minutes: stop after so many (0: no limit); the run then has no card yet, and the same call
-            goes on.
+            goes on; what there is of it lies as a run in its folder's `stopped`.
+        start: a run whose weights training starts from.
     """
     prefix = "quick-" if quick else ""
     label = run_name(name, seed, quick)
     folder = runs.folders()[1] / label
     if (folder / "card.json").is_file():
         source = recipe.defended and f"{prefix}{recipe.defended.source}-seed{seed}"
-        _check_plan(folder, recipe, change, source)
+        _check_plan(folder, recipe, change, source, start)
         return label
     plan = recipe.plan
     if recipe.defended is not None:
@@ -125,7 +129,15 @@ def train_seed(
         if teacher.config != how:
             raise ValueError(f"{file}: expected a teacher of {how}, got one of {teacher.config}")
 
-    make_run(label, plan, samples, teacher, on_epoch=_teller(label, report))
+    make_run(
+        label,
+        plan,
+        samples,
+        teacher,
+        start=start,
+        stopped=folder / STOPPED,
+        on_epoch=_teller(label, report),
+    )
     return label
 
 
@@ -134,12 +146,17 @@ def run_name(name: str, seed: int, quick: bool = False) -> str:
     return f"{'quick-' if quick else ''}{name}-seed{seed}"
 
 
-def _check_plan(folder: Path, recipe: Recipe, change: dict[str, Any], source: str | None) -> None:
+def _check_plan(
+    folder: Path, recipe: Recipe, change: dict[str, Any], source: str | None, start: Run | None
+) -> None:
     """A finished run is taken as it is only where it was made as the recipe says."""
     card = runs.read_card(folder)
     planned = {"config": recipe.plan.config | change, "train": recipe.plan.train}
     planned |= {"augment": recipe.plan.augment}
     found = {part: card[part] for part in planned}
+    if start is not None:
+        planned["start"] = {"from_weights": start.card["weights_sha256"]}
+        found["start"] = card.get("start") or {}
     if source is not None:
         planned["defence"] = dict(recipe.defended.config)
         found["defence"] = card["defence"] | card["defence"]["config"]
@@ -270,7 +287,9 @@ def ship(source: Path, target: Path) -> None:
     """Copy a run's parts into the shipped runs; the new folder takes the old one's place."""
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, ignore=shutil.ignore_patterns("resume.*", "snapshots", ".*"))
+    shutil.copytree(
+        source, part, ignore=shutil.ignore_patterns("resume.*", "snapshots", STOPPED, ".*")
+    )
     if not runs.has_weights(part):
         raise ValueError(f"{source}: expected weights, got none")
     old = target.with_name(f".{target.name}.old")

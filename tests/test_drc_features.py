@@ -12,6 +12,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
+from clustcore.augment import AugmentConfig, view
+from clustcore.epoch import Job, TrainConfig
+from clustcore.epoch import draw as draw_views
 from clustcore.models import drc_stages as extra
 from clustcore.models.base import TrainData, Views
 from clustcore.models.drc import DRC
@@ -72,6 +75,27 @@ def test_the_stage_of_features_is_drcs_loss_and_nt_xent_of_the_projections():
     apart = extra.nt_xent(heads, model.config.tau_i)
     torch.testing.assert_close(loss.total, alone + 3 * apart)
     torch.testing.assert_close(loss.parts["apart"], apart)
+
+
+def test_views_are_small_for_the_first_part_of_the_epochs(blobs):
+    model = make(features=5, small_views=0.6)
+    data = TrainData((torch.from_numpy(blobs.x) * 255).round().to(torch.uint8))
+    job = Job(model, data, TrainConfig(batch=16), AugmentConfig(), [model], 16)
+    (stage,) = model.stages()
+    sides = [draw_views(job, stage, torch.arange(4), e, e).first.shape[2:] for e in range(5)]
+    assert sides == [(21, 21)] * 3 + [(28, 28)] * 2
+    assert draw_views(job, stage, torch.arange(4), 0, 0).clean.shape[2:] == (28, 28)
+
+
+def test_a_small_view_is_the_whole_one_seen_with_fewer_pixels():
+    # of a picture that changes slowly: the mean over blocks of the whole view's pixels
+    line = torch.linspace(0, 1, 32)
+    x = (0.5 + 0.4 * torch.sin(3 * line[:, None] + 2 * line[None]))[None, None].expand(4, 3, 32, 32)
+    how = {"config": AugmentConfig(crop=0.5, flip=0.5, border=True), "seed": 0, "epoch": 0}
+    whole = view(x, torch.arange(4), **how)
+    small = view(x, torch.arange(4), **how, scale=0.5)
+    assert small.shape == (4, 3, 16, 16)
+    torch.testing.assert_close(small, F.avg_pool2d(whole, 2), atol=0.01, rtol=0)
 
 
 def test_nearest_is_scikit_learns():

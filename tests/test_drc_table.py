@@ -281,10 +281,10 @@ def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, mon
     draw(place)
     trained = drc_table.train_seed
 
-    def collapse(name: str, *rest: Any) -> str:
+    def collapse(name: str, *rest: Any, **how: Any) -> str:
         if name.endswith("published"):
             raise TrainingFailed("the clustering has collapsed")
-        return trained(name, *rest)
+        return trained(name, *rest, **how)
 
     monkeypatch.setattr(drc_table, "train_seed", collapse)
     wrong = reproduce_drc(("cifar10",), tuple(drc_results.PLANS), call(place))

@@ -61,7 +61,12 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "jobs": {"files", "runs"},
     "livemap": {"files", "comparing", "manifold"},
     "drc_table": LEAVES - {"figures"}
-    | {"types", "pipeline", "train", "recipes", "reproduce", "drc_results"},
+    | {"types", "files", "pipeline", "train", "recipes", "reproduce", "drc_results", "budget"}
+    | {"export", "machine"},
+    "throughput": {"augment", "epoch", "models"},
+    "budget": {"augment", "checkpoint", "epoch", "machine", "making", "models", "throughput"}
+    | {"train"},
+    "export": {"checkpoint", "manifold", "parts", "paths", "pipeline", "runs", "types"},
     "alrdc_table": LEAVES - {"figures"}
     | {"types", "files", "pipeline", "parts", "judging", "recipes", "reproduce", "tables"},
     "assemble": {"batches", "checkpoint", "files", "parts", "paths", "pipeline", "projection"}

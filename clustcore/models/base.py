@@ -75,6 +75,7 @@ class Stage:
     lr: float = 1.0  # factor on the configured learning rate
     clusters: bool = True  # False: this stage learns no clusters yet, so collapse is not looked for
     strong: dict[str, Any] | None = None  # how a further view of each image differs from the others
+    scale: Callable[[int], float] | None = None  # of the views' sides in its epoch e; None: 1
     state: dict[str, Tensor] = field(default_factory=dict)
 
 

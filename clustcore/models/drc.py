@@ -76,6 +76,13 @@ class DRCConfig(Config):
         "epochs that learn features first: images told apart (NT-Xent) beside DRC's losses",
         range=(0, 5000),
     )
+    small_views: float = setting(
+        0.0,
+        "share of these epochs whose views have three quarters of the images' sides, which is "
+        "nearly twice as fast; the others have all of it",
+        range=(0, 1),
+        rare=True,
+    )
     tau_i: float = setting(
         0.2, "temperature of NT-Xent, between images", range=(0.01, 10), rare=True
     )
@@ -180,7 +187,14 @@ class DRC(Model):
         config = self.config
         strong = {"crop": config.strong_crop, "cutout": config.strong_cutout}
         stages = [
-            Stage("features", config.features, self._told_apart, self._near, clusters=False),
+            Stage(
+                "features",
+                config.features,
+                self._told_apart,
+                self._near,
+                clusters=False,
+                scale=self._scale,
+            ),
             Stage("drc", config.alone, self._loss, self._begin),
             Stage("heads", int(config.heads != "none"), None, self._fit),
             Stage("taught", config.taught, self._guided, self._ask_teacher),
@@ -219,6 +233,9 @@ class DRC(Model):
         own = sum(extra.weighted(s, told, weights) for s in scores) / len(scores)
         parts = loss.parts | {"sure": own, "share": (weights > 0).float().mean()}
         return Loss(loss.total + self.config.weight_t * own, parts)
+
+    def _scale(self, epoch: int) -> float:
+        return 0.75 if epoch < self.config.small_views * self.config.features else 1.0
 
     def _told_apart(self, views: Views, state: dict[str, Tensor]) -> Loss:
         every = [self.embed(x) for x in (views.first, views.second, *views.more)]

@@ -1,0 +1,196 @@
+"""A plan fitted into the minutes there are: tried on noise, its steps timed on this device, the
+epochs of its stages laid out to fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clustcore import throughput
+from clustcore.augment import AugmentConfig
+from clustcore.checkpoint import build, save_weights
+from clustcore.epoch import Job, TrainConfig, choose_precision, compiled
+from clustcore.machine import describe
+from clustcore.making import Plan
+from clustcore.models.base import Model, Stage, TrainData
+from clustcore.throughput import Pace
+from clustcore.train import train
+
+_SPARE = 0.05  # of the time is left aside: a step is not always as fast as it was
+_SMOKE = 3  # batches of noise
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a plan's stages cost on a device, in seconds, and how fast that is."""
+
+    ways: dict[str, dict[str, Pace]]  # "eager", and "compiled" where that was tried: by stage
+    heads: float  # of the stage that fits heads; 0 without one
+    compiling: float  # before the first step
+    batches: int  # steps of an epoch
+    figures: dict[str, Any]  # views per second and their ratios, for people
+
+
+def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None:
+    """A few steps of each stage on noise, and what is saved of them, in a folder that is removed:
+    what fails on this machine fails before any image is read.
+    """
+    batch = TrainConfig.from_dict(plan.train, "train").batch
+    config = {name: min(value, 1) for name, value in plan.config.items() if name in _EPOCHS}
+    model = _model(plan, shape, config | {"head_steps": _SMOKE})
+    stages = model.stages()
+    for stage in stages:
+        stage.clusters = False  # noise has none
+    model.stages = lambda: stages
+    noise = _noise(_SMOKE * batch, shape)
+    settings = plan.train | {"minutes": 0.0, "snapshots": 0, "compile": False, "batch": batch}
+    with tempfile.TemporaryDirectory() as place:
+        train(
+            model,
+            TrainData(noise, torch.arange(len(noise)) % model.clusters),
+            TrainConfig.from_dict(settings | {"device": str(device)}, "train"),
+            AugmentConfig.from_dict(plan.augment, "augment"),
+            folder=Path(place),
+        )
+        save_weights(Path(place), model)
+
+
+# the stages of DRC that are counted in epochs
+_EPOCHS = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
+
+
+def measure(
+    plan: Plan,
+    pixels: torch.Tensor,
+    device: torch.device,
+    shares: dict[str, float],
+    report: Callable[[str], None],
+    minutes: float,
+) -> Measured:
+    """Time the plan's stages with a model to throw away, eager and, on CUDA, compiled too.
+
+    Args:
+        pixels: the images (n, c, h, w) uint8.
+        shares: the stages to time.
+        minutes: how long all of it may take, about.
+    """
+    seconds = min(2.0, minutes * 60 / (4 * len(shares)))
+    shape = tuple(pixels.shape[1:])
+    model = _model(plan, shape, {"head_steps": 10})
+    settings = TrainConfig.from_dict(plan.train | {"compile": False}, "train")
+    job = throughput.job_of(
+        model, pixels, settings, AugmentConfig.from_dict(plan.augment, "augment"), device
+    )
+    stages = {stage.name: stage for stage in model.stages()}
+    first = stages[next(iter(shares))]
+    if settings.precision == "auto":
+        report(choose_precision(job, first, 0))
+    kind = torch.bfloat16 if (job.precision or settings.precision) == "bfloat16" else torch.float32
+    ways = {"eager": {name: throughput.pace(job, stages[name], seconds) for name in shares}}
+    heads = _heads(plan, model, job.data) if "heads" in stages else 0.0
+    compiling = 0.0
+    if device.type == "cuda":
+        ways["compiled"], compiling = _compiled(job, stages, shares, seconds)
+    rates = {
+        way: {name: throughput.views_of(job, stages[name]) / p.step for name, p in paces.items()}
+        for way, paces in ways.items()
+    }
+    for way, found in rates.items():
+        said = ", ".join(f"{name} {rate:,.0f}" for name, rate in found.items())
+        report(f"views/s, {way}: {said}")
+    flops = throughput.flops_of_a_view(job, first)
+    peak = throughput.peak(device, kind, 8192 if device.type == "cuda" else 1024)
+    way = list(ways)[-1]
+    own = ways[way][first.name]
+    figures = {
+        "machine": describe(device),
+        "precision": str(kind).removeprefix("torch."),
+        "batch": job.batch,
+        "views_per_s": rates,
+        "of_resident_step": own.resident / own.step,
+        "flops_per_view": flops,
+        "peak_flops_per_s": peak,
+        "of_peak": rates[way][first.name] * flops / peak,
+        "compiling_s": compiling,
+        "heads_s": heads,
+    }
+    report(
+        f"{way}, the loop is at {figures['of_resident_step']:.0%} of the same step on one batch, "
+        f"and at {figures['of_peak']:.0%} of the peak of products"
+    )
+    return Measured(ways, heads, compiling, job.batches, figures)
+
+
+def lay_out(plan: Plan, shares: dict[str, float], measured: Measured, minutes: float) -> Plan:
+    """The plan with as many epochs of each stage as fit into its share of the minutes, and no more
+    than the plan has; compiled where more of them fit so.
+
+    Raises:
+        ValueError: not one epoch of each fits; the message says how many minutes would do.
+    """
+    found, least = {}, {}
+    for way, paces in measured.ways.items():
+        fixed = measured.heads + (measured.compiling if way == "compiled" else 0.0)
+        have = minutes * 60 * (1 - _SPARE) - fixed
+        costs = {name: paces[name].epoch(measured.batches) for name in shares}
+        found[way] = {name: int(share * have / costs[name]) for name, share in shares.items()}
+        most = max(costs[name] / share for name, share in shares.items())
+        least[way] = (most + fixed) / 60 / (1 - _SPARE)
+    way = max(found, key=lambda way: sum(found[way].values()))
+    if min(found[way].values()) < 1:
+        way = min(least, key=least.__getitem__)
+        costs = {name: measured.ways[way][name].epoch(measured.batches) for name in shares}
+        said = ", ".join(f"{name} {cost:.3g} s" for name, cost in costs.items())
+        raise ValueError(
+            f"--minutes: expected {least[way]:.2g} or more from here on, for an epoch of each "
+            f"stage on this device ({said}), got {minutes:.2g}"
+        )
+    config = {name: min(n, plan.config[name]) for name, n in found[way].items()}
+    return dataclasses.replace(
+        plan, config=plan.config | config, train=plan.train | {"compile": way == "compiled"}
+    )
+
+
+def _compiled(
+    job: Job, stages: dict[str, Stage], shares: dict[str, float], seconds: float
+) -> tuple[dict[str, Pace], float]:
+    # the paces, and how long the first steps took
+    job.fast = compiled(job.model.embed)
+    began = time.monotonic()
+    paces = {name: throughput.pace(job, stages[name], seconds) for name in shares}
+    took = time.monotonic() - began - 2 * seconds * len(shares)
+    job.fast = None
+    return paces, max(0.0, took)
+
+
+def _heads(plan: Plan, model: Model, data: TrainData) -> float:
+    # from two short fits, that many steps apart
+    times = []
+    for steps in (10, 60):
+        model.config = dataclasses.replace(model.config, head_steps=steps)
+        (stage,) = (stage for stage in model.stages() if stage.name == "heads")
+        began = time.monotonic()
+        stage.begin(data, 0, {})
+        times.append(time.monotonic() - began)
+    each = max(0.0, times[1] - times[0]) / 50
+    steps = type(model.config).from_dict(plan.config, "config").head_steps
+    return times[0] + each * steps
+
+
+def _model(plan: Plan, shape: tuple[int, ...], change: dict[str, Any]) -> Model:
+    config = {"input_shape": list(shape)} | plan.config | change
+    torch.manual_seed(0)
+    return build({"model": plan.model, "config": config})
+
+
+def _noise(n: int, shape: tuple[int, ...]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=generator)
