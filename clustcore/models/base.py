@@ -40,14 +40,16 @@ class TrainData:
 
 @dataclass(frozen=True)
 class Views:
-    """One batch: the images and the random views of each, as many as the model asks for."""
+    """One batch: the images and the random views of each, as many as the model asks for; a stage
+    may ask for smaller ones.
+    """
 
     clean: Float[Tensor, "n c h w"]
-    first: Float[Tensor, "n c h w"]
-    second: Float[Tensor, "n c h w"]
+    first: Float[Tensor, "n c v u"]
+    second: Float[Tensor, "n c v u"]
     ids: Int64[Tensor, " n"]
-    more: tuple[Tensor, ...] = ()  # each (n, c, h, w)
-    strong: Float[Tensor, "n c h w"] | None = None  # where the stage asks for one
+    more: tuple[Tensor, ...] = ()  # each (n, c, v, u)
+    strong: Float[Tensor, "n c v u"] | None = None  # where the stage asks for one
 
 
 @dataclass(frozen=True)
