@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clustcore import load_samples
-from clustcore.datasets import cifar, decoded, folder, imagenet, judged_split, stl
+from clustcore.datasets import cifar, decoded, imagenet, images, judged_split, stl
 from tests.data_files import any_root, batches_root, cifar_root, pixels, save, stl_root, wnid_root
 
 BENCHMARKS = ("cifar10", "cifar100-20", "stl10", "imagenet-10", "imagenet-dogs", "tiny-imagenet")
@@ -329,7 +329,7 @@ def test_tiny_imagenet_reads_val_as_its_annotations_say(tiny: Path) -> None:
     data = load_samples("tiny-imagenet", root=tiny)
     assert data.y.tolist() == [199 - 7 * i for i in range(12)]  # file order is that of the lines
     for i in (0, 3, 11):
-        image = folder.read_image(tiny / "val" / "images" / f"val_{i}.JPEG", 64, 3)
+        image = images.read_image(tiny / "val" / "images" / f"val_{i}.JPEG", 64, 3)
         np.testing.assert_array_equal(counts(data.x[i]), image)
     np.testing.assert_array_equal(data.x[3, 0], data.x[3, 2])  # a grey one
     assert data.class_names[:2] == ("goldfish", "n00000001")

@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from clustcore import datasets, load_samples
-from clustcore.datasets import DATASETS, cifar, decoded, folder, imagenet, shipped, shipping
+from clustcore.datasets import DATASETS, cifar, decoded, imagenet, images, shipped, shipping
 from clustcore.datasets.arrays import samples
 from clustcore.datasets.mnist import read_idx
 from tests.data_files import any_root, batches_root, cifar_root, mnist_root, pixels, save, write_idx
@@ -505,14 +505,89 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.round(data.x[1, 0] * 255), pixels(2, 28, 28))
 
 
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen]:
+    """Images shared out to three processes; gives those that were started."""
+    started: list[subprocess.Popen] = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(images.subprocess, "Popen", Popen)
+    monkeypatch.setattr(images, "WORTH", 4)
+    monkeypatch.setattr(images, "_cores", lambda: 3)
+    return started
+
+
+def test_many_images_are_decoded_by_several_processes_to_the_same(
+    tmp_path: Path, shared: list[subprocess.Popen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [save(tmp_path / f"{i:02} ü.png", pixels(i, 20, 24, 3)) for i in range(13)]
+    for row in (3, 12):
+        files[row].write_bytes(b"broken")
+    monkeypatch.chdir(tmp_path)
+    named = [Path(file.name) for file in files]
+    for channels in (1, 3):
+        x, bad = images.read_images(named, 16, channels)
+        with monkeypatch.context() as alone:
+            alone.setattr(images, "WORTH", 100)
+            one, one_bad = images.read_images(named, 16, channels)
+        np.testing.assert_array_equal(x, one)
+        assert (
+            bad
+            == one_bad
+            == dict.fromkeys((3, 12), "not a readable image (UnidentifiedImageError)")
+        )
+        assert x[[3, 12]].max() == 0 < x[4].max()
+    assert [process.returncode is not None for process in shared] == [True] * 6
+
+
+def test_of_many_images_the_first_that_cannot_be_read_is_named(
+    tmp_path: Path, shared: list[subprocess.Popen]
+) -> None:
+    root = cifar_root(tmp_path)
+    for name in ("truck", "dog", "frog"):
+        (root / "test" / name / "0001.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"dog/0001\.png: expected an image of CIFAR-10, got not"):
+        load_samples("cifar10", root=root)
+    assert len(shared) == 3
+    assert not decoded.cache_folder().exists()
+
+
+def test_a_process_that_is_killed_while_it_decodes_is_said(
+    tmp_path: Path, shared: list[subprocess.Popen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = images._Apart.tell
+
+    def killed(self: images._Apart) -> None:
+        tell(self)
+        self.process.kill()
+
+    monkeypatch.setattr(images._Apart, "tell", killed)
+    with pytest.raises(OSError, match=r"decoding images: .*got a process that ended: -9"):
+        load_samples("cifar10", root=cifar_root(tmp_path))
+    assert [process.returncode for process in shared] == [-9] * 3
+    assert not decoded.cache_folder().exists()
+
+
+def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    alone = images._cores()
+    assert alone >= 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(alone))
+    assert images._cores() == 1
+
+
 def test_files_too_large_are_skipped_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(grey_folder(tmp_path) / "many.png", np.zeros((100, 100), np.uint8))
-    monkeypatch.setattr(folder, "MAX_PIXELS", 9_999)
+    monkeypatch.setattr(images, "MAX_PIXELS", 9_999)
     (skipped,) = load_samples("folder", root=tmp_path).skipped
     assert skipped == "many.png: 100 x 100 pixels, at most 9999 are read"
-    monkeypatch.setattr(folder, "MAX_FILE_BYTES", 200)
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 200)
     with pytest.raises(
         ValueError, match=r"at least 2 images to cluster, got 0; .*0\.png: \d+ bytes"
     ):
@@ -557,7 +632,7 @@ def test_messages_of_folders(tmp_path: Path) -> None:
 
 
 def test_all_images_together_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MAX_VALUES", 3 * 28 * 28 - 1)
+    monkeypatch.setattr("clustcore.datasets.folder.MAX_VALUES", 3 * 28 * 28 - 1)
     with pytest.raises(ValueError, match=r"expected at most 2351 values, got .*\(3, 1, 28, 28\)"):
         load_samples("folder", root=grey_folder(tmp_path))
 

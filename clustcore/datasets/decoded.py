@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from clustcore.datasets.folder import read_image
+from clustcore.datasets.images import read_images
 from clustcore.types import digest
 
 
@@ -40,12 +40,9 @@ def decode(files: Sequence[Path], name: str, title: str, size: int) -> UInt8[np.
     cached = cache_folder() / f"{name}-{digest(size, about)}.npy"
     shape = (len(files), 3, size, size)
     if (x := _read(cached, shape)) is None:
-        x = np.empty(shape, np.uint8)
-        for i, file in enumerate(files):
-            try:
-                x[i] = read_image(file, size, 3)
-            except ValueError as error:
-                raise ValueError(f"{file}: expected an image of {title}, got {error}") from None
+        x, bad = read_images(files, size, 3)
+        for row, reason in bad.items():
+            raise ValueError(f"{files[row]}: expected an image of {title}, got {reason}")
         _write(cached, x)
     return x
 

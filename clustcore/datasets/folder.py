@@ -13,18 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
 
 from clustcore.datasets.arrays import samples
+from clustcore.datasets.images import header, read_images
 from clustcore.types import Samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-MAX_FILE_BYTES = 20_000_000
-MAX_PIXELS = 40_000_000
 MAX_SIZE = 256
 MAX_VALUES = 2**28  # of all images together, after resizing: 1 GiB as float32
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
 
 def load(
@@ -80,21 +76,16 @@ def load(
     shape = (len(kept), channels, size, size)
     if math.prod(shape) > MAX_VALUES:
         raise ValueError(f"{root}: expected at most {MAX_VALUES} values, got images of {shape}")
-    x = np.empty(shape, np.uint8)
-    good = []
-    for i in kept:
-        try:
-            x[len(good)] = read_image(files[i], size, channels)
-            good.append(i)
-        except ValueError as error:
-            skipped.append(f"{files[i].relative_to(root)}: {error}")
+    x, bad = read_images([files[i] for i in kept], size, channels)
+    skipped += [f"{files[kept[row]].relative_to(root)}: {reason}" for row, reason in bad.items()]
+    good = [i for row, i in enumerate(kept) if row not in bad]
     if len(good) < 2:
         why = f"; not read: {'; '.join(skipped[:3])}" if skipped else ""
         raise ValueError(f"{root}: expected at least 2 images to cluster, got {len(good)}{why}")
     y = None if labels is None else labels[good]
-    return samples(
-        x[: len(good)], y, name=name, split=split, class_names=classes, skipped=tuple(skipped)
-    )
+    if bad:
+        x = np.delete(x, list(bad), axis=0)
+    return samples(x, y, name=name, split=split, class_names=classes, skipped=tuple(skipped))
 
 
 def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
@@ -138,59 +129,3 @@ def list_images(folder: Path) -> list[Path]:
             if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
         ]
     return [Path(path) for path in sorted(found)]
-
-
-def read_image(file: Path, size: int, channels: int) -> UInt8[np.ndarray, "c h w"]:
-    """One image: turned upright, laid on white where transparent, its central square resized.
-
-    Raises:
-        ValueError: too large, or no readable image; the message names no file.
-    """
-    with _open(file) as image:
-        try:
-            if image.mode.startswith("I;16"):  # Pillow's own conversion would clip, not scale
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for damaged files
-            raise ValueError(f"damaged ({error})") from None
-        pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def header(file: Path) -> tuple[int, int, bool]:
-    """Width, height and whether there may be colour (a palette may hold some), without decoding.
-
-    Raises:
-        ValueError: too large, or no image of a known format; the message names no file.
-    """
-    with _open(file) as image:
-        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
-        return image.width, image.height, not grey
-
-
-def _open(file: Path) -> Image.Image:
-    """Open without decoding.
-
-    Raises:
-        ValueError: too many bytes or pixels, or not an image of a known format.
-    """
-    try:
-        count = file.stat().st_size
-        if count > MAX_FILE_BYTES:
-            raise ValueError(f"{count} bytes, at most {MAX_FILE_BYTES} are read")
-        image = Image.open(file, formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"too many pixels ({error})") from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"not a readable image ({type(error).__name__})") from None
-    if image.width * image.height > MAX_PIXELS:
-        with image:
-            raise ValueError(
-                f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
-            )
-    return image

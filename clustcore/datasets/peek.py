@@ -23,6 +23,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clustcore.datasets import find_folder, folder, load_samples, roots
+from clustcore.datasets.images import header, read_image
 from clustcore.runs import PROJECT
 
 THUMBS = 12
@@ -74,7 +75,7 @@ def _folder(where: str) -> Peek:
         try:
             if not file.resolve().is_relative_to(root.resolve()):
                 raise ValueError(f"a link out of {root}")
-            readable[file] = folder.header(file)
+            readable[file] = header(file)
         except ValueError as error:
             unread.append(f"{file.relative_to(place)}: {error}")
     opened, thumbs = list(readable), []
@@ -83,7 +84,7 @@ def _folder(where: str) -> Peek:
         if len(thumbs) == THUMBS:
             break
         try:
-            thumbs.append(folder.read_image(file, _SIDE, 3 if readable[file][2] else 1))
+            thumbs.append(read_image(file, _SIDE, 3 if readable[file][2] else 1))
         except ValueError as error:
             unread.append(f"{file.relative_to(place)}: {error}")
             del readable[file]
