@@ -10,11 +10,13 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("streamlit", "torch", "numpy", "scikit-learn", "umap-learn", "plotly", "foolbox")
 BENCHES = {
     "map": "bench.map",
     "attacks": "bench.attacks",
@@ -53,6 +55,43 @@ def versions(*packages: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def save(name: str, figures: dict[str, Any]) -> Path:
+    """Write the figures of a benchmark, those so far where it is not done; its own keys win over
+    machine and versions. Gives the file.
+    """
+    from clustcore.files import write_json
+
+    place = RESULTS / f"{name}.json"
+    write_json(place, {"machine": machine(), "versions": versions(*PACKAGES)} | figures)
+    return place
+
+
+def launched(command: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess:
+    """`subprocess.run` of what starts processes of its own, as torchrun does: when the time is up
+    it is told to end them, since they would outlive it if it were killed.
+
+    Raises:
+        subprocess.TimeoutExpired: it took more than `limit` seconds.
+    """
+    with subprocess.Popen(command, **options) as process:
+        try:
+            said = process.communicate(timeout=limit)
+        except BaseException:
+            end(process, 60)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
+def end(process: subprocess.Popen, patience: float = 20) -> None:
+    """Tell a process to end; one that does not in so many seconds is killed."""
+    process.terminate()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

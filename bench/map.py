@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import print_table
+from bench import end, print_table
 from bench.scale import RUN, views_map
 from clustcore.files import save_npz
 
@@ -75,8 +75,7 @@ def server(script: Path, **more: str) -> Iterator[str]:
             time.sleep(0.25)
         yield address
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        end(process)
 
 
 @contextlib.contextmanager

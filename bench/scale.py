@@ -25,6 +25,7 @@ from bench import print_table
 SIZES = (10_000, 100_000, 1_000_000)
 RUN = "drc-mnist"
 MEMORY = 4e9  # bytes, at the largest size
+LIMIT = 3600.0  # seconds of a size
 STEPS = ("embed", "project", "payload")
 NOISE = 1.1  # times that differ by less are taken for equal
 SEED = 0
@@ -160,7 +161,9 @@ def run(quick: bool = False) -> dict[str, Any]:
     found = []
     for n in sizes:
         code = f"import json; from bench import scale; print(json.dumps(scale.measure({n})))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT
+        )
         if done.returncode:
             raise RuntimeError(f"bench scale, {n:,} points: {done.stderr[-2000:]}")
         found.append(json.loads(done.stdout.splitlines()[-1]))

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import print_table
+from bench import end, print_table
 from bench.map import MAP, chromium
 from clustcore import runs
 
@@ -55,14 +55,17 @@ def started(script: Path, cache: Path) -> Iterator[tuple[str, int, float]]:
                 time.sleep(0.02)
             yield address, process.pid, began
         finally:
-            process.terminate()
-            process.wait(20)
+            end(process)
 
 
 def resident(process: int) -> float:
     """The resident memory of a process, in MiB."""
     found = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=True
+        ["ps", "-o", "rss=", "-p", str(process)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return int(found.stdout) / 1024
 

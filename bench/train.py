@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import print_table
+from bench import launched, print_table, save
 
 AUGMENT = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "shear": 0.0, "flip": 0.5}
 AUGMENT |= {"crop": 0.2, "jitter": 0.4, "hue": 0.1, "grey": 0.2}
 SEED = 0
+LIMIT = 600.0  # seconds of several processes together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,36 +51,36 @@ class Size:
 
 
 def run() -> dict[str, Any]:
-    """All four comparisons."""
+    """All four comparisons; each figure is printed and saved as it comes."""
     from clustcore.distributed import pick_device
 
     device = pick_device("auto")
     size = Size.of(device)
-    loop = _loop(device, size)
-    constant, flops = _constant(device, size)
-    peak = _peak(device, size.product)
-    loader = _loader(device, size)
-    alone, shared = (_processes(n) for n in (1, 2))
-    summary = {
+    found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seed": SEED,
         **dataclasses.asdict(size),
-        "loop_views_per_s": loop,
-        "constant_views_per_s": constant,
-        "loop_of_constant": loop / constant,
-        "flops_per_view": flops,
-        "peak_flops_per_s": peak,
-        "loop_of_peak": loop * flops / peak,
-        "dataloader_views_per_s": loader,
-        "loop_of_dataloader": loop / loader,
-        "one_process_views_per_s": alone,
-        "two_processes_views_per_s": shared,
-        "two_of_one": shared / alone,
     }
-    _print(summary)
-    return summary
+
+    def keep(**figures: float) -> None:
+        found.update(figures)
+        save("train", found)
+        for name, value in figures.items():
+            print(f"{name}: {value:,.4g}", flush=True)
+
+    keep(loop_views_per_s=(loop := _loop(device, size)))
+    constant, flops = _constant(device, size)
+    keep(constant_views_per_s=constant, loop_of_constant=loop / constant, flops_per_view=flops)
+    peak = _peak(device, size.product)
+    keep(peak_flops_per_s=peak, loop_of_peak=loop * flops / peak)
+    loader = _loader(device, size)
+    keep(dataloader_views_per_s=loader, loop_of_dataloader=loop / loader)
+    keep(one_process_views_per_s=(alone := _processes(1)))
+    keep(two_processes_views_per_s=(shared := _processes(2)), two_of_one=shared / alone)
+    _print(found)
+    return found
 
 
 def processes_main() -> None:
@@ -220,14 +221,15 @@ def _loader(device: torch.device, size: Size) -> float:
 def _processes(n: int) -> float:
     """Views per second of n processes on CPUs, of one thread each, sharing each batch."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
-    done = subprocess.run(
+    done = launched(
         [sys.executable, *command, "--no-python", sys.executable, "-c", _ONE],
+        LIMIT,
         cwd=Path(__file__).resolve().parent.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
+    done.check_returncode()
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from bench import end
 from clustcore import runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,8 +73,7 @@ def served(cache: Path) -> Iterator[str]:
                     time.sleep(0.25)
             yield address
         finally:
-            server.terminate()
-            server.wait(20)
+            end(server)
 
 
 class Screen:

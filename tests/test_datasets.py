@@ -63,7 +63,8 @@ def test_what_draws_a_map_loads_no_torch() -> None:
         "clustcore.load_samples('cifar10-jpeg')\n"
         "assert not {'torch', 'torchvision', 'umap'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=shipped.ASSETS.parents[1])
+    where = shipped.ASSETS.parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=where, timeout=300)
 
 
 # The door

@@ -49,7 +49,11 @@ def job(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
         start("-m", "tests.ranks", str(folder), RANK=rank, LOCAL_RANK=rank, **shared)
         for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=300) for process in started]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:  # one that hangs must not outlive the tests
+            process.kill()
     codes = [process.returncode for process in started]
     assert codes == [3, -signal.SIGKILL], said  # as the last test wants it
     (folder / "lost.txt").write_text(said[0][0])

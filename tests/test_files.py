@@ -34,11 +34,13 @@ def test_who_holds_a_run_keeps_others_out(tmp_path):
     command = [sys.executable, "-c", code]
     with files.hold(folder):
         assert files.held(folder)
-        done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=runs.PROJECT, timeout=300
+        )
         assert f"run 'run' is being trained by another process (pid {os.getpid()})" in done.stderr
     assert not files.held(folder)
     assert not list(folder.iterdir())
-    done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT, timeout=300)
     assert done.stdout == "in\n"
 
 

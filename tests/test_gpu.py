@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import launched
 from clustcore import making, pipeline
 from clustcore import train as loop
 from clustcore.augment import AugmentConfig
@@ -181,13 +182,14 @@ def test_two_gpus_learn_what_one_learns(tmp_path):
     if torch.cuda.device_count() < 2:
         pytest.skip("two CUDA devices are not here")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    done = launched(
         [sys.executable, *launch, "-m", "tests.ranks", str(tmp_path), DEVICE],
+        300,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
     said = (tmp_path / "stopped.txt").read_text()
     assert "with 16 images in a batch; the last whole epoch is kept; try --train.batch 8" in said

@@ -114,7 +114,7 @@ def test_arrows(path):
 
 def run(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -141,6 +141,23 @@ def test_the_screens_cache_in_three_places_and_what_lies_on_disk_needs_no_model(
     models = {"torch", "clustcore.trust"} | {f"clustcore.{part}" for part in heavy}
     for name in ("loaders", "datasets"):
         assert not imports(ROOT / "ui" / f"{name}.py") & models
+
+
+def test_no_process_is_waited_for_without_a_limit():
+    # what opens a whole data set for the user takes as long as that takes
+    unlimited = {"clustcore/datasets/peek.py"}
+    waiting = {f"subprocess.{name}" for name in ("run", "call", "check_call", "check_output")}
+    found = set()
+    files = [
+        path for part in ("bench", "clustcore", "tests") for path in (ROOT / part).rglob("*.py")
+    ]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if call in waiting or call.endswith(".communicate"):
+                limited = any(keyword.arg == "timeout" for keyword in node.keywords)
+                found |= set() if limited else {str(path.relative_to(ROOT))}
+    assert found == unlimited
 
 
 def test_training_imports_only_its_own_needs():

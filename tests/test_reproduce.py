@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from bench import launched
 from clustcore.runs import MapArrays, read_map, read_min_flips, read_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,13 +25,14 @@ def reproduce(place: Path, *launcher: str) -> tuple[Path, str]:
     """The shipped folder, and what was printed."""
     variables = {"DRIFTMAP_RUNS": str(place / "runs"), "DRIFTMAP_CACHE": str(place / "cache")}
     argv = [str(place / "shipped"), "reproduce", "runs", "--only", "small", "--device", "cpu"]
-    done = subprocess.run(
+    done = launched(
         [sys.executable, *launcher, "-m", "tests.small_recipe", *argv],
+        300,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return place / "shipped" / "small", done.stdout

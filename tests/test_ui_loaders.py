@@ -81,5 +81,7 @@ def test_importing_the_loaders_imports_no_torch() -> None:
     import subprocess
 
     code = "import sys, ui.answers, ui.datasets, ui.loaders; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
     assert done.stdout.strip() == "False"

@@ -151,7 +151,7 @@ def test_the_scripts_arithmetic_under_node() -> None:
     if node is None:
         pytest.skip("node is not installed: the map's script is not tested without a browser")
     scripts = [str(path) for path in sorted((HERE / "js").glob("*.mjs"))]
-    done = subprocess.run([node, "--test", *scripts], capture_output=True, text=True)
+    done = subprocess.run([node, "--test", *scripts], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
