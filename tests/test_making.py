@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(find_spec("umap") is None, reason="umap is not installed")
 def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
     from tests.test_models import Net
 
