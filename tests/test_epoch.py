@@ -298,7 +298,7 @@ def test_batch_statistics_of_all_ranks_leave_no_trace(monkeypatch):
 
 @pytest.mark.gpu  # with the compiler: tests/test_gpu.py
 def test_a_gpu_learns_stops_and_goes_on(tmp_path: Path):
-    config = TrainConfig(batch=16, device="cuda", lr=3e-3)
+    config = TrainConfig(batch=16, device="cuda", lr=3e-3, precision="float32")
     whole = weights_after(make(), config)
     told = []
 
