@@ -339,4 +339,5 @@ class Bars:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._progress.console.print(line, markup=False, highlight=False)
+        # whole, also where it is longer than the terminal is wide: logs are searched by line
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

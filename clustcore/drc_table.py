@@ -259,9 +259,10 @@ def _keep(part: str, entry: dict[str, Any]) -> None:
 def _about(row: _Row, call: Call) -> dict[str, Any]:
     """What is known of an entry before its training."""
     config, train, test = row.recipe.plan.config, row.train, row.test
-    stages = {stage: config.get(stage, 0) for stage in _STAGES}
-    stages["drc"] = stages.pop("alone")
-    stages["heads"] = int(config.get("heads", "none") != "none")
+    epochs = {stage: config.get(stage, 0) for stage in _STAGES}
+    heads = int(config.get("heads", "none") != "none")
+    first = {"features": epochs.pop("features"), "drc": epochs.pop("alone"), "heads": heads}
+    stages = first | epochs
     return {
         "mode": "quick" if call.quick else "full",
         "samples": train.name,
