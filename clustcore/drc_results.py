@@ -24,6 +24,20 @@ SWITCHES = {
     "neighbours": "+ five neighbours' agreement (neighbours)",
     "shipped": "as shipped: the teacher's clusters from the start",
 }
+FEATURES = {
+    "alone": "DRC alone, tau .5",
+    "sharp": "DRC alone, tau .1",
+    "features": "A: features first, beside DRC at tau .1",
+    "heads": "A, then B: heads fitted to the features",
+    "surest": "A, B, then C: the surest of each cluster",
+}
+
+
+def rows_of(data: str) -> dict[str, str]:
+    """The rows of a data set's ablation, and what they are called."""
+    return FEATURES if data == "cifar10" else SWITCHES
+
+
 _KEYS = {
     "benchmarks": ("data", "plan", "mode", "samples", "seed"),
     "ablation": ("data", "what", "mode", "samples", "seed"),
@@ -89,11 +103,12 @@ def ablation() -> str:
     """The ablation table as Markdown: DRC alone, and each stage or switch on its own beside it."""
     lines = _head(["data set", "what", "NMI", "ACC", "ARI", "n", *_HOW])
     found = entries("ablation")
-    for data in sorted({"mnist"} | {e["data"] for e in found}):
-        for what, label in SWITCHES.items():
+    for data in sorted({"mnist", "cifar10"} | {e["data"] for e in found}):
+        for what, label in rows_of(data).items():
             same = [e for e in found if (e["data"], e["what"]) == (data, what)]
             for first, group in _groups(same):
-                lines.append(_line([data, label + _quick(first), *_measured(group)]))
+                name = data if first is None else first["samples"]
+                lines.append(_line([name, label + _quick(first), *_measured(group)]))
     return "\n".join(lines)
 
 
@@ -116,12 +131,13 @@ def _shipped(data: str, title: str) -> Iterator[list[str]]:
                 card["config"].get("backbone", "small"),
                 ", ".join(map(str, row["seeds"])),
                 ", ".join(f"{stage} {n}" for stage, n in train["stages"].items()),
-                train["device"],
+                _views([sum(train.get("views", {}).values())]),
+                train.get("machine", train["device"]),
                 f"{train['minutes']:.1f}",
             ]
 
 
-_HOW = ("trained on", "backbone", "seeds", "epochs", "device", "training, minutes a run")
+_HOW = ("trained on", "backbone", "seeds", "epochs", "views", "device", "training, minutes a run")
 
 
 def _groups(
@@ -160,9 +176,15 @@ def _measured(group: list[dict[str, Any]]) -> list[str]:
         first["backbone"],
         ", ".join(str(e["seed"]) for e in group),
         ", ".join(f"{stage} {n}" for stage, n in first["stages"].items()),
+        _views([e.get("views") or 0 for e in group]),
         ", ".join(sorted({e["device"] for e in group if e["device"]})),
         f"{sum(minutes) / len(minutes):.1f}" if minutes else "",
     ]
+
+
+def _views(each: list[int]) -> str:
+    # in millions; older entries do not say how many
+    return f"{max(each) / 1e6:.2f} M" if max(each) else ""
 
 
 def _mean(group: list[dict[str, Any]], name: str) -> str:

@@ -23,11 +23,11 @@ from clustcore import drc_results, files, runs
 from clustcore.budget import lay_out, measure, smoke
 from clustcore.datasets import data_folder, load_samples
 from clustcore.distributed import agreed, collect, first_main, main, pick_device, world
-from clustcore.drc_results import PLANS, SWITCHES
+from clustcore.drc_results import PLANS, rows_of
 from clustcore.export import export
 from clustcore.machine import describe
 from clustcore.pipeline import evaluate, load_run, run_in
-from clustcore.recipes import BENCHMARKS, Recipe, ablation
+from clustcore.recipes import ABLATION_IMAGES, BENCHMARKS, Recipe, ablation
 from clustcore.reproduce import STOPPED, load_split, run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
@@ -129,11 +129,11 @@ def reproduce_ablation(data: tuple[str, ...], call: Call) -> list[str]:
     """
     wrong: list[str] = []
     for name in data:
-        recipes = {what: ablation(name, what) for what in SWITCHES}
+        recipes = {what: ablation(name, what) for what in rows_of(name)}
         train = load_split(name, "train", call.root, call.download)
-        test = load_split(name, "test", call.root, call.download)
-        if call.quick:
-            train = _some(train, QUICK_ABLATION)
+        test = load_split(train.name, "test", call.root, call.download)  # of JPEG files, theirs
+        most = QUICK_ABLATION if call.quick else len(train)
+        train = _some(train, min(most, ABLATION_IMAGES.get(name, most)))
         for what, recipe in recipes.items():
             label = f"drc-{name}" if what == "shipped" else f"ablation-{name}-{what}"
             row = _Row("ablation", {"data": name, "what": what}, label, recipe, train, test)

@@ -181,6 +181,17 @@ ABLATION: dict[str, dict[str, Any]] = {
     "neighbours": {"neighbours": 5},
 }
 
+# and of CIFAR-10 the stages that begin with features, beside DRC alone, on 10,000 training images
+# and with as many views as whole epochs allow: of the last stage an image has three
+FEATURES_ABLATION: dict[str, dict[str, Any]] = {
+    "alone": {"alone": 38, "tau_f": 0.5},
+    "sharp": {"alone": 38},
+    "features": {"features": 38},
+    "heads": {"features": 38, "heads": "scan"},
+    "surest": {"features": 30, "heads": "scan", "surest": 5},
+}
+ABLATION_IMAGES = {"cifar10": 10_000}
+
 RECIPES: dict[str, Recipe] = {
     "drc-mnist": Recipe(
         Plan("drc", {"name": "mnist"}, **_DRC),
@@ -241,21 +252,28 @@ RECIPES: dict[str, Recipe] = {
 
 
 def ablation(data: str, what: str) -> Recipe:
-    """DRC alone with one switch or stage beside it, or `shipped`: with the shipped run's.
+    """A row of the ablation. Of CIFAR-10: DRC alone, or with the first of its further stages. Of
+    the others: DRC alone with one switch or stage beside it, or `shipped`: with the shipped run's.
 
     Raises:
         ValueError: a data set or a row that the ablation has not.
     """
     name = f"drc-{data}"
     known = [n.removeprefix("drc-") for n, r in RECIPES.items() if "alone" in r.variants]
-    if data not in known:
-        raise ValueError(f"unknown data set {data!r} of the ablation; known: {', '.join(known)}")
+    if data not in (*known, "cifar10"):
+        raise ValueError(
+            f"unknown data set {data!r} of the ablation; known: {', '.join([*known, 'cifar10'])}"
+        )
     recipe = RECIPES[name]
+    rows = FEATURES_ABLATION if data == "cifar10" else ABLATION | {"shipped": {}}
+    if what not in rows:
+        raise ValueError(f"unknown row {what!r}; known: {', '.join(rows)}")
     if what == "shipped":
         return dataclasses.replace(recipe, variants={})
-    if what not in ABLATION:
-        raise ValueError(f"unknown row {what!r}; known: {', '.join([*ABLATION, 'shipped'])}")
-    config = recipe.plan.config | {"taught": 0, "alone": ABLATION_EPOCHS} | ABLATION[what]
+    if data == "cifar10":
+        config = {"backbone": "narrow", "alone": 0, "tau_f": 0.1} | rows[what]
+    else:
+        config = recipe.plan.config | {"taught": 0, "alone": ABLATION_EPOCHS} | rows[what]
     plan = dataclasses.replace(recipe.plan, config=config)
     return dataclasses.replace(recipe, plan=plan, teacher=what == "taught", variants={})
 

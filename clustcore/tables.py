@@ -50,6 +50,8 @@ def results() -> str:
             seeds = ", ".join(map(str, row["seeds"]))
             figures = " | ".join(_with_spread(row, figure) for figure in ("acc", "nmi", "ari"))
             lines.append(f"| `{name}` | {row['name']} | {row['n']:,} | {seeds} | {figures} |")
+    columns = ["run", "trained on", "epochs", "views", "device", "minutes", "products in"]
+    lines += ["", *_head(columns), *(_training_line(name, card) for name, card in cards)]
     lines += [
         "",
         "| run | attack | budget | n | seed | moved (95 %) | smallest, median | ACC | re-matched |",
@@ -188,6 +190,22 @@ def _bar_line(entry: dict[str, Any], bar: dict[str, Any]) -> str:
         "cleared" if bar["cleared"] else "not cleared",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _training_line(name: str, card: dict[str, Any]) -> str:
+    # older cards say neither views nor processor
+    train, views = card["train"], sum(card["train"].get("views", {}).values())
+    precisions = train.get("precisions") or {train["precision"]: 0}
+    cells = [
+        f"`{name}`",
+        f"{card['data']['n']:,} ({card['data']['split']})",
+        ", ".join(f"{stage} {n}" for stage, n in train["stages"].items()),
+        f"{views / 1e6:.2f} M" if views else "",
+        train.get("machine", train["device"]),
+        f"{train['minutes']:.1f}",
+        ", ".join(precisions),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _with_spread(row: dict[str, Any], figure: str) -> str:

@@ -20,7 +20,15 @@ from clustcore.defences import DEFENCES
 from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
 from clustcore.making import Plan
 from clustcore.models import MODELS
-from clustcore.recipes import ABLATION, BENCHMARKS, RECIPES, Recipe, Variant
+from clustcore.recipes import (
+    ABLATION,
+    BENCHMARKS,
+    FEATURES_ABLATION,
+    RECIPES,
+    Recipe,
+    Variant,
+    ablation,
+)
 from clustcore.teach import TeachConfig, Teacher, save_teacher
 from clustcore.train import TrainConfig, TrainingFailed
 from clustcore.types import lookup
@@ -61,7 +69,7 @@ def entry(**values: Any) -> dict[str, Any]:
     about |= {"samples": "cifar10", "split": "train", "n_train": 50000, "judged": "test"}
     about |= {"n": 10000, "nmi": 0.6, "acc": 0.7, "ari": 0.5, "backbone": "resnet18"}
     about |= {"stages": {"drc": 200, "selflabel": 20}, "device": "cuda:0", "minutes": 12.34}
-    return about | {"weights": "abc"} | values
+    return about | {"weights": "abc", "views": 20_000_000} | values
 
 
 # What others published
@@ -96,6 +104,20 @@ def test_every_benchmark_is_published_and_planned():
             assert recipe.plan.data["name"] == data
             assert not recipe.ships
     assert [*ABLATION, "shipped"] == list(drc_results.SWITCHES)
+    assert list(FEATURES_ABLATION) == list(drc_results.FEATURES)
+
+
+def test_the_rows_of_features_first_have_as_many_views():
+    def views(what: str) -> int:  # of 19 whole batches
+        config = ablation("cifar10", what).plan.config
+        whole = 2 * (config.get("features", 0) + config["alone"]) + 3 * config.get("surest", 0)
+        return whole * 19 * 512
+
+    each = [views(what) for what in FEATURES_ABLATION]
+    assert max(each) < 1.02 * min(each)
+    assert all(
+        ablation("cifar10", w).plan.config["backbone"] == "narrow" for w in FEATURES_ABLATION
+    )
 
 
 def test_every_plan_is_one_that_can_be_trained():
@@ -122,7 +144,7 @@ def test_what_was_not_run_is_said(place):
         "| 0.764 / 0.856 / 0.728 | - / 0.883 / - | - / 0.943 / - |"
     )
     assert "| DEC | 0.257 / 0.301 / 0.161 | 0.136 / 0.185 / 0.050 |" in lines[-2]
-    assert drc_results.ablation().count("| not run | not run | not run |") == 9
+    assert drc_results.ablation().count("| not run | not run | not run |") == 14
 
 
 def test_a_measured_row_stands_beside_the_published(place):
@@ -132,7 +154,7 @@ def test_a_measured_row_stands_beside_the_published(place):
     assert (
         "| CIFAR-10 (JPEG copy) | best here | 0.600 (0.600 to 0.600) | 0.750 (0.700 to 0.800) "
         "| 0.500 (0.500 to 0.500) | 10,000 (test) | 50,000 (train) | resnet18 | 0, 1 "
-        "| drc 200, selflabel 20 | cuda:0 | 12.3 | 0.621 / 0.727 / 0.547 (mean ACC 0.716) |"
+        "| drc 200, selflabel 20 | 20.00 M | cuda:0 | 12.3 | 0.621 / 0.727 / 0.547 (mean ACC 0.716) |"
     ) in text
     assert text.count("not run") == 11 * 3
 
@@ -150,7 +172,7 @@ def test_a_shipped_run_has_a_row_of_its_own(place, tmp_path, monkeypatch):
     (line,) = [v for v in drc_results.benchmarks().splitlines() if "as shipped" in v]
     assert line.startswith(
         "| CIFAR-10 (JPEG copy) | as shipped: `drc-cifar10` | 0.300 | 0.400 | 0.200 "
-        "| 10,000 (test) | 50,000 (train) | small | 0 | drc 24 | cpu | 39.0 | 0.621 / 0.727"
+        "| 10,000 (test) | 50,000 (train) | small | 0 | drc 24 |  | cpu | 39.0 | 0.621 / 0.727"
     )
 
 
@@ -163,9 +185,9 @@ def test_a_quick_row_takes_no_place_of_a_whole_one(place):
 
 def test_a_failed_training_is_shown_as_such(place):
     nothing = {"nmi": None, "acc": None, "ari": None, "device": None, "minutes": None}
-    drc_results.keep("ablation", entry(data="mnist", **nothing))
+    drc_results.keep("ablation", entry(data="mnist", samples="mnist", **nothing))
     assert "| mnist | DRC alone | failed | failed | failed |" in drc_results.ablation()
-    drc_results.keep("ablation", entry(data="mnist", seed=1))
+    drc_results.keep("ablation", entry(data="mnist", samples="mnist", seed=1))
     assert "| mnist | DRC alone | 0.600 (1 failed) | 0.700 (1 failed)" in drc_results.ablation()
 
 
@@ -347,7 +369,7 @@ def test_the_ablation_trains_each_row_once(place, monkeypatch):
     assert len({e["weights"] for e in found.values()}) == len(found)  # each switch does something
     text = drc_results.ablation()
     assert re.search(r"\| digits \| DRC alone, quick: 120 images \| 0\.\d{3} \| 0\.\d{3} \|", text)
-    assert text.count("not run") == 2 * 9 * 3  # of mnist, and whole ones
+    assert text.count("not run") == (2 * 9 + 5) * 3  # of mnist, whole ones, and of CIFAR-10
     again: list[str] = []
     reproduce_ablation(("digits",), call(None, again))
     assert len(again) == 9
