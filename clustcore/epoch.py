@@ -37,6 +37,9 @@ from clustcore.types import Config, setting
 
 LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 _SAMPLE = 2000  # images that the diagnostics look at, about
+# of a device's time, at most this share is for looking how the model stands: a GPU's epochs are
+# short, and are not all looked at; elsewhere each is
+_LOOKING = {"cuda": 0.03}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,9 @@ class Job:
     on_step: Callable[[int, int], None] | None = None
     fast: Callable[[Tensor], Tensor] | None = None  # the model's embedding, compiled
     precision: str = ""  # what "auto" came to; "": not timed yet
+    settled: bool = False  # whether the statistics are those of the clean images
+    snapshot: Snapshot | None = None  # what the last look saw
+    looked: tuple[float, float] = (0.0, 0.0)  # when that was, and how long it took
 
     @property
     def device(self) -> torch.device:
@@ -182,8 +188,9 @@ def optimiser_of(job: Job) -> torch.optim.Optimizer:
 
 def run_epoch(
     job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
-) -> tuple[Epoch, Snapshot]:
-    """Epoch `stage_epoch` of a stage, `done` epochs having gone before it in all.
+) -> tuple[Epoch, Snapshot | None]:
+    """Epoch `stage_epoch` of a stage, `done` epochs having gone before it in all; with what was
+    seen of the model after it, where that was looked at. Sizes and entropies are the last look's.
 
     Every rank takes its rows of each batch, and all end with the same weights and figures.
 
@@ -192,7 +199,7 @@ def run_epoch(
     """
     began = time.monotonic()
     if stage.begin is not None:
-        if done == 0:
+        if not job.settled:
             settle(job)
         stage.state = stage.begin(job.data, stage_epoch, stage.state)
         follow_main([*job.tensors(), *stage.state.values()])
@@ -204,16 +211,22 @@ def run_epoch(
             note = choose_precision(job, stage, done)
         torch.manual_seed(seed_of(job.config.seed, done))
         job.model.train()
+        job.settled = False
         stepping = time.monotonic()
         with fast_steps(job):
             means = _steps(job, stage, optimiser, stage_epoch, done)
         views = job.model.views + (stage.strong is not None)
         seen = job.batches * min(job.batch, len(job.data)) * views
         views_per_s = seen / (time.monotonic() - stepping)
-    settle(job)
-    follow_main(job.tensors())
-    job.model.eval()
-    snapshot = look(job, stage, done)
+    new = None
+    if _is_due(job, last=stage_epoch + 1 == stage.epochs):
+        looking = time.monotonic()
+        settle(job)
+        follow_main(job.tensors())
+        job.model.eval()
+        job.snapshot = new = look(job, stage, done)
+        job.looked = (time.monotonic(), time.monotonic() - looking)
+    snapshot = job.snapshot
     entropy_mean, entropy_sample, confidence = _spread(snapshot.p)
     sizes = np.bincount(snapshot.labels, minlength=job.model.clusters)
     epoch = Epoch(
@@ -233,7 +246,15 @@ def run_epoch(
         precision=_precision(job),
         note=note,
     )
-    return epoch, snapshot
+    return epoch, new
+
+
+def _is_due(job: Job, last: bool) -> bool:
+    share = _LOOKING.get(job.device.type)
+    if share is None or last or job.snapshot is None:
+        return True
+    when, took = job.looked
+    return bool(agreed(took <= share * (time.monotonic() - when)))
 
 
 def seed_of(seed: int, done: int) -> int:
@@ -371,6 +392,7 @@ def _steps(
 def settle(job: Job) -> None:
     """Measure batch normalisation's running statistics on the clean images: see `base.settle`."""
     base.settle(job.model, job.data, min(1000, max(2, job.batch // world())))
+    job.settled = True
 
 
 @torch.no_grad()

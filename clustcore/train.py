@@ -49,6 +49,7 @@ from clustcore.epoch import (
     copied,
     optimiser_of,
     run_epoch,
+    settle,
 )
 from clustcore.models.base import Model, Stage, TrainData
 
@@ -180,6 +181,8 @@ class _Loop:
                 self.kept = None
             while progress.epoch < stage.epochs:
                 if self._late():
+                    if not self.job.settled and progress.history:
+                        settle(self.job)  # it may be judged as it stands
                     self._rescue()
                     return progress
                 done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
@@ -210,7 +213,7 @@ class _Loop:
         late = bool(limit) and time.monotonic() - self.started > limit
         return bool(collect(np.array([late]), world())[0])
 
-    def _epoch(self, stage: Stage, done: int) -> tuple[Epoch, Snapshot]:
+    def _epoch(self, stage: Stage, done: int) -> tuple[Epoch, Snapshot | None]:
         # again with half the batch where memory runs out in any process, from where it began
         while True:
             try:
@@ -245,11 +248,11 @@ class _Loop:
                 f"{place} with a batch of {asked}: the epoch begins again with {half}", stacklevel=2
             )
 
-    def _keep(self, epoch: Epoch, snapshot: Snapshot) -> None:
+    def _keep(self, epoch: Epoch, snapshot: Snapshot | None) -> None:
         if self.folder is None or not main():
             return
         every = self.job.config.snapshots
-        if every and epoch.epoch % every == 0:
+        if every and epoch.epoch % every == 0 and snapshot is not None:
             save_snapshot(self.folder, epoch.epoch, snapshot)
         last = self.progress.stage == len(self.stages)
         pause = _PAUSE.get(self.job.device.type, 0.0)

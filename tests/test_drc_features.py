@@ -112,7 +112,7 @@ def test_scans_loss_is_that_of_a_loop():
         rows = [-math.log(float(p[head, i] @ q[head, i])) for i in range(7)]
         mean = [float(p[head, :, k].mean()) for k in range(3)]
         entropy = -sum(m * math.log(m) for m in mean)
-        expected = sum(rows) / 7 - 5 * entropy
+        expected = sum(rows) / 7 + 5 * (math.log(3) - entropy)
         assert float(extra.scan(p, q, 5.0)[head]) == pytest.approx(expected, rel=1e-5)
 
 

@@ -127,6 +127,36 @@ def test_the_faster_precision_is_kept_and_said_and_nothing_is_changed(monkeypatc
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("device", ["cpu", "none"])
+def test_short_epochs_are_not_all_looked_at_and_learn_the_same(monkeypatch, tmp_path, device):
+    # as on a GPU, where a look would take longer than the share of the time it may have
+    def learned(folder, looking):
+        monkeypatch.setattr(epochs, "_LOOKING", looking)
+        told, model = [], DRC(DRC.Config(width=4, alone=4, features=3, clusters=3))
+        stages = model.stages()
+        for stage in stages:
+            stage.clusters = False
+        model.stages = lambda: stages
+        torch.manual_seed(0)
+        for value in model.parameters():
+            torch.nn.init.normal_(value, std=0.2)
+        train(model, data(), CONFIG, AugmentConfig(), folder=folder, on_epoch=told.append)
+        files = sorted(int(file.stem) for file in (folder / SNAPSHOTS).glob("*.npz"))
+        return model.state_dict(), told, files
+
+    looks = []
+    real = epochs.look
+    monkeypatch.setattr(epochs, "look", lambda *args: looks.append(args[2]) or real(*args))
+    some, told, files = learned(tmp_path / "some", {device: 1e-12})
+    assert looks == files == ([0, 2, 6] if device == "cpu" else list(range(7)))
+    every, all_told, _ = learned(tmp_path / "every", {})
+    assert same(some, every)
+    for epoch in looks:
+        if epoch in files:
+            assert told[epoch].sizes == all_told[epoch].sizes
+    assert [epoch.loss for epoch in told] == [epoch.loss for epoch in all_told]
+
+
 def test_a_precision_that_is_much_slower_is_not_timed_again(monkeypatch):
     clock, seen = [0.0], []
     model = DRC(DRC.Config(width=4, alone=1))

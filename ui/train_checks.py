@@ -11,27 +11,33 @@ from clustcore import runs
 from ui import loaders, panels
 
 # of DRC: each may have no epoch; the last stage of the other models has at least one
-_STAGES = ("alone", "taught", "relabelled", "selflabel")
+_STAGES = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
 
 
 def agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
     """Whether there is a teacher where one is asked for, and only there; else it is said."""
-    taught = bool((config or {}).get("taught", teach))
-    if taught != teach:
+    values = config or {}
+    heads = values.get("heads") == "teacher"
+    asked = bool(values.get("taught", teach)) or heads
+    if asked != teach:
         st.error(
-            "Taught: expected 0 without a teacher. Turn on the manifold start, or set it to 0."
-            if taught
-            else "Taught: expected at least 1 epoch with a teacher, or turn it off above.",
+            "Heads: expected another choice than teacher where there is none. Turn on the manifold "
+            "start, or choose another."
+            if heads
+            else "Taught: expected 0 without a teacher. Turn on the manifold start, or set it to 0."
+            if asked
+            else "Taught: expected at least 1 epoch with a teacher, or heads that follow it, or "
+            "turn it off above.",
             icon=":material/error:",
         )
-    return taught == teach
+    return asked == teach
 
 
 def has_epochs(config: Mapping[str, Any] | None) -> bool:
     """Whether any stage is trained; else it is said."""
     if not config or "alone" not in config or any(config[name] for name in _STAGES):
         return True
-    st.error(
+    st.error(  # heads alone would be fitted to features that nothing has learned
         f"No stage has an epoch: expected at least 1 of {', '.join(_STAGES)}.",
         icon=":material/error:",
     )

@@ -18,7 +18,8 @@ _MANY = 1500
 _FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
 _DRC_PARTS = (
     "Of the loss: af, the contrast of samples; ap, the contrast of clusters; cr, the balance of "
-    "cluster sizes."
+    "cluster sizes; apart, how well images are told apart; surest, the labels that the surest "
+    "images give; share, how many these are."
 )
 _ALMOST_ALL = 0.95  # of the samples in one cluster
 

@@ -191,7 +191,7 @@ class DRC(Model):
                 "features",
                 config.features,
                 self._told_apart,
-                self._near,
+                self._near if config.neighbours else None,
                 clusters=False,
                 scale=self._scale,
             ),

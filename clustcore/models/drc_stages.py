@@ -78,12 +78,14 @@ def nearest(z: Float[Tensor, "n d"], k: int) -> Int64[Tensor, "n k"]:
 def scan(
     p: Float[Tensor, "h n k"], q: Float[Tensor, "h n k"], weight: float
 ) -> Float[Tensor, " h"]:
-    """SCAN's loss (equation 2) of h heads: -mean log <p_i, q_i> - weight x H(mean p), where q_i is
-    the assignment of a neighbour of i.
+    """SCAN's loss (equation 2) of h heads: -mean log <p_i, q_i> + weight x (ln k - H(mean p)),
+    where q_i is the assignment of a neighbour of i. Departure: ln k, a constant, makes 0 the least.
     """
-    agreed = -(p * q).sum(2).clamp_min(1e-8).log().mean(1)
-    mean = p.mean(1)
-    return agreed + weight * (mean * mean.clamp_min(1e-8).log()).sum(1)
+    return -(p * q).sum(2).clamp_min(1e-8).log().mean(1) + weight * _uneven(p.mean(1))
+
+
+def _uneven(mean: Float[Tensor, "... k"]) -> Tensor:
+    return math.log(mean.shape[-1]) + (mean * mean.clamp_min(1e-8).log()).sum(-1)
 
 
 def standard(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Tensor, Tensor]:
@@ -189,8 +191,7 @@ def scan_of_all(
         -(rows[:, None] * p[of]).sum(2).clamp_min(1e-8).log().mean(1)
         for rows, of in zip(p.split(5000), near.split(5000), strict=True)
     ]
-    mean = p.mean(0)
-    return torch.cat(each).mean() + weight * (mean * mean.clamp_min(1e-8).log()).sum()
+    return torch.cat(each).mean() + weight * _uneven(p.mean(0))
 
 
 def fit_labels(
