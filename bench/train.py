@@ -16,8 +16,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from bench import launched, print_table, save
 AUGMENT = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "shear": 0.0, "flip": 0.5}
 AUGMENT |= {"crop": 0.2, "jitter": 0.4, "hue": 0.1, "grey": 0.2}
 SEED = 0
+SECONDS = 20.0  # that steps are timed for, at most
 LIMIT = 600.0  # seconds of several processes together
 
 
@@ -41,17 +40,19 @@ class Size:
     batch: int
     product: int  # side of the matrices that the peak is measured with
     compile: bool
+    precision: str
 
     @classmethod
     def of(cls, device: torch.device) -> Size:
         """A ResNet-18 on a GPU, the small CNN elsewhere."""
         if device.type == "cuda":
-            return cls("resnet18", 50_000, 1000, 8192, True)
-        return cls("small", 2048, 256, 1024, False)
+            return cls("resnet18", 50_000, 1000, 8192, True, "bfloat16")
+        return cls("small", 2048, 256, 1024, False, "float32")
 
 
 def run() -> dict[str, Any]:
     """All four comparisons; each figure is printed and saved as it comes."""
+    from clustcore import throughput
     from clustcore.distributed import pick_device
 
     device = pick_device("auto")
@@ -73,7 +74,7 @@ def run() -> dict[str, Any]:
     keep(loop_views_per_s=(loop := _loop(device, size)))
     constant, flops = _constant(device, size)
     keep(constant_views_per_s=constant, loop_of_constant=loop / constant, flops_per_view=flops)
-    peak = _peak(device, size.product)
+    peak = throughput.peak(device, getattr(torch, size.precision), size.product)
     keep(peak_flops_per_s=peak, loop_of_peak=loop * flops / peak)
     loader = _loader(device, size)
     keep(dataloader_views_per_s=loader, loop_of_dataloader=loop / loader)
@@ -94,83 +95,41 @@ def processes_main() -> None:
             print(json.dumps(rate))
 
 
-def _job(device: torch.device, size: Size) -> tuple[Any, Any, Any]:
-    # as `train` sets it up
+def _job(device: torch.device, size: Size) -> tuple[Any, Any]:
+    from clustcore import throughput
     from clustcore.augment import AugmentConfig
-    from clustcore.epoch import Job, TrainConfig, compiled, optimiser_of
-    from clustcore.models.base import TrainData
+    from clustcore.epoch import TrainConfig
     from clustcore.models.drc import DRC
 
     torch.manual_seed(SEED)
     config = DRC.Config(backbone=size.backbone, input_shape=(3, 32, 32), alone=4)
-    model = DRC(config).to(device)
-    if device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
-    x = torch.randint(0, 256, (size.images, 3, 32, 32), dtype=torch.uint8, device=device)
-    settings = TrainConfig(batch=size.batch, seed=SEED)
-    job = Job(model, TrainData(x), settings, AugmentConfig(**AUGMENT), [model], size.batch)
-    if size.compile:
-        job.fast = compiled(model.embed)
-    return job, model.stages()[0], optimiser_of(job)
+    x = torch.randint(0, 256, (size.images, 3, 32, 32), dtype=torch.uint8)
+    settings = TrainConfig(
+        batch=size.batch, seed=SEED, precision=size.precision, compile=size.compile
+    )
+    job = throughput.job_of(DRC(config), x, settings, AugmentConfig(**AUGMENT), device)
+    return job, job.model.stages()[0]
 
 
 def _loop(device: torch.device, size: Size) -> float:
     """Views per second of the training loop; of two epochs the second, when all is warm."""
-    from clustcore.epoch import run_epoch
+    from clustcore.epoch import optimiser_of, run_epoch
 
-    job, stage, optimiser = _job(device, size)
+    job, stage = _job(device, size)
+    optimiser = optimiser_of(job)
     return [run_epoch(job, stage, optimiser, e, e)[0].views_per_s for e in range(2)][1]
 
 
 def _constant(device: torch.device, size: Size) -> tuple[float, float]:
     """Views per second of the step on one batch, and the operations of a view's step."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from clustcore import throughput
+    from clustcore.epoch import draw
 
-    from clustcore.epoch import draw, gradients
-
-    job, stage, optimiser = _job(device, size)
+    job, stage = _job(device, size)
+    flops = throughput.flops_of_a_view(job, stage)
     views = draw(job, stage, torch.arange(size.batch, device=device), 0)
-    with FlopCounterMode(display=False) as counter:
-        gradients(job, stage, views)
-    rate = _stepped(job, stage, optimiser, itertools.repeat(views), job.batches)
-    return rate, counter.get_total_flops() / (size.batch * job.model.views)
-
-
-def _stepped(job: Any, stage: Any, optimiser: Any, batches: Any, steps: int) -> float:
-    # views per second of so many steps, after three to warm up
-    from clustcore.epoch import fast_steps, gradients
-
-    job.model.train()
-    with fast_steps(job):
-        for step, views in enumerate(itertools.islice(batches, steps + 3)):
-            if step == 3:
-                _finish(job.device)
-                began = time.perf_counter()
-            gradients(job, stage, views)
-            optimiser.step()
-        _finish(job.device)
-    return steps * job.batch * job.model.views / (time.perf_counter() - began)
-
-
-def _peak(device: torch.device, side: int) -> float:
-    """Operations per second of one large product, in the numbers that training uses."""
-    kind = torch.bfloat16 if device.type == "cuda" else torch.float32
-    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
-    best = min(_timed(lambda: a @ b, device) for _ in range(20))
-    return 2 * side**3 / best
-
-
-def _timed(work: Callable[[], Tensor], device: torch.device) -> float:
-    _finish(device)
-    began = time.perf_counter()
-    work()
-    _finish(device)
-    return time.perf_counter() - began
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    step = throughput.stepped(job, stage, itertools.repeat(views), SECONDS)
+    return throughput.views_of(job, stage) / step, flops
 
 
 class _Pairs(torch.utils.data.Dataset):
@@ -199,9 +158,10 @@ class _Pairs(torch.utils.data.Dataset):
 
 def _loader(device: torch.device, size: Size) -> float:
     """Views per second of the step when a DataLoader with a worker a core feeds it."""
+    from clustcore import throughput
     from clustcore.models.base import Views
 
-    job, stage, optimiser = _job(device, size)
+    job, stage = _job(device, size)
     steps = min(job.batches - 3, 20)
     loader = torch.utils.data.DataLoader(
         _Pairs(job.data.x[: (steps + 3) * size.batch].cpu()),
@@ -215,7 +175,8 @@ def _loader(device: torch.device, size: Size) -> float:
             ids, first, second = (t.to(device, non_blocking=True) for t in (ids, first, second))
             yield Views(job.data.x[ids].float() / 255, first, second, ids)
 
-    return _stepped(job, stage, optimiser, batches(), steps)
+    step = throughput.stepped(job, stage, batches(), SECONDS)
+    return throughput.views_of(job, stage) / step
 
 
 def _processes(n: int) -> float:
