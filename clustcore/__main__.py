@@ -313,13 +313,12 @@ def _assemble(argv: list[str]) -> int:
 
 def _reproduce(argv: list[str]) -> int:
     what = argv[0] if argv else ""
-    known = ("data", "runs", "alrdc", "drc", "ablation", "tables")
+    known = ("data", "runs", "alrdc", "drc", "ablation", "defences", "tables")
     if argv[:1] in HELP:
         usage("reproduce", "WHAT", known)
     if what not in known:
-        raise ValueError(
-            f"reproduce: expected data, runs, alrdc, drc, ablation or tables, got {what!r}"
-        )
+        *others, last = known
+        raise ValueError(f"reproduce: expected {', '.join(others)} or {last}, got {what!r}")
     if what == "tables":
         from clustcore.runs import PROJECT
         from clustcore.tables import update
@@ -334,7 +333,7 @@ def _reproduce(argv: list[str]) -> int:
     }
     if what == "alrdc":
         return _reproduce_alrdc(argv[1:], common)
-    if what in ("drc", "ablation"):
+    if what in ("drc", "ablation", "defences"):
         return _reproduce_drc(what, argv[1:], common)
     only = (tuple[str, ...], (), "names of runs; all by default")
     args = parse(argv[1:], f"reproduce {what}", **common, only=only)
@@ -390,42 +389,40 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
     from clustcore import drc_results
     from clustcore.published import BENCHMARKS
 
+    texts, known = tuple[str, ...], tuple(drc_results.PLANS)
+    data = {"drc": tuple(BENCHMARKS), "ablation": ("mnist",), "defences": ("cifar10",)}[what]
     options = {
-        "data": (tuple[str, ...], ("mnist",), "data sets"),
+        "data": (texts, data, "data sets"),
         "seeds": (tuple[int, ...], (0,), "seeds"),
-        "quick": (bool, False, "a few thousand images; of `drc`, the small backbone, a few epochs"),
-        "minutes": (float, 0.0, "stop after this many minutes (0: no limit); a later call goes on"),
     }
+    if what != "defences":
+        few = "a few thousand images; of `drc`, the small backbone, a few epochs"
+        limit = "stop after this many minutes (0: no limit); a later call goes on"
+        options |= {"quick": (bool, False, few), "minutes": (float, 0.0, limit)}
     if what == "drc":
-        options["data"] = (tuple[str, ...], tuple(BENCHMARKS), "benchmarks")
-        known = tuple(drc_results.PLANS)
-        options["out"] = (
-            str | None,
-            None,
-            "folder for what comes of each run: weights, card, history, map and paths",
-        )
-        options["start_from"] = (str | None, None, "a run whose weights trainings start from")
-        options["plans"] = (tuple[str, ...], known, f"of {', '.join(known)}")
-    args = parse(argv, f"reproduce {what}", **common, **options)
-    from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
+        bring = "folder for what comes of each run: weights, card, history, map and paths"
+        options |= {
+            "plans": (texts, known, f"of {', '.join(known)}"),
+            "out": (Path | None, None, bring),
+            "start_from": (str | None, None, "a run whose weights trainings start from"),
+        }
+    args = vars(parse(argv, f"reproduce {what}", **common, **options))
+    from clustcore.drc_table import Call, reproduce_ablation, reproduce_defences, reproduce_drc
 
+    data, plans, root = args.pop("data"), args.pop("plans", ()), args.pop("root")
+    args["start"] = args.pop("start_from", None)
+    wrong: list[str] = []
     with Bars() as bars:
-        call = Call(
-            root=None if args.root is None else Path(args.root),
-            download=args.download,
-            seeds=args.seeds,
-            quick=args.quick,
-            minutes=args.minutes,
-            device=args.device,
-            out=Path(args.out) if what == "drc" and args.out else None,
-            start=args.start_from if what == "drc" else None,
-            report=bars.say,
-        )
+        call = Call(root=None if root is None else Path(root), report=bars.say, **args)
         if what == "drc":
-            wrong = reproduce_drc(args.data, args.plans, call)
+            wrong = reproduce_drc(data, plans, call)
+        elif what == "ablation":
+            wrong = reproduce_ablation(data, call)
         else:
-            wrong = reproduce_ablation(args.data, call)
-    print(drc_results.benchmarks() if what == "drc" else drc_results.ablation())
+            for name in data:
+                reproduce_defences(name, call)
+    tables = {"drc": drc_results.benchmarks, "ablation": drc_results.ablation}
+    print(tables.get(what, drc_results.defences)())
     if wrong:
         raise ValueError("; ".join(wrong))
     return 0

@@ -28,7 +28,7 @@ COMMANDS = {
     "attack": "attack a run's samples over the dial, or at one strength",
     "evaluate": "ACC, NMI and ARI of a run on clean samples",
     "assemble": "make a run, map included, of what `reproduce drc --out` brought: FOLDER",
-    "reproduce": "make again what ships or is shown: data, runs, alrdc, drc, ablation, tables",
+    "reproduce": "make again what ships or is shown: data, runs, tables and what stands in them",
 }
 HELP = (["-h"], ["--help"])
 # flags of the commands that open a run, and of those that also ask which samples
@@ -235,6 +235,7 @@ class _Tuple(argparse.Action):
 
 
 _KINDS = {str: ("WORD", "a word"), int: ("N", "a whole number"), float: ("X", "a number")}
+_KINDS[Path] = ("PATH", "a path")
 
 
 def _reader(kinds: tuple[Any, ...]) -> Callable[[str], Any]:

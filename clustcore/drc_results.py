@@ -41,12 +41,13 @@ def rows_of(data: str) -> dict[str, str]:
 _KEYS = {
     "benchmarks": ("data", "plan", "mode", "samples", "seed"),
     "ablation": ("data", "what", "mode", "samples", "seed"),
+    "defences": ("data", "defence", "seed"),
 }
 _FIGURES = ("nmi", "acc", "ari")
 
 
 def entries(part: str) -> list[dict[str, Any]]:
-    """The entries of `benchmarks` or of `ablation`, one a data set, row, mode and seed.
+    """The entries of `benchmarks`, `ablation` or `defences`, one a data set, row, mode and seed.
 
     Raises:
         ValueError: the file is damaged.
@@ -69,7 +70,9 @@ def _read() -> dict[str, list[dict[str, Any]]]:
         return {part: [] for part in _KEYS}
     try:
         found = json.loads(RESULTS.read_text(encoding="utf-8"))
-        lists = {part: list(found[part]) for part in _KEYS}
+        lists = {
+            part: list(found.get(part, []) if part == "defences" else found[part]) for part in _KEYS
+        }
         for part, key in _KEYS.items():
             for entry in lists[part]:
                 _ = [entry[k] for k in key]
@@ -109,6 +112,23 @@ def ablation() -> str:
             for first, group in _groups(same):
                 name = data if first is None else first["samples"]
                 lines.append(_line([name, label + _quick(first), *_measured(group)]))
+    return "\n".join(lines)
+
+
+def defences() -> str:
+    """The defences of DRC on CIFAR-10 at b, as Markdown: see `judging.pair`."""
+    columns = ["data", "defence", "seed", "b, L-inf", "n", "undefended, moved at b"]
+    columns += ["defended, PGD", "with every target", "momentum search"]
+    lines = _head([*columns, "worst case (95 %)", "ACC change", "bar"])
+    for e in entries("defences"):
+        before, after = e["undefended"], e["defended"]
+        shares, (low, high) = after["by_attack"], after["moved_interval"]
+        cells = [e["samples"], e["defence"], str(e["seed"]), f"{e['b']:.4f}", f"{e['n']:,}"]
+        cells += [f"{before['moved']:.1%}", f"{shares['pgd']:.1%}"]
+        cells += [f"{shares.get('with every target', shares['pgd']):.1%}"]
+        cells += [f"{shares['momentum']:.1%}", f"{after['moved']:.1%} ({low:.1%} to {high:.1%})"]
+        cells += [f"{e['acc_change']:+.3f}", "cleared" if e["cleared"] else "not cleared"]
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 

@@ -25,15 +25,17 @@ from clustcore.datasets import data_folder, load_samples
 from clustcore.distributed import agreed, collect, first_main, main, pick_device, world
 from clustcore.drc_results import PLANS, rows_of
 from clustcore.export import export
+from clustcore.judging import JudgeConfig, pair
 from clustcore.machine import describe
 from clustcore.pipeline import evaluate, load_run, run_in
-from clustcore.recipes import ABLATION_IMAGES, BENCHMARKS, Recipe, ablation
+from clustcore.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
 from clustcore.reproduce import STOPPED, load_split, run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
 
 QUICK = 2_000  # images that a quick call of `reproduce drc` learns from, and is judged on
 QUICK_ABLATION = 10_000  # training images of a quick ablation
+DEFENCE_SAMPLES = 200  # that each defended model is attacked on, with every search there is
 _QUICK_EPOCHS = 3  # of a stage, at most
 _QUICK_CONFIG = {"backbone": "small", "head_steps": 200}
 _QUICK_TRAIN = {"batch": 64, "lr": 1e-3, "optimiser": "adam"}
@@ -140,6 +142,43 @@ def reproduce_ablation(data: tuple[str, ...], call: Call) -> list[str]:
             if not _seeds(row, call, wrong):
                 return wrong
     return wrong
+
+
+def reproduce_defences(data: str, call: Call) -> None:
+    """Train the defences of a data set's shipped DRC run, judge each beside it at the budget at
+    which half of the undefended one's samples have moved, and put one entry a defence and seed into
+    the file. What was measured of the same weights is left.
+
+    Raises:
+        ValueError: a data set whose run has no defence, one that is not there, or a run made
+            otherwise than planned.
+    """
+    source = f"drc-{data}"
+    recipes = {n: r for n, r in RECIPES.items() if r.defended and r.defended.source == source}
+    if not recipes:
+        known = {r.defended.source for r in RECIPES.values() if r.defended}
+        names = ", ".join(sorted(n.removeprefix("drc-") for n in known if n.startswith("drc-")))
+        raise ValueError(f"unknown data set {data!r} of the defences; known: {names}")
+    train = load_split(data, "train", call.root, call.download)
+    test = load_split(train.name, "test", call.root, call.download)
+    config = JudgeConfig(n=DEFENCE_SAMPLES)
+    for seed in call.seeds:
+        for name, recipe in recipes.items():
+            label = train_seed(name, recipe, {}, seed, train, call.device, call.report)
+            two = [load_run(n, call.device) for n in (run_name(source, seed), label)]
+            weights = [run.card["weights_sha256"] for run in two]
+            known = [
+                [e[part]["weights"] for part in ("undefended", "defended")]
+                for e in drc_results.entries("defences")
+            ]
+            if weights in known:
+                call.report(f"{label}: measured before")
+                continue
+            found = pair(*two, test, config)
+            about = {"data": data, "samples": test.name, "defence": recipe.defended.defence}
+            _keep("defences", about | {"seed": seed} | found)
+            moved = found["defended"]["moved"]
+            call.report(f"{label}: {moved:.1%} of {found['n']} moved at L-inf {found['b']:.4f}")
 
 
 @dataclass(frozen=True)

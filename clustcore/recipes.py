@@ -309,4 +309,8 @@ RECIPES |= {
     "drc-cifar10-adversarial_view": _trained_on(
         "drc-cifar10", "adversarial_view", epochs=2, warm=1, eps=4 / 255
     ),
+    # which of the two ships, `reproduce defences` decides: the one of which fewer samples move
+    "drc-cifar10-pgd_at": _trained_on(
+        "drc-cifar10", "pgd_at", ships=False, epochs=2, warm=1, eps=4 / 255
+    ),
 }

@@ -119,6 +119,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "alrdc": alrdc,
         "drc": drc_results.benchmarks,
         "ablation": drc_results.ablation,
+        "defences": drc_results.defences,
     },
 }
 

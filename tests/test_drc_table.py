@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import drc_results, drc_table, files, published, reproduce, runs
+from clustcore import drc_results, drc_table, files, published, recipes, reproduce, runs
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
-from clustcore.drc_table import Call, reproduce_ablation, reproduce_drc
+from clustcore.drc_table import Call, reproduce_ablation, reproduce_defences, reproduce_drc
 from clustcore.making import Plan
 from clustcore.models import MODELS
 from clustcore.recipes import (
@@ -25,6 +25,7 @@ from clustcore.recipes import (
     BENCHMARKS,
     FEATURES_ABLATION,
     RECIPES,
+    Defended,
     Recipe,
     Variant,
     ablation,
@@ -333,6 +334,51 @@ def test_a_shipped_test_split_is_judged_on_whatever_the_root_holds(monkeypatch):
         reproduce.load_split(name, split, Path("data"), True)
     there = {"root": Path("data"), "download": True}
     assert asked == [{}, there, there]
+
+
+# The defences
+
+
+def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatch):
+    def some(name: str, split: str, **where: object):
+        return load_samples(name, split).take(np.arange(120))
+
+    config = {"width": 4, "alone": 0, "taught": 4, "weight_t": 10.0}
+    plan = Plan("drc", {"name": "digits"}, config, train={"batch": 32, "lr": 2e-3})
+    first = Recipe(plan, True, ships=False)
+    monkeypatch.setattr(recipes, "RECIPES", {"drc-digits": first})
+    found = {"drc-digits": first}
+    for defence in ("pgd_at", "control"):
+        defended = Defended("drc-digits", defence, {"epochs": 1})
+        found[f"drc-digits-{defence}"] = dataclasses.replace(first, defended=defended)
+    for module in (reproduce, drc_table):
+        monkeypatch.setattr(module, "RECIPES", found)
+    monkeypatch.setattr(reproduce, "load_samples", some)
+    monkeypatch.setattr(drc_table, "DEFENCE_SAMPLES", 24)
+    judge = drc_table.JudgeConfig
+    monkeypatch.setattr(drc_table, "JudgeConfig", lambda n: judge(n=n, steps=5, restarts=1))
+    teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
+    file = place.parent / "runs" / "teachers" / "digits-0.npz"
+    file.parent.mkdir(parents=True)
+    save_teacher(file, teacher)
+    reproduce_defences("digits", call(None, quick=False))
+    entries = drc_results.entries("defences")
+    assert [e["defence"] for e in entries] == ["control", "pgd_at"]
+    assert entries[0]["undefended"] == entries[1]["undefended"]
+    for e in entries:
+        card = runs.read_card(place.parent / "runs" / f"drc-digits-{e['defence']}-seed0")
+        assert e["defended"]["weights"] == card["weights_sha256"]
+        shares = e["defended"]["by_attack"]
+        assert e["defended"]["moved"] >= max(shares.values())
+        line = (
+            f"| digits | {e['defence']} | 0 | {e['b']:.4f} | 24 | {e['undefended']['moved']:.1%} |"
+        )
+        assert line in drc_results.defences()
+    said: list[str] = []
+    reproduce_defences("digits", call(None, said, quick=False))
+    assert sum("measured before" in line for line in said) == 2
+    with pytest.raises(ValueError, match="unknown data set 'mnist' of the defences; known: digits"):
+        reproduce_defences("mnist", call(None))
 
 
 # The ablation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from clustcore.attacks.problem import Target
 from clustcore.batches import cluster
 from clustcore.checkpoint import load_model
 from clustcore.judging import JudgeConfig
+from clustcore.models.base import wrap
 from clustcore.pipeline import Run, target_of
 from clustcore.runs import read_card
 from tests.conftest import make_blobs
@@ -170,3 +172,49 @@ def test_the_clean_figures_are_those_of_the_door(run, samples):
         ((decoded - samples.x) ** 2).sum((1, 2, 3)).mean(), rel=1e-5
     )
     assert found["used"] == len(np.unique(clean.labels))
+
+
+def test_the_momentum_search_finds_what_the_closed_form_allows(blobs):
+    # a linear model of pixels in the middle of [0, 1], where no clipping enters: a sample moves
+    # within eps in L-inf exactly where its margin is at most eps x the L1 length of its weights
+    torch.manual_seed(0)
+    weight = torch.randn(3, 28 * 28)
+    model = wrap(_Linear(weight), clusters=3, input_shape=(1, 28, 28))
+    x = 0.5 + 0.05 * (blobs.x - 0.5)
+    card = {"weights_sha256": "", "embedding": {"R": 1.0}}
+    run = Run("linear", Path("linear"), card, model, torch.device("cpu"))
+    flat = torch.from_numpy(x).flatten(1)
+    s = flat @ weight.T
+    own = s.argmax(1)
+    lead = s.gather(1, own[:, None]) - s
+    apart = (weight[own][:, None] - weight[None]).abs().sum(2)
+    smallest = (lead / apart).scatter(1, own[:, None], torch.inf).amin(1).numpy()
+    few = dataclasses.replace(blobs, x=x)
+    for quantile in (0.2, 0.5, 0.8):
+        eps = float(np.quantile(smallest, quantile))
+        found = judging.momentum(run, few, np.arange(64), eps * 1.001)
+        np.testing.assert_array_equal(found, smallest <= eps * 1.001)
+
+
+def test_a_pair_is_judged_at_the_undefended_models_half(run, samples):
+    found = judging.pair(run, run, samples, CONFIG)
+    before, after = found["undefended"], found["defended"]
+    assert before == after
+    assert 0.4 <= before["moved"] <= 0.7
+    assert before["moved"] >= max(before["by_attack"].values())
+    assert found["acc_change"] == 0
+    assert not found["cleared"]
+
+
+class _Linear(torch.nn.Module):
+    """z is the image, scores are linear."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+    def scores(self, z: torch.Tensor) -> torch.Tensor:
+        return z @ self.weight.T

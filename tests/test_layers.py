@@ -62,6 +62,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "livemap": {"files", "comparing", "manifold"},
     "drc_table": LEAVES - {"figures"}
     | {"types", "files", "pipeline", "train", "recipes", "reproduce", "drc_results", "budget"}
+    | {"judging"}
     | {"export", "machine"},
     "throughput": {"augment", "epoch", "models"},
     "budget": {"augment", "checkpoint", "epoch", "machine", "making", "models", "throughput"}

@@ -57,7 +57,10 @@ def test_train_from_a_card(place, tmp_path):
         (["defend", "none"], "expected --defence NAME; known: adversarial_view, alrdc"),
         (["defend", "none", "--defence", "hope"], "unknown defence 'hope'; known: adversarial"),
         (["defend", "none", "--defence", "control"], "unknown run 'none'"),
-        (["reproduce", "all"], "expected data, runs, alrdc, drc, ablation or tables, got 'all'"),
+        (
+            ["reproduce", "all"],
+            "expected data, runs, alrdc, drc, ablation, defences or tables, got 'all'",
+        ),
         (["reproduce", "drc", "--data", "x"], "unknown benchmark 'x'; known: cifar10, cifar100-20"),
         (["reproduce", "drc", "--plans", "x"], "unknown plan 'x'; known: published, best"),
         (["reproduce", "ablation", "--data", "x"], "unknown data set 'x' of the ablation; known:"),
