@@ -51,7 +51,8 @@ def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None
         stage.clusters = False  # noise has none
     model.stages = lambda: stages
     noise = _noise(_SMOKE * batch, shape)
-    settings = plan.train | {"minutes": 0.0, "snapshots": 0, "compile": False, "batch": batch}
+    # a rate that wants warming up could overflow within these steps
+    settings = plan.train | {"minutes": 0.0, "snapshots": 0, "compile": False, "lr": 1e-5}
     with tempfile.TemporaryDirectory() as place:
         train(
             model,

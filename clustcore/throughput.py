@@ -28,6 +28,7 @@ from clustcore.models.base import Model, Stage, TrainData, Views
 
 _WARM = 3  # steps before those that count
 _MOST = 200  # steps that count
+_RATE = 1e-5  # of learning: at a rate that wants warming up, numbers could overflow meanwhile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def job_of(
 
 def pace(job: Job, stage: Stage, seconds: float = 2.0) -> Pace:
     """Time a stage for about so many seconds each way, after a few steps to warm up. The model
-    learns meanwhile: it is one to throw away.
+    learns a little meanwhile: it is one to throw away.
     """
     began = time.monotonic()
     if stage.begin is not None:
@@ -78,6 +79,8 @@ def pace(job: Job, stage: Stage, seconds: float = 2.0) -> Pace:
 def stepped(job: Job, stage: Stage, batches: Iterator[Views], seconds: float) -> float:
     """Seconds of a step, over at most so many seconds."""
     optimiser = optimiser_of(job)
+    for group in optimiser.param_groups:
+        group["lr"] = _RATE
     job.model.train()
     with fast_steps(job):
         for number, views in enumerate(batches, 1 - _WARM):

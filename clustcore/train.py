@@ -57,6 +57,7 @@ __all__ = ["Epoch", "Progress", "TrainConfig", "TrainingFailed", "pick_device", 
 
 # seconds between two saves of a training, by device: a GPU's epochs are short
 _PAUSE = {"cuda": 20.0}
+_SAVING = 0.01  # share of the time that saves may take there
 
 
 @dataclass
@@ -157,6 +158,7 @@ class _Loop:
         if job.config.compile:
             job.fast = compiled(job.model.embed)
         self.started = self.saved = time.monotonic()
+        self.took = 0.0  # seconds of the last save
         self.unsaved = False  # whether an epoch is whole that the resume state does not have
         self.optimiser: torch.optim.Optimizer | None = None  # the stage's
         self.before: _Before | None = None  # what an epoch that is not whole yet goes back to
@@ -256,6 +258,8 @@ class _Loop:
             save_snapshot(self.folder, epoch.epoch, snapshot)
         last = self.progress.stage == len(self.stages)
         pause = _PAUSE.get(self.job.device.type, 0.0)
+        if pause:
+            pause = max(pause, self.took / _SAVING)
         if last or time.monotonic() - self.saved >= pause:
             self._save()
 
@@ -269,8 +273,10 @@ class _Loop:
 
     def _save(self) -> None:
         model, stages, progress = self.job.model, self.stages, self.progress
+        began = time.monotonic()
         save_resume(self.folder, model, stages, self.optimiser, progress, self.origin, self.defence)
         self.saved, self.unsaved = time.monotonic(), False
+        self.took = self.saved - began
 
 
 class _Before:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from clustcore import assemble as assembly
-from clustcore import budget, drc_results, export, runs, throughput
+from clustcore import budget, drc_results, drc_table, export, parts, runs, throughput
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.budget import Measured, lay_out
@@ -24,6 +26,7 @@ from clustcore.models.drc import DRC
 from clustcore.projection import ProjectionConfig
 from clustcore.recipes import BENCHMARKS
 from clustcore.throughput import Pace
+from tests.small_recipe import Planes
 from tests.test_drc_table import draw, place  # noqa: F401
 
 SHARES = {"features": 0.6, "surest": 0.4}
@@ -149,9 +152,14 @@ def test_smoke_fails_where_a_later_stage_would(monkeypatch):
 
 @pytest.fixture
 def few(monkeypatch):
-    """Paths of a few samples."""
+    """Paths of a few samples, a few timed steps, and no UMAP, which compiles for longer."""
+    monkeypatch.setattr(throughput, "_MOST", 5)
+    fake = ModuleType("umap")
+    fake.UMAP = Planes
+    monkeypatch.setitem(sys.modules, "umap", fake)
     monkeypatch.setattr(runs, "PATH_SAMPLES", 12)
-    monkeypatch.setattr(runs, "FLIP_SAMPLES", 6)
+    monkeypatch.setattr(runs, "FLIP_SAMPLES", 2)
+    monkeypatch.setattr(parts, "PATHS", parts.PATHS[:2])
     monkeypatch.setattr(export, "has_umap", lambda: False)
 
 
@@ -181,7 +189,6 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
         "weights, card and history",
         "pgd-pixels-linf",
         "pgd-pixels-l2",
-        "pgd-embedding-l2",
         "smallest flips, linf",
     ]
     places = [said.index(mark) for mark in marks]
@@ -204,7 +211,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     # again: all is there
     assert main(command(place, out, "--minutes", "3")) == 0
     assert "epoch 1 of" not in capsys.readouterr().out
-    # what came back is made a run elsewhere, where UMAP is
+    # what came back is made a run elsewhere, where maps are made
     monkeypatch.setenv("DRIFTMAP_RUNS", str(place.parent / "elsewhere"))
     real = assembly.assemble
     small = ProjectionConfig(steps=20, batch=16, width=8, landmarks=8)
@@ -223,6 +230,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
 def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, capsys):  # noqa: F811
     draw(place)
     out = place.parent / "out"
+    monkeypatch.setattr(parts, "PATHS", [])
     late = "clustcore.train._Loop._late"
     monkeypatch.setattr(late, lambda loop: len(loop.progress.history) >= 2)
     monkeypatch.setattr(budget, "smoke", lambda *_: None)
@@ -240,10 +248,8 @@ def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, c
     monkeypatch.setenv("DRIFTMAP_RUNS", str(own.parent))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(place.parent / "cache"))
     monkeypatch.setattr(drc_results, "RESULTS", place.parent / "drc.json")
-    monkeypatch.setattr(runs, "PATH_SAMPLES", 12)
-    monkeypatch.setattr(runs, "FLIP_SAMPLES", 6)
-    monkeypatch.setattr(export, "has_umap", lambda: False)
-    shutil.rmtree(out)
+    monkeypatch.setattr(throughput, "_MOST", 5)
+    monkeypatch.setattr(drc_table, "export", lambda *_: None)
     assert main(command(place, out, "--minutes", "3")) == 0
     said = capsys.readouterr().out
     assert "epoch 2 of 7" not in said
@@ -260,8 +266,9 @@ def test_too_few_minutes_for_an_epoch_are_said_and_nothing_is_trained(place, cap
     assert drc_results.entries("benchmarks") == []
 
 
-def test_trainings_start_from_a_run(place, few, capsys):  # noqa: F811
+def test_trainings_start_from_a_run(place, monkeypatch, capsys):  # noqa: F811
     draw(place)
+    monkeypatch.setattr(drc_table, "export", lambda *_: None)
     assert main(command(place, place.parent / "out")) == 0
     first = runs.folders()[1] / "quick-drc-cifar10-best-seed0"
     shutil.move(first, first.with_name("before"))
