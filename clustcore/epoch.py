@@ -318,7 +318,7 @@ def choose_precision(job: Job, stage: Stage, done: int) -> str:
     cpu = job.device.type == "cpu"
     rows = next(order(job, done))
     if cpu:
-        rows = rows[: 128 // world() * world()]
+        rows = rows[: 32 // world() * world()]
     views = draw(job, stage, rows[shard(len(rows))], done)
     # a defence's attacker learns within the loss
     inner = [m.inner for m in job.modules if getattr(m, "inner", None) is not None]
