@@ -59,7 +59,8 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
 
     Args:
         plan: `model` and `data`, or `source` (a run) and `defence`; `root`, `download` and, for a
-            teacher that is made first, `teach` where wanted; of `config`, `train` and `augment`
+            teacher that is made first, `teach`, and for a run whose weights come first,
+            `start_from`, where wanted; of `config`, `train` and `augment`
             only what differs from the defaults (from the source's settings).
     """
     if "defence" in plan:
@@ -81,6 +82,8 @@ def arguments(name: str, plan: dict[str, Any]) -> list[str]:
                 argv += [f"--{part}.{flag}", str(value)]
     if plan.get("teach"):
         argv += ["--teacher", str(_teacher(name))]
+    if plan.get("start_from"):
+        argv += ["--start-from", plan["start_from"]]
     return argv + _where(plan)
 
 
@@ -296,8 +299,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     name = data.get("name") if isinstance(data, dict) else None
     parts = ("source", "defence") if "defence" in plan else ("model",)
     texts = {part: plan.get(part) for part in parts} | {"data.name": name}
-    if plan.get("root") is not None:
-        texts["root"] = plan["root"]
+    texts |= {part: plan[part] for part in ("root", "start_from") if plan.get(part) is not None}
     for part, value in texts.items():
         if not isinstance(value, str):
             raise ValueError(f"{folder / _PLAN}: field {part!r}: expected text, got {value!r}")

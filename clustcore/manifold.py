@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from types import ModuleType
+from typing import Any
 
 
-def import_umap() -> ModuleType:
+def import_umap() -> Any:
     """The package umap, imported only now.
 
     Raises:

@@ -322,6 +322,7 @@ def test_the_command_says_what_the_plan_says():
         "augment": {"flip": 0.5},
         "root": "/some where",
         "download": True,
+        "start_from": "other",
     }
     argv = jobs.arguments("x", plan)
     assert argv[:2] == ["train", "drc"]
@@ -330,7 +331,8 @@ def test_the_command_says_what_the_plan_says():
     for part in ("config", "train", "augment"):
         values = getattr(read, part)
         assert {key: values[key] for key in plan[part]} == plan[part]
-    assert options == {"name": "x", "teacher": None, "root": "/some where", "download": True}
+    asked = {"name": "x", "teacher": None, "root": "/some where", "download": True}
+    assert options == asked | {"start_from": "other"}
 
 
 def test_the_command_of_a_defence():
