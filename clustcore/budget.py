@@ -5,6 +5,7 @@ epochs of its stages laid out to fit.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -137,26 +138,29 @@ def lay_out(plan: Plan, shares: dict[str, float], measured: Measured, minutes: f
     Raises:
         ValueError: not one epoch of each fits; the message says how many minutes would do.
     """
-    found, least = {}, {}
+    found, took, least = {}, {}, {}
     for way, paces in measured.ways.items():
         fixed = measured.heads + (measured.compiling if way == "compiled" else 0.0)
         have = minutes * 60 * (1 - _SPARE) - fixed
         costs = {name: paces[name].epoch(measured.batches) for name in shares}
-        found[way] = {name: int(share * have / costs[name]) for name, share in shares.items()}
+        epochs = {name: int(share * have / costs[name]) for name, share in shares.items()}
         most = max(costs[name] / share for name, share in shares.items())
         least[way] = (most + fixed) / 60 / (1 - _SPARE)
-    way = max(found, key=lambda way: sum(found[way].values()))
-    if min(found[way].values()) < 1:
+        if min(epochs.values()) >= 1:
+            found[way] = {name: min(n, plan.config[name]) for name, n in epochs.items()}
+            took[way] = fixed + sum(n * costs[name] for name, n in found[way].items())
+    if not found:
         way = min(least, key=least.__getitem__)
         costs = {name: measured.ways[way][name].epoch(measured.batches) for name in shares}
         said = ", ".join(f"{name} {cost:.3g} s" for name, cost in costs.items())
         raise ValueError(
-            f"--minutes: expected {least[way]:.2g} or more from here on, for an epoch of each "
-            f"stage on this device ({said}), got {minutes:.2g}"
+            f"--minutes: expected {math.ceil(least[way] * 100) / 100:g} or more from here on, for "
+            f"an epoch of each stage on this device ({said}), got {minutes:.3g}"
         )
-    config = {name: min(n, plan.config[name]) for name, n in found[way].items()}
+    # the same epochs in less time are better, too
+    way = max(found, key=lambda way: (sum(found[way].values()), -took[way]))
     return dataclasses.replace(
-        plan, config=plan.config | config, train=plan.train | {"compile": way == "compiled"}
+        plan, config=plan.config | found[way], train=plan.train | {"compile": way == "compiled"}
     )
 
 

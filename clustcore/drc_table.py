@@ -67,6 +67,10 @@ class Call:
     report: Callable[[str], None] = print
     began: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes < float("inf"):
+            raise ValueError(f"--minutes: expected 0 or more, got {self.minutes}")
+
     def left(self) -> float:
         """Minutes that are left; 0 where there is no limit, below 0 where none are left."""
         if not self.minutes:

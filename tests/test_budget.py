@@ -75,12 +75,22 @@ def test_what_is_compiled_pays_for_it(compiling, way):
     assert spent(plan, found, way) <= 0.95 * 9 * 60
 
 
-def test_too_few_minutes_say_how_many_would_do():
+def test_the_same_epochs_are_not_compiled_for_and_what_fits_is_taken():
+    found = measured(0.001, 0.0009, 30.0)  # all of the plan fits either way
+    assert not lay_out(PLAN, SHARES, found, 600.0).train["compile"]
+    found = measured(0.5, 0.4, 110.0)  # compiled, the last stage gets no epoch
+    assert not lay_out(PLAN, SHARES, found, 2.6).train["compile"]
+
+
+@pytest.mark.parametrize("step", [0.5, 0.37, 1.234, 7.77])
+def test_too_few_minutes_say_how_many_would_do(step):
     with pytest.raises(ValueError, match=r"--minutes: expected (\S+) or more .*got 0\.3$") as error:
-        lay_out(PLAN, SHARES, measured(0.5), 0.3)
+        lay_out(PLAN, SHARES, measured(step), 0.3)
     least = float(str(error.value).split("expected ")[1].split()[0])
-    plan = lay_out(PLAN, SHARES, measured(0.5), least * 1.06)  # it is said in two digits
+    plan = lay_out(PLAN, SHARES, measured(step), least)
     assert min(plan.config[name] for name in SHARES) == 1
+    with pytest.raises(ValueError, match="--minutes"):
+        lay_out(PLAN, SHARES, measured(step), least - 0.02)
 
 
 def test_the_pace_is_that_of_steps_that_learn(blobs, monkeypatch):

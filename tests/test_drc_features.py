@@ -163,6 +163,13 @@ def test_more_starts_are_never_worse():
     assert means == sorted(means)
 
 
+def test_a_share_of_a_hundred_is_so_many():
+    sure, told = torch.rand(100), torch.zeros(100, dtype=torch.long)
+    for percent in range(1, 101):  # .55 x 100 is a little more than 55
+        weights = extra.surest_weights(sure, told, 1, percent / 100)
+        assert int((weights > 0).sum()) == percent
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
 def test_the_surest_share_of_each_cluster_is_that_of_a_sort(share):
     sure = torch.rand(101, generator=torch.Generator().manual_seed(0))
@@ -257,6 +264,12 @@ def test_features_that_cannot_be_parted_are_refused():
         extra.fit_scan(z, 3, neighbours=4)
     with pytest.raises(ValueError, match="features: expected different ones"):
         extra.spherical_k_means(z, 3)
+    with pytest.raises(
+        ValueError, match="expected finite numbers, got NaN, infinity or near to it"
+    ):
+        extra.fit_scan(draw(30, 4) * 1e25, 3, neighbours=4)
+    with pytest.raises(ValueError, match="at least 3 features other than 0, got 2"):
+        extra.spherical_k_means(torch.cat([torch.zeros(28, 4), torch.eye(4)[:2]]), 3)
     z[3, 1] = torch.nan
     with pytest.raises(ValueError, match="features: expected finite numbers, got NaN"):
         extra.fit_labels(z, torch.zeros(30, dtype=torch.long), 3)
@@ -268,9 +281,11 @@ def test_features_that_cannot_be_parted_are_refused():
         ({"heads": "scan"}, "head_neighbours: expected fewer than the 18 images, got 20"),
         ({"alone": 1, "neighbours": 30}, "drc: neighbours: expected fewer than the 18 images"),
         ({"alone": 1, "clusters": 19}, "drc: clusters: expected at most the 18 images, got 19"),
+        ({"alone": 1, "taught": 1}, "drc: stage 'taught': expected a teacher, got none"),
+        ({"alone": 1, "heads": "teacher"}, "drc: stage 'heads': expected a teacher, got none"),
     ],
 )
-def test_too_few_images_are_said_before_training_starts(config, message):
+def test_what_is_bound_to_fail_is_said_before_training_starts(config, message):
     from clustcore.augment import AugmentConfig
     from clustcore.train import TrainConfig, train
 

@@ -137,11 +137,17 @@ class Model(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no training stages: it is trained elsewhere")
 
     def check(self, data: TrainData) -> None:
-        """Asked before training: whether these images are enough for its stages.
+        """Asked before training: whether its stages have what they need, so that none fails after
+        hours of others.
 
         Raises:
-            ValueError: they are not.
+            ValueError: they have not: too few images, or no teacher where one is to be followed.
         """
+        if data.teacher is None and getattr(getattr(self, "config", None), "taught", 0):
+            raise ValueError(
+                f"{type(self).__name__.lower()}: stage 'taught': expected a teacher, got none; "
+                "`python -m clustcore teach` makes one, or set taught to 0"
+            )
 
     def upkeep(self) -> Stage:
         """The stage whose loss keeps a trained model what it is; a defence adds its term to it.

@@ -205,8 +205,13 @@ class DRC(Model):
         return [stage for stage in stages if stage.epochs > 0]
 
     def check(self, data: TrainData) -> None:
-        """Whether there are more images than neighbours, and as many as clusters."""
+        """Whether there are more images than neighbours, and as many as clusters; and a teacher,
+        where one is asked for.
+        """
+        super().check(data)
         config, n = self.config, len(data)
+        if config.heads == "teacher":
+            self._told(data, "heads")
         scan = config.heads == "scan"
         for name in ["neighbours"] * bool(config.neighbours) + ["head_neighbours"] * scan:
             if n <= (k := getattr(config, name)):

@@ -95,10 +95,11 @@ def standard(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Tensor, Ten
     Raises:
         ValueError: they are not finite, or all the same.
     """
-    if not torch.isfinite(z).all():
-        raise ValueError("features: expected finite numbers, got NaN or infinity")
+    z = z.float()
     mean, spread = z.mean(0), (z - z.mean(0)).square().mean().sqrt()
-    if spread <= 1e-6 * z.abs().max().clamp_min(1e-30):
+    if not torch.isfinite(spread):  # of a sum of all of them
+        raise ValueError("features: expected finite numbers, got NaN, infinity or near to it")
+    if spread <= 1e-6 * z.abs().max():
         raise ValueError("features: expected different ones, got the same for all images")
     return (z - mean) / spread, mean, spread
 
@@ -165,6 +166,7 @@ def fit_scan(
     Raises:
         ValueError: no more images than neighbours, or features all the same or not finite.
     """
+    z = z.float()
     near = nearest(z, neighbours)
     draw = torch.Generator().manual_seed(seed + 1)
 
@@ -211,6 +213,7 @@ def fit_labels(
         told = p[:, torch.arange(len(rows), device=rows.device), labels[rows]]
         return -told.clamp_min(1e-8).log().mean(1)
 
+    z = z.float()
     weight, bias = fit_heads(z, clusters, 1, steps, loss, seed, on_step)
     return weight[0], bias[0], F.cross_entropy(z @ weight[0].T + bias[0], labels)
 
@@ -236,6 +239,11 @@ def spherical_k_means(
         raise ValueError(f"k-means: expected at least {clusters} images, got {len(z)}")
     standard(z)
     points = F.normalize(z.float(), dim=1)
+    points = points[points.norm(dim=1) > 0.5]  # what has no direction belongs to none
+    if len(points) < clusters:
+        raise ValueError(
+            f"k-means: expected at least {clusters} features other than 0, got {len(points)}"
+        )
     draw = torch.Generator().manual_seed(seed)
     best, most = None, -torch.inf
     for start in range(starts):
@@ -311,7 +319,7 @@ def surest_weights(
     weights = torch.zeros_like(sure)
     for cluster in range(clusters):
         rows = (told == cluster).nonzero()[:, 0]
-        count = math.ceil(share * len(rows))
+        count = math.ceil(share * len(rows) - 1e-9)  # .55 x 100 is a little more than 55
         if count:
             weights[rows[sure[rows].topk(count).indices]] = 1 / count
     kept = int((weights > 0).sum())
