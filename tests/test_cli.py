@@ -131,7 +131,7 @@ def test_help_has_each_field_with_meaning_range_choices_unit_and_default(capsys)
     out = " ".join(capsys.readouterr().out.split())
     assert "usage: python -m clustcore evaluate RUN [flags]" in out
     assert "--eps X one strength, of 100 % (default: none)" in out
-    assert "--train.lr X Adam's learning rate at its highest (1e-07 to 1) (default: 0.001)" in out
+    assert "--train.lr X learning rate at its highest (1e-07 to 10) (default: 0.001)" in out
     assert "--train.minutes X, --minutes X" in out
     assert "(0 to 1000000.0) [min] (default: 0.0)" in out
     assert "normalisation; group: no sample sees another (one of batch, group)" in out

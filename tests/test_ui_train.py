@@ -215,9 +215,20 @@ def test_a_training_without_an_epoch_is_not_started(started):
     app = open_train()
     app.selectbox(key="train_data").set_value("digits").run()
     app.number_input(key="own__drc_alone").set_value(0).run()
-    assert "expected at least 1 of alone, taught, relabelled, selflabel" in words(app)
+    stages = "features, alone, taught, relabelled, selflabel, surest"
+    assert f"expected at least 1 of {stages}" in words(app)
     assert all(one.label != "Start training" for one in app.button)
     app.number_input(key="own__drc_selflabel").set_value(1).run()
+    assert not app.error
+
+
+def test_heads_that_follow_a_teacher_ask_for_one(started):
+    app = open_train()
+    app.selectbox(key="train_data").set_value("digits").run()
+    app.selectbox(key="own__drc_heads").set_value("teacher").run()
+    assert "Heads: expected another choice than teacher where there is none." in words(app)
+    assert all(one.label != "Start training" for one in app.button)
+    app.selectbox(key="own__drc_heads").set_value("scan").run()
     assert not app.error
 
 
