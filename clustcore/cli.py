@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
     "defend": "train a run on under a defence: RUN --defence NAME [flags]",
-    "teach": "make a teacher for a data set's training split",
+    "teach": "make a teacher for a data set's training split, or of a run's embedding",
     "project": "fit the map of a run",
     "snapshots": "draw live maps of a run while it is trained by another process",
     "attack": "attack a run's samples over the dial, or at one strength",
