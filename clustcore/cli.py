@@ -334,8 +334,8 @@ class Bars:
             f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "
             f"loss {epoch.loss:.4f}{f' ({parts})' if parts else ''}; "
             f"clusters {' '.join(map(str, epoch.sizes))}; balance {epoch.entropy_mean:.3f}; "
-            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s, "
-            f"{epoch.views_per_s:,.0f} views/s"
+            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s"
+            + (f", {epoch.views_per_s:,.0f} views/s" if epoch.views else "")
         )
 
     def say(self, line: str) -> None:
