@@ -33,7 +33,7 @@ def run(quick: bool = False, name: str = "drc-mnist") -> dict[str, Any]:
     import clustcore
     from clustcore.attacks.base import Budget, Goal, Target
     from clustcore.attacks.pgd import PGD
-    from clustcore.types import dial
+    from clustcore.dial import dial
 
     opened = clustcore.load_run(name, "cpu")
     data = opened.card["data"]["name"]

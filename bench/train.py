@@ -86,12 +86,12 @@ def run() -> dict[str, Any]:
 
 def processes_main() -> None:
     """What each process of `_processes` runs: an epoch to warm up, one to measure."""
-    from clustcore.distributed import group, main
+    from clustcore.distributed import group, is_main
 
     torch.set_num_threads(1)
     with group("cpu") as device:
         rate = _loop(device, Size.of(device))
-        if main():
+        if is_main():
             print(json.dumps(rate))
 
 

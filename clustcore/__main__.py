@@ -100,9 +100,9 @@ def _train(argv: list[str]) -> int:
 
 def _defend(argv: list[str]) -> int:
     from clustcore.augment import AugmentConfig
+    from clustcore.config import lookup
     from clustcore.defences import DEFENCES
     from clustcore.train import TrainConfig
-    from clustcore.types import lookup
 
     if argv[-1:] in HELP and "--defence" not in argv:
         usage("defend", "RUN --defence NAME", DEFENCES)
@@ -148,8 +148,7 @@ def _defend(argv: list[str]) -> int:
 
 
 def _teach(argv: list[str]) -> int:
-    from clustcore.distributed import main as first
-    from clustcore.distributed import wait
+    from clustcore.distributed import is_main, wait
     from clustcore.making import teach_on
     from clustcore.pipeline import load_run
     from clustcore.runs import folders
@@ -181,7 +180,7 @@ def _teach(argv: list[str]) -> int:
         samples = _samples_of(run.card, args)
     name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
     out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")
-    if first():  # one process's work
+    if is_main():  # one process's work
         with Bars() as bars:
             if run is None:
                 teacher = teach(samples.x, samples.name, config, bars.step)
@@ -226,9 +225,11 @@ def _snapshots(argv: list[str]) -> int:
 def _attack(argv: list[str]) -> int:
     from clustcore import evaluation
     from clustcore.attacks import ATTACKS
+    from clustcore.config import lookup
+    from clustcore.dial import dial
     from clustcore.paths import compute_path
     from clustcore.pipeline import attack_of, evaluate, load_run
-    from clustcore.types import NORMS, SPACES, PathKey, dial, lookup
+    from clustcore.types import NORMS, SPACES, PathKey
 
     args = parse(
         argv,
@@ -449,10 +450,9 @@ def _samples_of(card: dict[str, Any], args: Any) -> Any:
 def _loaded(name: str, split: str, root: str | None, download: bool) -> Any:
     # of several processes the first downloads, before the others read
     from clustcore.datasets import load_samples
-    from clustcore.distributed import first_main
-    from clustcore.distributed import main as first
+    from clustcore.distributed import first_main, is_main
 
-    return first_main(lambda: load_samples(name, split, root=root, download=download and first()))
+    return first_main(lambda: load_samples(name, split, root=root, download=download and is_main()))
 
 
 def _say_skipped(samples: Any) -> None:
@@ -468,11 +468,10 @@ def _json(scores: Any) -> str:
 
 def _one_of_many() -> int:
     """The command as one of the processes that torchrun started; the first one alone prints."""
-    from clustcore.distributed import group
-    from clustcore.distributed import main as first
+    from clustcore.distributed import group, is_main
 
     with group("cpu"), contextlib.ExitStack() as stack:
-        if not first():
+        if not is_main():
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         if code := main():
             sys.exit(code)  # by an exception, so that the group does not wait for the others

@@ -16,7 +16,7 @@ import numpy as np
 from clustcore import files, judging
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
-from clustcore.distributed import first_main, main
+from clustcore.distributed import first_main, is_main
 from clustcore.judging import JudgeConfig
 from clustcore.parts import attacker_images
 from clustcore.pipeline import Run, attack_of, load_run, target_of
@@ -51,7 +51,9 @@ def reproduce_alrdc(
     config = config or (JudgeConfig(restarts=2, aimed=0, steps=40) if quick else JudgeConfig())
     for name in data:
         train = first_main(
-            lambda name=name: load_samples(name, "train", root=root, download=download and main())
+            lambda name=name: load_samples(
+                name, "train", root=root, download=download and is_main()
+            )
         )
         if quick:
             rows = np.random.default_rng(0).permutation(len(train))[:QUICK]
@@ -59,7 +61,7 @@ def reproduce_alrdc(
         test = load_samples(name, "test")
         for seed in seeds:
             entry = _entry(name, seed, train, test, quick, device, config, report)
-            if main():
+            if is_main():
                 _keep(entry)
             report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from clustcore.types import Config, setting
+from clustcore.config import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

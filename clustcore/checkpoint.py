@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
+from clustcore.config import Config, lookup
 from clustcore.defences.base import Defence
 from clustcore.files import PART, atomic, save_npz
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
 from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
-from clustcore.types import Config, lookup
 
 if TYPE_CHECKING:
     from clustcore.epoch import Snapshot

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from clustcore.types import Config
+from clustcore.config import Config
 
 if TYPE_CHECKING:
     from clustcore.making import Plan
@@ -88,10 +88,10 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         ValueError: no model, or an unknown one.
     """
     from clustcore.augment import AugmentConfig
+    from clustcore.config import lookup
     from clustcore.making import Plan
     from clustcore.models import MODELS
     from clustcore.train import TrainConfig
-    from clustcore.types import lookup
 
     if argv[:1] in HELP:
         usage("train", "MODEL", MODELS)

@@ -40,7 +40,7 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
-def main() -> bool:
+def is_main() -> bool:
     """Whether this is the process that prints and writes: rank 0."""
     return rank() == 0
 
@@ -159,7 +159,7 @@ def agreed(value: bool | float) -> float:
 def first_main(do: Callable[[], T]) -> T:
     """Every rank does the same, rank 0 before the others, so that they find what it fetched."""
     try:
-        if main():
+        if is_main():
             return do()
     finally:
         wait()  # where it failed, too: the others then see for themselves

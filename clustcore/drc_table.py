@@ -22,7 +22,7 @@ import torch
 from clustcore import drc_results, files, runs
 from clustcore.budget import lay_out, measure, smoke
 from clustcore.datasets import data_folder, load_samples
-from clustcore.distributed import agreed, collect, first_main, main, pick_device, world
+from clustcore.distributed import agreed, collect, first_main, is_main, pick_device, world
 from clustcore.drc_results import PLANS, rows_of
 from clustcore.export import export
 from clustcore.judging import JudgeConfig, pair
@@ -250,7 +250,7 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
         else:
             entry |= _measure(label, folder, card, row.test, call)
             _keep(row.part, entry)
-            if call.out is not None and main():
+            if call.out is not None and is_main():
                 files.write_json(call.out / label / "scores.json", entry)
         if call.out is not None:
             export(run_in(folder, label, call.device), row.test, call.out / label, call.report)
@@ -295,7 +295,7 @@ def _is_timed(recipe: Recipe, call: Call) -> bool:
 
 
 def _keep(part: str, entry: dict[str, Any]) -> None:
-    if main():
+    if is_main():
         drc_results.keep(part, entry)
 
 
@@ -356,7 +356,7 @@ def _samples(
 
 
 def _read(name: str, split: str, call: Call) -> tuple[Samples, Samples]:
-    download = call.download and main()
+    download = call.download and is_main()
     train = load_samples(name, split, root=call.root, download=download)
     test = train
     if split == "train":

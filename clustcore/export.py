@@ -10,7 +10,7 @@ import numpy as np
 
 from clustcore import parts, runs
 from clustcore.checkpoint import split_weights
-from clustcore.distributed import main
+from clustcore.distributed import is_main
 from clustcore.manifold import has_umap
 from clustcore.paths import bare_path, path_rows
 from clustcore.pipeline import Run
@@ -24,7 +24,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
 
     Files that are there already, of these weights, are left.
     """
-    if main():
+    if is_main():
         out.mkdir(parents=True, exist_ok=True)
         split_weights(run.folder, out)
         for name in ("card.json", "history.csv"):
@@ -34,7 +34,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
         if run.map is None:
             parts.make_map(run, samples)
         parts.make_paths(run, samples)
-        if main():
+        if is_main():
             for path in run.folder.glob("*.*"):
                 if path.name.startswith(("map.", "projector.", "min_flip-")):
                     shutil.copyfile(path, out / path.name)
@@ -49,7 +49,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
             found = None
         if found is None:
             path = bare_path(run, samples, rows, key)
-            if main():
+            if is_main():
                 runs.write_bare(out, path)
             moved = float((path.smallest <= path.strengths[-1]).mean())
             report(f"{out}: {runs.path_name(key)}, {moved:.0%} of {len(rows)} moved at its end")
@@ -58,6 +58,6 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
         if found is None or found.weights != weights:
             some = np.sort(rows[: runs.FLIP_SAMPLES])
             table = parts.min_flips(run, samples, some, "pixels", norm)
-            if main():
+            if is_main():
                 runs.write_min_flips(out, table)
             report(f"{out}: smallest flips, {norm}")

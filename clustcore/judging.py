@@ -23,8 +23,10 @@ from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
 from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.batches import cluster, parts_of
+from clustcore.config import Config, setting
+from clustcore.dial import dial
 from clustcore.pipeline import Run, target_of
-from clustcore.types import Config, Samples, dial, setting
+from clustcore.types import Samples
 
 NEIGHBOURS = 15
 _NEVER = 1e9  # patience: no start is given up early, however little it promises

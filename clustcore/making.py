@@ -31,9 +31,10 @@ from clustcore.checkpoint import (
     sha256,
     write_history,
 )
+from clustcore.config import digest, lookup
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
-from clustcore.distributed import group, main, wait, world
+from clustcore.distributed import group, is_main, wait, world
 from clustcore.machine import describe
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
@@ -41,7 +42,7 @@ from clustcore.parts import embedding_radius, make_map
 from clustcore.pipeline import OnStep, Run
 from clustcore.teach import TeachConfig, Teacher, teach
 from clustcore.train import Epoch, Progress, TrainConfig, train
-from clustcore.types import Images, Samples, digest, lookup
+from clustcore.types import Images, Samples
 
 _SOURCES = {
     "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
@@ -149,7 +150,7 @@ def make_run(
         if stopped is None or not progress.history:
             return folder
         stopped.mkdir(parents=True, exist_ok=True)
-        if main():
+        if is_main():
             write_history(stopped, progress.history)
         model.eval()
     stages = {stage.name: stage.epochs for stage in model.stages()}
@@ -167,7 +168,7 @@ def make_run(
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
         return folder
-    if stopped is not None and main():
+    if stopped is not None and is_main():
         shutil.rmtree(stopped, ignore_errors=True)
     return _finish(folder, card, model, samples, progress)
 
@@ -259,7 +260,7 @@ def defend(
         "teacher": source.card.get("teacher"),
     }
     # the old attacker stays at hand; the new weights make it stale
-    if attacker_sha is not None and main():
+    if attacker_sha is not None and is_main():
         old = runs.attacker_file(source.folder, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
@@ -301,7 +302,7 @@ class _Work:
             also: hashes of what else decides the result.
         """
         origin = self._origin()
-        with files.hold(self.folder) if main() else contextlib.nullcontext():
+        with files.hold(self.folder) if is_main() else contextlib.nullcontext():
             return train(
                 model,
                 TrainData(self.pixels, self.given),
@@ -357,7 +358,7 @@ def _finish(
     if not half:
         model.load_state_dict(full)
         clean = exact
-    weights = save_weights(folder, model, half=half) if main() else ""
+    weights = save_weights(folder, model, half=half) if is_main() else ""
     known = {
         "format": runs.FORMAT,
         "config": model.config.to_dict(),
@@ -383,7 +384,7 @@ def _finish(
         "threads": torch.get_num_threads(),
         "processes": world(),
     }
-    if main():
+    if is_main():
         files.write_json(folder / "card.json", known | card)
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there

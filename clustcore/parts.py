@@ -19,11 +19,13 @@ from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
 from clustcore.batches import check_images, cluster, cluster_all, parts_of
-from clustcore.distributed import agreed, main, wait
+from clustcore.config import lookup
+from clustcore.dial import dial
+from clustcore.distributed import agreed, is_main, wait
 from clustcore.paths import path_rows, walk
 from clustcore.pipeline import OnStep, Run, attack_of, target_of
 from clustcore.runs import MapArrays, MinFlips
-from clustcore.types import AttackPath, PathKey, Samples, dial, lookup
+from clustcore.types import AttackPath, PathKey, Samples
 
 # the paths a shipped run carries
 PATHS = [
@@ -56,7 +58,7 @@ def make_map(
 ) -> MapArrays:
     """Fit the projector, draw map and regions, and write both into the run."""
     clean = cluster_all(run.model, samples.x)
-    if not main():  # UMAP is one process's work
+    if not is_main():  # UMAP is one process's work
         wait()
         _forget_map(run)
         return run.map
@@ -161,7 +163,7 @@ def fit_attacker(
     attacker = lookup(ATTACKS, name, "attack")(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
     file = runs.fitted_file(run.folder, name)
-    if main():
+    if is_main():
         if file.is_relative_to(run.folder):
             for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
                 path.unlink()  # walked by the attacker before
@@ -192,14 +194,14 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
         found = runs.read_path(file)
         if agreed(found is None or found.weights != run.card["weights_sha256"]):
             path = walk(run, samples, path_rows(samples), key, on_step, ahead=True)
-            if main():
+            if is_main():
                 runs.write_path(file, path)
     for norm in ("linf", "l2"):
         found = runs.read_min_flips(run.folder, "pixels", norm)
         if agreed(found is None or found.weights != run.card["weights_sha256"]):
             rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
             table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
-            if main():
+            if is_main():
                 runs.write_min_flips(run.folder, table)
     wait()  # nobody reads them before they are there
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from clustcore import evaluation, runs
 from clustcore.attacks.base import Goal, PathResult
 from clustcore.batches import cluster, joined, own_rows, parts_of
-from clustcore.distributed import agreed, main
+from clustcore.dial import dial
+from clustcore.distributed import agreed, is_main
 from clustcore.pipeline import OnStep, Run, attack_of, target_of
-from clustcore.types import AttackPath, BarePath, PathKey, Samples, dial
+from clustcore.types import AttackPath, BarePath, PathKey, Samples
 
 # the axis of samples in each array of a path
 _PER_SAMPLE = {"xy": 1, "z": 1, "p": 1, "labels": 1, "l2": 1, "linf": 1, "rows": 0, "smallest": 0}
@@ -59,7 +60,7 @@ def compute_path(
             )
         return found
     path = walk(run, samples, path_rows(samples), key, on_step)
-    if main():
+    if is_main():
         runs.write_path(runs.cached_path_file(run.folder, key), path)
     return path
 

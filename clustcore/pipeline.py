@@ -22,10 +22,11 @@ from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, Target
 from clustcore.batches import check_images, cluster, cluster_all, joined, own_rows, parts_of
 from clustcore.checkpoint import load_model
+from clustcore.config import lookup
 from clustcore.distributed import pick_device
 from clustcore.models.base import Model
 from clustcore.runs import MapArrays
-from clustcore.types import AttackResult, Images, Layout, Samples, Scores, lookup
+from clustcore.types import AttackResult, Images, Layout, Samples, Scores
 
 OnStep = Callable[[int, int, str], None]
 

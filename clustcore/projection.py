@@ -29,10 +29,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clustcore.config import Config, setting
 from clustcore.files import atomic
 from clustcore.manifold import import_umap
 from clustcore.trust import nearest, trust_among, trustworthiness
-from clustcore.types import Config, Layout, setting
+from clustcore.types import Layout
 
 OnStep = Callable[[int, int, str], None]
 

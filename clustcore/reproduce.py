@@ -16,7 +16,7 @@ from typing import Any
 from clustcore import files, parts, runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
-from clustcore.distributed import agreed, first_main, main, wait
+from clustcore.distributed import agreed, first_main, is_main, wait
 from clustcore.making import defend, make_run
 from clustcore.manifold import import_umap
 from clustcore.parts import attacker_images, fit_attacker
@@ -75,7 +75,7 @@ def load_split(name: str, split: str, root: Path | None, download: bool) -> Samp
     """
     if split == "test" and name in SOURCES:
         return load_samples(name, split)
-    return first_main(lambda: load_samples(name, split, root=root, download=download and main()))
+    return first_main(lambda: load_samples(name, split, root=root, download=download and is_main()))
 
 
 def train_seed(
@@ -121,7 +121,7 @@ def train_seed(
     if recipe.teacher and not change:
         file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
         how = TeachConfig(seed=seed)
-        if main() and not file.is_file():  # one process's work
+        if is_main() and not file.is_file():  # one process's work
             report(f"{label}: teacher")
             save_teacher(file, teach(samples.x, samples.name, how, on_step))
         wait()
@@ -276,7 +276,7 @@ def _finish(
         "rows": rows,
         "departures": list(recipe.departures),
     }
-    if main():
+    if is_main():
         files.write_json(run.folder / "card.json", card)
         ship(run.folder, runs.SHIPPED / name)
     wait()

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clustcore.config import digest
 from clustcore.files import PART, Arrays, load_npz, save_npz
-from clustcore.types import AttackPath, BarePath, PathKey, Raster, digest
+from clustcore.types import AttackPath, BarePath, PathKey, Raster
 
 FORMAT = 1
 PROJECT = Path(__file__).resolve().parent.parent

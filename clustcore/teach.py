@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from clustcore.config import Config, setting
 from clustcore.files import load_npz, save_npz
 from clustcore.manifold import import_umap
-from clustcore.types import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

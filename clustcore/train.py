@@ -33,7 +33,7 @@ from clustcore.distributed import (
     collect,
     follow_main,
     group,
-    main,
+    is_main,
     out_of_memory,
     pick_device,
     wait,
@@ -152,7 +152,7 @@ class _Loop:
             self.progress, self.kept = found or (self.progress, self.kept)
         job.batch = self.progress.batch = min(job.batch, self.progress.batch)
         _check_shares(self.progress, min(job.batch, len(job.data)), origin)
-        if folder is not None and main():
+        if folder is not None and is_main():
             drop_later(folder, self.progress.history)
         follow_main(job.tensors())
         if job.config.compile:
@@ -191,7 +191,7 @@ class _Loop:
                 epoch, snapshot = self._epoch(stage, done)
                 progress.history.append(epoch.row())
                 progress.epoch += 1
-                if main() and self.folder is not None:  # an epoch that collapsed is shown, too
+                if is_main() and self.folder is not None:  # an epoch that collapsed is shown, too
                     write_history(self.folder, progress.history)
                 # what a defence starts from is clustered already
                 if stage.clusters and (self.defence or progress.epoch == stage.epochs):
@@ -245,13 +245,13 @@ class _Loop:
         if self.before is not None:
             self.before.restore()
         job.batch = self.progress.batch = half
-        if main():
+        if is_main():
             warnings.warn(
                 f"{place} with a batch of {asked}: the epoch begins again with {half}", stacklevel=2
             )
 
     def _keep(self, epoch: Epoch, snapshot: Snapshot | None) -> None:
-        if self.folder is None or not main():
+        if self.folder is None or not is_main():
             return
         every = self.job.config.snapshots
         if every and epoch.epoch % every == 0 and snapshot is not None:
@@ -266,7 +266,7 @@ class _Loop:
     def _rescue(self) -> None:
         # the whole epochs since the last save; others may have ended, so none is waited for. Where
         # rank 0 may wait within torch for this process, which every rank could be, each saves
-        if self.unsaved and (main() or _shares_statistics(self.job.model)):
+        if self.unsaved and (is_main() or _shares_statistics(self.job.model)):
             if self.before is not None:
                 self.before.restore()
             self._save()

@@ -1,4 +1,4 @@
-"""The frozen results that the steps of the story hand on, and the configs' own field type.
+"""The frozen results that the steps of the story hand on.
 
 Everything here is plain numpy, so that what draws a map never waits for torch. Shapes use n
 samples, d embedding dimensions, k clusters, S strengths.
@@ -7,10 +7,7 @@ samples, d embedding dimensions, k clusters, S strengths.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
-import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -20,9 +17,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+
 Space = Literal["pixels", "embedding"]
 Norm = Literal["linf", "l2"]
-
 SPACES: tuple[Space, ...] = ("pixels", "embedding")
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
@@ -217,138 +214,3 @@ class Scores:
     acc_rematched: float = math.nan  # matched anew after the attack: hides a relabelling
     acc_interval: Interval = Interval(math.nan, math.nan, math.nan)
     clusters_used: int = 0
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    range: tuple[int | float, int | float] | None = None,
-    choices: tuple[Any, ...] = (),
-    unit: str = "",
-    rare: bool = False,
-) -> Any:
-    """A field of a config: default, meaning, and what the check, the form, the CLI flag and the
-    cache key need.
-    """
-    metadata = {"help": help, "range": range, "choices": choices, "unit": unit, "rare": rare}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Base of every config: frozen, keyword-only, checked when it is made.
-
-    Raises:
-        ValueError: a field is outside its range or none of its choices, or not finite.
-    """
-
-    def __post_init__(self) -> None:
-        kinds = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value, meta = getattr(self, field.name), field.metadata
-            where = f"{type(self).__name__}.{field.name}"
-            if not _is(value, kinds[field.name]):
-                name = getattr(kinds[field.name], "__name__", kinds[field.name])
-                raise ValueError(f"{where}: expected {name}, got {value!r}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{where}: expected a finite number, got {value!r}")
-            bounds = meta.get("range")
-            if bounds is not None and not bounds[0] <= value <= bounds[1]:
-                raise ValueError(f"{where}: expected {bounds[0]} to {bounds[1]}, got {value!r}")
-            choices = meta.get("choices")
-            if choices and value not in choices:
-                known = ", ".join(map(str, choices))
-                raise ValueError(f"{where}: expected one of {known}, got {value!r}")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "") -> Any:
-        """Build from JSON.
-
-        Raises:
-            ValueError: a field this config does not have, or a value outside its range.
-        """
-        known = {f.name for f in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                raise ValueError(
-                    f"{where or cls.__name__}: unknown field {key!r}; "
-                    f"known: {', '.join(sorted(known))}"
-                )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is tuple:  # the shapes of images are the only ones
-        whole = isinstance(value, tuple | list) and len(value) == len(typing.get_args(kind))
-        return whole and all(_is(part, int) and part > 0 for part in value)
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    return isinstance(value, int | float if kind is float else kind)
-
-
-def digest(*parts: Any) -> str:
-    """A short hash of JSON values: the name of a cached result that depends on exactly these."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def lookup(registry: dict[str, str], name: str, kind: str) -> Any:
-    """The class behind a registry's "module:Class" entry, imported only now.
-
-    Raises:
-        ValueError: no such name.
-    """
-    import importlib
-
-    if name not in registry:
-        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
-    module, _, attribute = registry[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-@dataclass(frozen=True)
-class Dial:
-    """The range of an attack's strength for one data set, space and norm."""
-
-    end: float
-    default: float  # the budget that tables and cards report
-
-    @property
-    def strengths(self) -> NDArray[np.float32]:
-        """(11,) the strengths of a path: end x (k / 10)^1.6, denser near 0."""
-        return (self.end * (np.arange(11) / 10) ** 1.6).astype(np.float32)
-
-    @property
-    def step(self) -> float:
-        """How far one key press moves the dial."""
-        return self.end / 200
-
-
-_DIALS = {
-    "mnist": {"linf": Dial(0.4, 0.3), "l2": Dial(3.0, 2.0)},
-    "fashion-mnist": {"linf": Dial(0.3, 0.1), "l2": Dial(1.5, 1.0)},
-    "cifar10": {"linf": Dial(16 / 255, 8 / 255), "l2": Dial(1.0, 0.5)},
-    "digits": {"linf": Dial(0.3, 0.1), "l2": Dial(1.0, 0.5)},
-}
-_COLOUR = ("cifar", "stl10", "imagenet-", "tiny-imagenet")  # what these names begin with
-
-
-def dial(data: str, space: str, norm: str) -> Dial:
-    """The dial of a data set. The colour benchmarks share CIFAR-10's; unknown data get MNIST's.
-
-    Raises:
-        ValueError: unknown space or norm.
-    """
-    if space not in SPACES:
-        raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
-    if space == "embedding":
-        return Dial(2.0, 0.3)
-    base = "cifar10" if data.startswith(_COLOUR) else data
-    return _DIALS.get(base, _DIALS["mnist"])[norm]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from clustcore import comparing, files, runs
-from clustcore.types import AttackPath, PathKey, Raster, dial
+from clustcore.dial import dial
+from clustcore.types import AttackPath, PathKey, Raster
 from ui import loaders
 
 N, K, M, DIM = 10_000, 10, 60, 4

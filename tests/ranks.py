@@ -41,7 +41,7 @@ from clustcore.distributed import (
     follow_main,
     gather,
     group,
-    main,
+    is_main,
     rank,
     shard,
     world,
@@ -105,7 +105,7 @@ def parts() -> dict[str, np.ndarray]:
     follow_main([weights, count])
     found["followed"] = collect(np.array([float(weights.sum()), float(count)]), 4)
     unused, uneven = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
-    if main():
+    if is_main():
         uneven.grad = torch.ones(2)
     average_gradients([unused, uneven])
     found["unused"] = np.array(unused.grad is None)
@@ -186,7 +186,7 @@ def commands(folder: Path) -> dict[str, Any]:
 def others_images() -> str:
     """The message where the last rank has other images."""
     try:
-        origin = "a" if main() else "b"
+        origin = "a" if is_main() else "b"
         trained(model(), origin=origin)
     except ValueError as error:
         return str(error)
@@ -196,7 +196,7 @@ def others_images() -> str:
 def first_served() -> dict[str, Any]:
     """Who does what `first_main` is given, in order; and what rank 0 says to all."""
     began: list[float] = []
-    first_main(lambda: (began.append(time.monotonic()), time.sleep(0.2 if main() else 0)))
+    first_main(lambda: (began.append(time.monotonic()), time.sleep(0.2 if is_main() else 0)))
     times = collect(np.array(began), world())
     return {"waited": float(times[-1] - times[0]), "agreed": agreed(rank() + 5.0)}
 
@@ -322,7 +322,7 @@ def run(folder: Path) -> int:
         said["exhausted"] = exhausted(folder / "exhausted")
         attacked, later = adversarial(), staged()
         seen = measured()
-        if main():
+        if is_main():
             save_npz(folder / "parts.npz", found)
             save_npz(folder / "adversarial.npz", attacked)
             save_npz(folder / "staged.npz", later)
@@ -351,7 +351,7 @@ def run_on(device: str, folder: Path) -> None:
     with group(device):
         found = {f"{norm}-16": on_device(device, norm, 16) for norm in ("group", "batch")}
         found["group-8"], _ = halved(device)
-        for name, weights in found.items() if main() else ():
+        for name, weights in found.items() if is_main() else ():
             save_npz(folder / f"{name}.npz", weights)
         poor = model(norm="batch")
         stop = no_memory(lambda layer, x: None, world() - 1, [True])

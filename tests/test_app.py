@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clustcore import runs
-from clustcore.types import dial
+from clustcore.dial import dial
 from tests import demo
 from tests.screens import PAGES, ROOT, SHIPPED, calm, header, open_app, texts
 

@@ -25,7 +25,8 @@ from clustcore.attacks.min_flip import MinFlip, MinFlipConfig
 from clustcore.attacks.noise import Noise
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.attacks.seeds import draw
-from clustcore.types import AttackResult, lookup
+from clustcore.config import lookup
+from clustcore.types import AttackResult
 
 NORMS = {"linf": ("linf", "pixels"), "l2": ("l2", "pixels"), "rho": ("l2", "embedding")}
 EPS = {"linf": 0.1, "l2": 0.6, "rho": 0.6}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clustcore import runs
-from clustcore.types import PathKey, dial
+from clustcore.dial import dial
+from clustcore.types import PathKey
 from tests.browser import MAP, RUN, drag_dial, needed, playwright, served
 from ui import tables
 

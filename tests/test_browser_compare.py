@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clustcore import runs
-from clustcore.types import PathKey, dial
+from clustcore.dial import dial
+from clustcore.types import PathKey
 from tests.browser import MAP, NO_WEBGL, drag_dial, needed, served
 from ui import tables
 

@@ -13,6 +13,7 @@ from torch import nn
 from clustcore.augment import AugmentConfig
 from clustcore.batches import cluster
 from clustcore.checkpoint import RESUME, load_resume
+from clustcore.config import lookup
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Control, Defence
@@ -22,7 +23,7 @@ from clustcore.models.base import Loss, Model, TrainData, Views, wrap
 from clustcore.parts import embedding_radius
 from clustcore.pipeline import evaluate
 from clustcore.train import TrainConfig, TrainingFailed, train
-from clustcore.types import Samples, lookup
+from clustcore.types import Samples
 from tests.conftest import make_blobs
 
 LOOP = TrainConfig(batch=16, device="cpu", lr=3e-3)

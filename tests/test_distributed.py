@@ -138,7 +138,7 @@ def test_several_processes_meet_on_their_gpus_before_any_work(cuda, monkeypatch)
 
 
 def test_one_process_is_its_own_group():
-    assert (distributed.rank(), distributed.world(), distributed.main()) == (0, 1, True)
+    assert (distributed.rank(), distributed.world(), distributed.is_main()) == (0, 1, True)
     assert distributed.shard(7) == slice(0, 7)
     rows = np.arange(3)
     assert distributed.collect(rows, 3) is rows

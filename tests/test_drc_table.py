@@ -15,6 +15,7 @@ from PIL import Image
 from clustcore import drc_results, drc_table, files, published, recipes, reproduce, runs
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
+from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
 from clustcore.drc_table import Call, reproduce_ablation, reproduce_defences, reproduce_drc
@@ -32,7 +33,6 @@ from clustcore.recipes import (
 )
 from clustcore.teach import TeachConfig, Teacher, save_teacher
 from clustcore.train import TrainConfig, TrainingFailed
-from clustcore.types import lookup
 from tests.conftest import make_blobs
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from clustcore.augment import AugmentConfig
+from clustcore.config import lookup
 from clustcore.models import MODELS
 from clustcore.models.base import TrainData, Wrapped, wrap
 from clustcore.train import TrainConfig, train
-from clustcore.types import lookup
 from tests.conftest import make_blobs
 
 TRAINED = sorted(set(MODELS) - {"wrapped"})

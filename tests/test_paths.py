@@ -12,7 +12,8 @@ import torch
 from clustcore import batches, paths, pipeline, runs
 from clustcore.attacks.base import Goal
 from clustcore.batches import cluster
-from clustcore.types import PathKey, dial
+from clustcore.dial import dial
+from clustcore.types import PathKey
 
 PGD = PathKey("pgd", "pixels", "linf")
 FGSM = PathKey("fgsm", "pixels", "linf")

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from clustcore.attacks import ATTACKS
 from clustcore.augment import AugmentConfig
+from clustcore.config import Config, digest, lookup, setting
+from clustcore.dial import dial
 from clustcore.models import MODELS
 from clustcore.projection import ProjectionConfig
 from clustcore.teach import TeachConfig
 from clustcore.train import TrainConfig
-from clustcore.types import Config, Samples, dial, digest, lookup, setting
+from clustcore.types import Samples
 
 CONFIGS = [AugmentConfig, ProjectionConfig, TeachConfig, TrainConfig]
 CONFIGS += [lookup(MODELS, name, "model").Config for name in MODELS]

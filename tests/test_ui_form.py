@@ -8,10 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from clustcore.augment import AugmentConfig
+from clustcore.config import Config, lookup, setting
 from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.train import TrainConfig
-from clustcore.types import Config, lookup, setting
 
 CONFIGS = {
     "train": TrainConfig,

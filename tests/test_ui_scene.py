@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustcore.attacks import ATTACKS
+from clustcore.dial import dial
 from clustcore.runs import RunInfo
-from clustcore.types import dial
 from ui import scene
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore.types import Config
+from clustcore.config import Config
 from ui import panels
 
 _DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -20,9 +20,9 @@ from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import DATASETS
 from clustcore.defences import DEFENCES
+from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
-from clustcore.types import Dial, dial
 from ui import loaders, panels
 
 KEYS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clustcore.types import Config, setting
+from clustcore.config import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
-from clustcore.types import SPACES, AttackResult, Config
+from clustcore.config import Config
+from clustcore.types import SPACES, AttackResult
 
 __all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_gradients"]
 

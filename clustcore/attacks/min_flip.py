@@ -9,17 +9,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clustcore import types
+from clustcore import config
 from clustcore.attacks.base import Attack, Problem
 from clustcore.attacks.pgd import PGD, Best, PGDConfig, stretched
 from clustcore.attacks.problem import wide
-from clustcore.types import setting
+from clustcore.config import setting
 
 _ROUNDS = 8  # of bisection along the line from a flip back to its clean sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinFlipConfig(types.Config):
+class MinFlipConfig(config.Config):
     """How closely the smallest flip is looked for."""
 
     steps: int = setting(20, "gradient steps of each round", range=(1, 1000))

@@ -9,15 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clustcore import types
 from clustcore.attacks import objectives
 from clustcore.attacks.base import Attack, Problem
 from clustcore.attacks.problem import wide
-from clustcore.types import setting
+from clustcore.config import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGDConfig(types.Config):
+class PGDConfig(Config):
     """How long PGD searches."""
 
     steps: int = setting(40, "gradient steps of each start", range=(1, 1000))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clustcore.types import Samples, lookup
+from clustcore.config import lookup
+from clustcore.types import Samples
 
 DATASETS = {
     "digits": "clustcore.datasets.digits:load",

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from io import IOBase
 from pathlib import Path, PurePosixPath
 
+from clustcore.config import digest
 from clustcore.datasets.folder import SUFFIXES
-from clustcore.types import digest
 
 MAX_RATIO = 200  # bytes written for each byte of the archive's entries; photographs have about 1
 MAX_DEPTH = 3  # folders around an image: one that wraps all, train or test, the class

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from clustcore.config import digest
 from clustcore.datasets.images import read_images
-from clustcore.types import digest
 
 
 def cache_folder() -> Path:

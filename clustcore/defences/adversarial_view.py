@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
 from clustcore.defences.inner import as_tested, pgd, warmed
 from clustcore.distributed import gather
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import contrast
-from clustcore.types import setting
 
 
 @dataclass(frozen=True, kw_only=True)

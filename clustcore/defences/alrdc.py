@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
 from clustcore.defences.inner import as_tested
 from clustcore.models.base import Loss, Model, Views
-from clustcore.types import setting
 
 
 @dataclass(frozen=True, kw_only=True)

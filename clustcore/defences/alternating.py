@@ -23,10 +23,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clustcore.attacks.alrdc import Perturb, attack_loss
+from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
 from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
-from clustcore.types import NORMS, setting
+from clustcore.types import NORMS
 
 
 @dataclass(frozen=True, kw_only=True)

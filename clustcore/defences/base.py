@@ -14,9 +14,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from clustcore.config import Config, setting
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views
 from clustcore.models.blocks import batch_statistics
-from clustcore.types import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

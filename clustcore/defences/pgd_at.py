@@ -10,10 +10,10 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor
 
+from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
 from clustcore.defences.inner import as_tested, pgd, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
-from clustcore.types import setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clustcore.config import Config, setting
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views, everywhere
 from clustcore.models.blocks import Normalise
-from clustcore.types import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from clustcore import memory
+from clustcore.config import Config, setting
 from clustcore.models.blocks import batch_norms, batch_statistics
-from clustcore.types import Config, setting
 
 
 @dataclass

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clustcore.config import Config, setting
 from clustcore.distributed import gather
 from clustcore.models import drc_stages as extra
 from clustcore.models.base import Loss, Model, Stage, TrainData, Views, everywhere
 from clustcore.models.blocks import Normalise, backbone
-from clustcore.types import Config, setting
 
 
 @dataclass(frozen=True, kw_only=True)

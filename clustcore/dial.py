@@ -1,0 +1,53 @@
+"""The dial: how far an attack's strength goes, for each data set, space and norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustcore.types import NORMS, SPACES
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The range of an attack's strength for one data set, space and norm."""
+
+    end: float
+    default: float  # the budget that tables and cards report
+
+    @property
+    def strengths(self) -> NDArray[np.float32]:
+        """(11,) the strengths of a path: end x (k / 10)^1.6, denser near 0."""
+        return (self.end * (np.arange(11) / 10) ** 1.6).astype(np.float32)
+
+    @property
+    def step(self) -> float:
+        """How far one key press moves the dial."""
+        return self.end / 200
+
+
+_DIALS = {
+    "mnist": {"linf": Dial(0.4, 0.3), "l2": Dial(3.0, 2.0)},
+    "fashion-mnist": {"linf": Dial(0.3, 0.1), "l2": Dial(1.5, 1.0)},
+    "cifar10": {"linf": Dial(16 / 255, 8 / 255), "l2": Dial(1.0, 0.5)},
+    "digits": {"linf": Dial(0.3, 0.1), "l2": Dial(1.0, 0.5)},
+}
+_COLOUR = ("cifar", "stl10", "imagenet-", "tiny-imagenet")  # what these names begin with
+
+
+def dial(data: str, space: str, norm: str) -> Dial:
+    """The dial of a data set. The colour benchmarks share CIFAR-10's; unknown data get MNIST's.
+
+    Raises:
+        ValueError: unknown space or norm.
+    """
+    if space not in SPACES:
+        raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
+    if space == "embedding":
+        return Dial(2.0, 0.3)
+    base = "cifar10" if data.startswith(_COLOUR) else data
+    return _DIALS.get(base, _DIALS["mnist"])[norm]
