@@ -321,8 +321,8 @@ def _reproduce(argv: list[str]) -> int:
         *others, last = known
         raise ValueError(f"reproduce: expected {', '.join(others)} or {last}, got {what!r}")
     if what == "tables":
+        from clustcore.experiments.report import update
         from clustcore.runs import PROJECT
-        from clustcore.tables import update
 
         parse(argv[1:], "reproduce tables")
         print(f"{PROJECT}: {', '.join(update(PROJECT)) or 'nothing'} updated")
@@ -344,8 +344,8 @@ def _reproduce(argv: list[str]) -> int:
 
         make(root)
         return 0
-    from clustcore.recipes import RECIPES
-    from clustcore.reproduce import reproduce_runs
+    from clustcore.experiments.recipes import RECIPES
+    from clustcore.experiments.reproduce import reproduce_runs
 
     for name in args.only:
         if name not in RECIPES:
@@ -363,7 +363,7 @@ def _reproduce(argv: list[str]) -> int:
 
 
 def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
-    from clustcore.alrdc_table import DATA, reproduce_alrdc
+    from clustcore.experiments.alrdc import DATA, reproduce_alrdc
 
     args = parse(
         argv,
@@ -387,8 +387,8 @@ def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
 
 
 def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
-    from clustcore import drc_results
-    from clustcore.published import BENCHMARKS
+    from clustcore.experiments import drc_results
+    from clustcore.experiments.published import BENCHMARKS
 
     texts, known = tuple[str, ...], tuple(drc_results.PLANS)
     data = {"drc": tuple(BENCHMARKS), "ablation": ("mnist",), "defences": ("cifar10",)}[what]
@@ -408,7 +408,12 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
             "start_from": (str | None, None, "a run whose weights trainings start from"),
         }
     args = vars(parse(argv, f"reproduce {what}", **common, **options))
-    from clustcore.drc_table import Call, reproduce_ablation, reproduce_defences, reproduce_drc
+    from clustcore.experiments.drc import (
+        Call,
+        reproduce_ablation,
+        reproduce_defences,
+        reproduce_drc,
+    )
 
     data, plans, root = args.pop("data"), args.pop("plans", ()), args.pop("root")
     args["start"] = args.pop("start_from", None)

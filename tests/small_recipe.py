@@ -19,9 +19,9 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
 
 from clustcore import runs
+from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.making import Plan
 from clustcore.projection import ProjectionConfig
-from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig
 
 RECIPE = Recipe(

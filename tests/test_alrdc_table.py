@@ -7,16 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clustcore import alrdc_table, runs, tables
-from clustcore.alrdc_table import reproduce_alrdc
+from clustcore import runs
 from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
-from clustcore.judging import JudgeConfig
+from clustcore.experiments import alrdc, report
+from clustcore.experiments.alrdc import reproduce_alrdc
+from clustcore.experiments.judge import JudgeConfig
+from clustcore.experiments.recipes import RECIPES, Defended, Recipe
+from clustcore.experiments.reproduce import train_seed
 from clustcore.making import Plan
 from clustcore.parts import fit_attacker
 from clustcore.pipeline import load_run
-from clustcore.recipes import RECIPES, Defended, Recipe
-from clustcore.reproduce import train_seed
 from clustcore.types import Samples
 
 
@@ -38,9 +39,9 @@ def made(tmp_path_factory) -> list[dict]:
     first = Recipe(plan, teacher=False, ships=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
-        for module in (tables, alrdc_table):
+        for module in (report, alrdc):
             patch.setattr(module, "ALRDC", folder / "alrdc.json")
-        patch.setattr(alrdc_table, "load_samples", some)
+        patch.setattr(alrdc, "load_samples", some)
         patch.setitem(RECIPES, "alrdc-digits", first)
         for defence in ("control", "alrdc", "alternating"):
             how = Defended("alrdc-digits", defence, {"epochs": 1})
@@ -59,8 +60,8 @@ def made(tmp_path_factory) -> list[dict]:
                 config=LIGHT,
                 report=said.append,
             )
-            entries = tables.alrdc_entries()
-            told.append({"said": said, "entries": entries, "text": tables.alrdc()})
+            entries = report.alrdc_entries()
+            told.append({"said": said, "entries": entries, "text": report.alrdc()})
         settings = {"root": None, "download": False, "seeds": (0,), "quick": False}
         settings |= {"device": "cpu", "config": LIGHT, "report": lambda text: None}
         errors = []

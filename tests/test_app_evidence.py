@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore import files, runs, tables
+from clustcore import files, runs
+from clustcore.experiments import report
 from tests import demo
 from tests.demo import change_card
 from tests.screens import calm, open_app, texts
@@ -105,7 +106,7 @@ def test_attackers_fitted_with_other_settings_are_no_evidence(two: Path) -> None
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where ALRDC's measurements are looked for."""
-    monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
     return tmp_path / "alrdc.json"
 
 

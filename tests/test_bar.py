@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustcore import judging
 from clustcore.datasets import load_samples
-from clustcore.judging import JudgeConfig
+from clustcore.experiments import judge
+from clustcore.experiments.judge import JudgeConfig
 from clustcore.making import Plan, defend, make_run
 from clustcore.pipeline import Run, load_run
 from clustcore.teach import TeachConfig, teach
@@ -56,7 +56,7 @@ def test_alternating_clears_the_bar_and_further_steps_alone_do_not(undefended, s
     control = trained_on(undefended, splits, "control")
     for space, norm in (("embedding", "l2"), ("pixels", "linf")):
         with_it, without = (
-            judging.bar(undefended[0], run, test, train, space, norm, JUDGE)
+            judge.bar(undefended[0], run, test, train, space, norm, JUDGE)
             for run in (defended, control)
         )
         assert with_it["cleared"], with_it

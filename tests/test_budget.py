@@ -14,17 +14,18 @@ import pytest
 import torch
 
 from clustcore import assemble as assembly
-from clustcore import budget, drc_results, drc_table, export, parts, runs, throughput
+from clustcore import export, parts, runs, throughput
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
-from clustcore.budget import Measured, lay_out
 from clustcore.checkpoint import load_model
 from clustcore.datasets import load_samples
-from clustcore.drc_table import _some
 from clustcore.epoch import TrainConfig, gradients, order
+from clustcore.experiments import budget, drc, drc_results
+from clustcore.experiments.budget import Measured, lay_out
+from clustcore.experiments.drc import _some
+from clustcore.experiments.recipes import BENCHMARKS
 from clustcore.models.drc import DRC
 from clustcore.projection import ProjectionConfig
-from clustcore.recipes import BENCHMARKS
 from clustcore.throughput import Pace
 from tests.small_recipe import Planes
 from tests.test_drc_table import draw, place  # noqa: F401
@@ -259,7 +260,7 @@ def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, c
     monkeypatch.setenv("DRIFTMAP_CACHE", str(place.parent / "cache"))
     monkeypatch.setattr(drc_results, "RESULTS", place.parent / "drc.json")
     monkeypatch.setattr(throughput, "_MOST", 5)
-    monkeypatch.setattr(drc_table, "export", lambda *_: None)
+    monkeypatch.setattr(drc, "export", lambda *_: None)
     assert main(command(place, out, "--minutes", "3")) == 0
     said = capsys.readouterr().out
     assert "epoch 2 of 7" not in said
@@ -278,7 +279,7 @@ def test_too_few_minutes_for_an_epoch_are_said_and_nothing_is_trained(place, cap
 
 def test_trainings_start_from_a_run(place, monkeypatch, capsys):  # noqa: F811
     draw(place)
-    monkeypatch.setattr(drc_table, "export", lambda *_: None)
+    monkeypatch.setattr(drc, "export", lambda *_: None)
     assert main(command(place, place.parent / "out")) == 0
     first = runs.folders()[1] / "quick-drc-cifar10-best-seed0"
     shutil.move(first, first.with_name("before"))

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import drc_results, drc_table, files, published, recipes, reproduce, runs
+from clustcore import files, runs
 from clustcore.__main__ import main
 from clustcore.augment import AugmentConfig
 from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
-from clustcore.drc_table import Call, reproduce_ablation, reproduce_defences, reproduce_drc
-from clustcore.making import Plan
-from clustcore.models import MODELS
-from clustcore.recipes import (
+from clustcore.experiments import drc, drc_results, published, recipes, reproduce
+from clustcore.experiments.drc import Call, reproduce_ablation, reproduce_defences, reproduce_drc
+from clustcore.experiments.recipes import (
     ABLATION,
     BENCHMARKS,
     FEATURES_ABLATION,
@@ -31,6 +30,8 @@ from clustcore.recipes import (
     Variant,
     ablation,
 )
+from clustcore.making import Plan
+from clustcore.models import MODELS
 from clustcore.teach import TeachConfig, Teacher, save_teacher
 from clustcore.train import TrainConfig, TrainingFailed
 from tests.conftest import make_blobs
@@ -310,13 +311,13 @@ def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, mon
             raise TrainingFailed("the clustering has collapsed")
         return trained(name, *rest, **how)
 
-    monkeypatch.setattr(drc_table, "train_seed", collapse)
+    monkeypatch.setattr(drc, "train_seed", collapse)
     wrong = reproduce_drc(("cifar10",), tuple(drc_results.PLANS), call(place))
     assert wrong == ["drc-cifar10-published, seed 0: the clustering has collapsed"]
     best, failed = drc_results.entries("benchmarks")
     assert best["acc"] is not None
     assert (failed["acc"], failed["why"]) == (None, "the clustering has collapsed")
-    monkeypatch.setattr(drc_table, "world", lambda: 2)  # the others may be training still
+    monkeypatch.setattr(drc, "world", lambda: 2)  # the others may be training still
     with pytest.raises(TrainingFailed, match="the clustering has collapsed"):
         reproduce_drc(("cifar10",), ("published",), call(place))
     monkeypatch.undo()
@@ -351,12 +352,12 @@ def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatc
     for defence in ("pgd_at", "control"):
         defended = Defended("drc-digits", defence, {"epochs": 1})
         found[f"drc-digits-{defence}"] = dataclasses.replace(first, defended=defended)
-    for module in (reproduce, drc_table):
+    for module in (reproduce, drc):
         monkeypatch.setattr(module, "RECIPES", found)
     monkeypatch.setattr(reproduce, "load_samples", some)
-    monkeypatch.setattr(drc_table, "DEFENCE_SAMPLES", 24)
+    monkeypatch.setattr(drc, "DEFENCE_SAMPLES", 24)
     judge = drc_table.JudgeConfig
-    monkeypatch.setattr(drc_table, "JudgeConfig", lambda n: judge(n=n, steps=5, restarts=1))
+    monkeypatch.setattr(drc, "JudgeConfig", lambda n: judge(n=n, steps=5, restarts=1))
     teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
     file = place.parent / "runs" / "teachers" / "digits-0.npz"
     file.parent.mkdir(parents=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore import judging
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
 from clustcore.attacks.exact import Exact
 from clustcore.attacks.problem import Target
 from clustcore.batches import cluster
 from clustcore.checkpoint import load_model
-from clustcore.judging import JudgeConfig
+from clustcore.experiments import judge
+from clustcore.experiments.judge import JudgeConfig
 from clustcore.models.base import wrap
 from clustcore.pipeline import Run, target_of
 from clustcore.runs import read_card
@@ -45,12 +45,12 @@ def attacker(run, samples):
 @pytest.fixture(scope="module")
 def smallest(run, samples):
     """rho of each judged sample's smallest flip."""
-    x = torch.from_numpy(samples.x[judging.rows_of(samples, CONFIG)])
+    x = torch.from_numpy(samples.x[judge.rows_of(samples, CONFIG)])
     return Exact().smallest(target_of(run.model), x, unit=run.unit).numpy()
 
 
 def test_half_have_moved_at_the_median_of_the_closed_form(run, samples, smallest):
-    b = judging.halfway(run, samples, "embedding", "l2", CONFIG)
+    b = judge.halfway(run, samples, "embedding", "l2", CONFIG)
     middle = np.sort(smallest)[(len(smallest) + 1) // 2 - 1]
     assert middle <= b * 1.0001
     assert b == pytest.approx(middle, rel=0.05)
@@ -59,7 +59,7 @@ def test_half_have_moved_at_the_median_of_the_closed_form(run, samples, smallest
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_the_worst_case_is_the_closed_forms(run, samples, smallest, quantile, attacker):
     eps = float(np.quantile(smallest, quantile))
-    found = judging.worst(run, samples, "embedding", "l2", eps, CONFIG, [attacker])
+    found = judge.worst(run, samples, "embedding", "l2", eps, CONFIG, [attacker])
     least, most = (smallest < eps / 1.05).mean(), (smallest <= eps * 1.0001).mean()
     assert least <= found["moved"] <= most
     low, high = found["moved_interval"]
@@ -70,18 +70,18 @@ def test_the_worst_case_is_the_closed_forms(run, samples, smallest, quantile, at
 
 def test_nothing_moves_by_nothing_and_all_by_much(run, samples):
     for eps, share in ((0.0, 0.0), (50.0, 1.0)):
-        found = judging.worst(run, samples, "embedding", "l2", eps, CONFIG)
+        found = judge.worst(run, samples, "embedding", "l2", eps, CONFIG)
         assert found["moved"] == share
 
 
 def test_a_model_no_budget_of_the_dial_moves_is_said(run, samples):
     far = dataclasses.replace(run, card=run.card | {"embedding": {"R": 1e-9}})
     with pytest.raises(ValueError, match=r"expected half of the samples to move .*, got 0%"):
-        judging.halfway(far, samples, "embedding", "l2", CONFIG)
+        judge.halfway(far, samples, "embedding", "l2", CONFIG)
 
 
 def test_the_learned_attack_beside_a_slow_count(run, samples, attacker):
-    found = judging.learned(run, samples, attacker, CONFIG)
+    found = judge.learned(run, samples, attacker, CONFIG)
     moved, lengths, relative, change = [], [], [], []
     with torch.no_grad():
         for image in torch.from_numpy(samples.x):
@@ -102,7 +102,7 @@ def test_the_learned_attack_beside_a_slow_count(run, samples, attacker):
 
 def test_a_model_beside_itself_loses_nothing_and_clears_no_bar(run, samples):
     twin = dataclasses.replace(run, name="twin")
-    found = judging.bar(run, twin, samples, samples, "embedding", "l2", CONFIG)
+    found = judge.bar(run, twin, samples, samples, "embedding", "l2", CONFIG)
     assert found["acc_change"] == 0
     assert found["reconstruction_ratio"] == 1
     assert found["neighbour_overlap"] == 1
@@ -125,7 +125,7 @@ def test_a_model_beside_itself_loses_nothing_and_clears_no_bar(run, samples):
 def test_the_bar_has_four_limits(change, cleared):
     just = {"moved": 1 / 6, "acc_change": -0.02, "neighbour_overlap": 0.5}
     just |= {"reconstruction_ratio": 1.2}
-    assert judging.clears(**just | change) is cleared
+    assert judge.clears(**just | change) is cleared
 
 
 def test_an_attacker_that_learns_in_units_of_r_knows_no_scale(run, samples):
@@ -155,16 +155,16 @@ def test_neighbours_are_kept_by_turning_and_scaling_and_lost_by_shuffling():
     draw = np.random.default_rng(0)
     z = draw.normal(size=(80, 5))
     turn = np.linalg.qr(draw.normal(size=(5, 5)))[0]
-    assert judging.neighbour_overlap(z, 3 * z @ turn + 1) == 1
+    assert judge.neighbour_overlap(z, 3 * z @ turn + 1) == 1
     other = draw.normal(size=(80, 3))
     distance = [np.linalg.norm(a[:, None] - a[None], axis=2) for a in (z, other)]
     near = [np.argsort(d + np.diag([np.inf] * 80), axis=1)[:, :15] for d in distance]
     shared = [len(set(a) & set(b)) / 15 for a, b in zip(*near, strict=True)]
-    assert judging.neighbour_overlap(z, other) == pytest.approx(np.mean(shared))
+    assert judge.neighbour_overlap(z, other) == pytest.approx(np.mean(shared))
 
 
 def test_the_clean_figures_are_those_of_the_door(run, samples):
-    found = judging.clean(run, samples)
+    found = judge.clean(run, samples)
     clean = cluster(run.model, samples.x)
     with torch.no_grad():
         decoded = run.model.decode(torch.from_numpy(clean.z)).numpy()
@@ -192,12 +192,12 @@ def test_the_momentum_search_finds_what_the_closed_form_allows(blobs):
     few = dataclasses.replace(blobs, x=x)
     for quantile in (0.2, 0.5, 0.8):
         eps = float(np.quantile(smallest, quantile))
-        found = judging.momentum(run, few, np.arange(64), eps * 1.001)
+        found = judge.momentum(run, few, np.arange(64), eps * 1.001)
         np.testing.assert_array_equal(found, smallest <= eps * 1.001)
 
 
 def test_a_pair_is_judged_at_the_undefended_models_half(run, samples):
-    found = judging.pair(run, run, samples, CONFIG)
+    found = judge.pair(run, run, samples, CONFIG)
     before, after = found["undefended"], found["defended"]
     assert before == after
     assert 0.4 <= before["moved"] <= 0.7

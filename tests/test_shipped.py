@@ -10,9 +10,9 @@ from safetensors.torch import load
 
 import clustcore
 from clustcore import runs
+from clustcore.experiments.recipes import RECIPES
 from clustcore.parts import paths_of
 from clustcore.paths import walk
-from clustcore.recipes import RECIPES
 from clustcore.types import PathKey
 
 # mean ACC of the seeds on the 10,000 test images

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from clustcore import drc_results, runs, tables
-from clustcore.tables import TABLES, alrdc, alrdc_entries, results, summary, update
+from clustcore import runs
+from clustcore.experiments import drc_results, report
+from clustcore.experiments.report import TABLES, alrdc, alrdc_entries, results, summary, update
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_figure_under_an_old_attacker_says_so():
 
 def test_a_card_without_scores_is_named(monkeypatch):
     bare = [("mine", {"scores": {"attacked": []}})]
-    monkeypatch.setattr(tables, "_cards", lambda: bare)
+    monkeypatch.setattr(report, "_cards", lambda: bare)
     with pytest.raises(ValueError, match="card of 'mine': expected the scores that a shipped run"):
         summary()
 
@@ -68,7 +69,7 @@ def test_a_file_without_marks_is_refused_and_nothing_is_written(tmp_path):
 
 
 def test_update_writes_once_and_between_the_marks_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
     monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")  # nothing measured
     marked(tmp_path)
     assert update(tmp_path) == ["README.md", "RESULTS.md"]
@@ -102,7 +103,7 @@ def test_alrdcs_table_is_the_mean_of_its_seeds(tmp_path, monkeypatch):
         entries[0] | {"mode": "full", "n_train": 60000, "bar": [bar | {"cleared": True}]}
     )
     file = tmp_path / "alrdc.json"
-    monkeypatch.setattr(tables, "ALRDC", file)
+    monkeypatch.setattr(report, "ALRDC", file)
     assert alrdc_entries() == []
     file.write_text(json.dumps({"entries": entries}))
     text = alrdc()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clustcore import tables as measured
+from clustcore.experiments import report
 from tests import demo
 from ui import judged, tables
 
@@ -17,7 +17,7 @@ from ui import judged, tables
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the measurements are looked for."""
-    monkeypatch.setattr(measured, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
     return tmp_path / "alrdc.json"
 
 

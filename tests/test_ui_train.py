@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 from clustcore import jobs, runs
 from clustcore.datasets import find_folder, load_samples, peek
-from clustcore.recipes import RECIPES
+from clustcore.experiments.recipes import RECIPES
 from tests import demo
 from tests.job_files import make_job, make_snapshot
 from ui import panels, train, train_data

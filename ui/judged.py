@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clustcore import tables as measured
+from clustcore.experiments import report
 from ui import tables
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read(data: str) -> list[Judged]:
     Raises:
         ValueError: the file is damaged.
     """
-    entries = measured.alrdc_entries()
+    entries = report.alrdc_entries()
     try:
         mine = [entry for entry in entries if entry["data"] == data]
         groups = sorted({(entry["mode"], entry["n_train"]) for entry in mine})
@@ -111,7 +111,7 @@ def read(data: str) -> list[Judged]:
         ]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{measured.ALRDC}: expected the entries of `reproduce alrdc`, got {error!r}"
+            f"{report.ALRDC}: expected the entries of `reproduce alrdc`, got {error!r}"
         ) from None
 
 

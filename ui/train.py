@@ -208,7 +208,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _rate(model: str, data: str) -> dict[str, Any]:
     """The learning rate of the model's recipe for these data; for others, of its first recipe."""
-    from clustcore.recipes import RECIPES
+    from clustcore.experiments.recipes import RECIPES
 
     plans = [one.plan for one in RECIPES.values() if one.plan.model == model]
     plans.sort(key=lambda plan: plan.data["name"] != data)

@@ -17,11 +17,11 @@ from clustcore import files, parts, runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
+from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.making import defend, make_run
 from clustcore.manifold import import_umap
 from clustcore.parts import attacker_images, fit_attacker
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
-from clustcore.recipes import RECIPES, Recipe
 from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from clustcore import files, runs
-from clustcore.published import BENCHMARKS, BESIDE, METHODS
+from clustcore.experiments.published import BENCHMARKS, BESIDE, METHODS
 
 RESULTS = runs.PROJECT / "assets" / "drc.json"
 PLANS = {"published": "as published", "best": "best here"}

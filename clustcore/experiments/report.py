@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import drc_results, files, runs
+from clustcore import files, runs
+from clustcore.experiments import drc_results
 
 ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {

@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from clustcore import drc_results, files, runs
-from clustcore.budget import lay_out, measure, smoke
+from clustcore import files, runs
 from clustcore.datasets import data_folder, load_samples
 from clustcore.distributed import agreed, collect, first_main, is_main, pick_device, world
-from clustcore.drc_results import PLANS, rows_of
+from clustcore.experiments import drc_results
+from clustcore.experiments.budget import lay_out, measure, smoke
+from clustcore.experiments.drc_results import PLANS, rows_of
+from clustcore.experiments.judge import JudgeConfig, pair
+from clustcore.experiments.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
+from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train_seed
 from clustcore.export import export
-from clustcore.judging import JudgeConfig, pair
 from clustcore.machine import describe
 from clustcore.pipeline import evaluate, load_run, run_in
-from clustcore.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
-from clustcore.reproduce import STOPPED, load_split, run_name, train_seed
 from clustcore.train import TrainingFailed
 from clustcore.types import Samples
 

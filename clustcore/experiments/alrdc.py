@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import files, judging
+from clustcore import files
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.datasets import load_samples
 from clustcore.distributed import first_main, is_main
-from clustcore.judging import JudgeConfig
+from clustcore.experiments import judge
+from clustcore.experiments.judge import JudgeConfig
+from clustcore.experiments.recipes import RECIPES
+from clustcore.experiments.report import ALRDC, alrdc_entries
+from clustcore.experiments.reproduce import train_seed
 from clustcore.parts import attacker_images
 from clustcore.pipeline import Run, attack_of, load_run, target_of
-from clustcore.recipes import RECIPES
-from clustcore.reproduce import train_seed
-from clustcore.tables import ALRDC, alrdc_entries
 from clustcore.types import Samples
 
 DATA = ("mnist", "fashion-mnist")
@@ -94,11 +95,11 @@ def _entry(
     rows = []
     for run, what in zip(models, kinds, strict=True):
         report(f"{run.name}: judged under the attackers of before and of now")
-        clean = judging.clean(run, test)
+        clean = judge.clean(run, test)
         whose = ("its own",) if run is models[0] else ("old", "adaptive")
         for who in whose:
             attacker = _fit(run, images, seed) if who == "adaptive" else old
-            under = judging.learned(run, test, attacker, config)
+            under = judge.learned(run, test, attacker, config)
             rows.append({"model": what, "attacker": who, "clean": clean, "under": under})
     entry = {
         "data": data,
@@ -115,9 +116,7 @@ def _entry(
     if not quick:
         for space, norm in _SPACES:
             report(f"alrdc-{data}: the bar, {space}")
-            entry["bar"].append(
-                judging.bar(models[0], models[-1], test, images, space, norm, config)
-            )
+            entry["bar"].append(judge.bar(models[0], models[-1], test, images, space, norm, config))
     return entry
 
 
