@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clustcore.config import Config, lookup
 from clustcore.defences.base import Defence
+from clustcore.epoch import Progress
 from clustcore.files import PART, atomic, save_npz
 from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage
@@ -26,8 +27,6 @@ from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
 
 if TYPE_CHECKING:
     from clustcore.epoch import Snapshot
-    from clustcore.train import Progress
-
 RESUME = "resume.safetensors"
 SNAPSHOTS = "snapshots"
 KEPT = 50  # snapshots
@@ -244,8 +243,6 @@ def load_resume(
     Raises:
         ValueError: the file is damaged, or belongs to another model or config.
     """
-    from clustcore.train import Progress
-
     path = folder / RESUME
     if not path.is_file():
         return None

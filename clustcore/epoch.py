@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,17 @@ class Epoch:
             "precision": self.precision,
         }
         return values | {f"part_{name}": value for name, value in self.parts.items()}
+
+
+@dataclass
+class Progress:
+    """Where training stands; saved after every epoch."""
+
+    stage: int = 0
+    epoch: int = 0  # within the stage
+    history: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+    batch: int = 0  # images in a batch; smaller than asked for where memory ran out
 
 
 @dataclass(frozen=True)

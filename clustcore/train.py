@@ -9,7 +9,6 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from clustcore.distributed import (
 from clustcore.epoch import (
     Epoch,
     Job,
+    Progress,
     Snapshot,
     TrainConfig,
     TrainingFailed,
@@ -58,17 +58,6 @@ __all__ = ["Epoch", "Progress", "TrainConfig", "TrainingFailed", "pick_device", 
 # seconds between two saves of a training, by device: a GPU's epochs are short
 _PAUSE = {"cuda": 20.0}
 _SAVING = 0.01  # share of the time that saves may take there
-
-
-@dataclass
-class Progress:
-    """Where training stands; saved after every epoch."""
-
-    stage: int = 0
-    epoch: int = 0  # within the stage
-    history: list[dict[str, Any]] = field(default_factory=list)
-    finished: bool = False
-    batch: int = 0  # images in a batch; smaller than asked for where memory ran out
 
 
 def train(

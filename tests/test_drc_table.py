@@ -304,7 +304,7 @@ def test_a_finished_run_on_other_images_is_not_taken_up(place):
 
 def test_a_training_that_fails_is_kept_as_failed_and_the_rest_goes_on(place, monkeypatch):
     draw(place)
-    trained = drc_table.train_seed
+    trained = drc.train_seed
 
     def collapse(name: str, *rest: Any, **how: Any) -> str:
         if name.endswith("published"):
@@ -356,7 +356,7 @@ def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatc
         monkeypatch.setattr(module, "RECIPES", found)
     monkeypatch.setattr(reproduce, "load_samples", some)
     monkeypatch.setattr(drc, "DEFENCE_SAMPLES", 24)
-    judge = drc_table.JudgeConfig
+    judge = drc.JudgeConfig
     monkeypatch.setattr(drc, "JudgeConfig", lambda n: judge(n=n, steps=5, restarts=1))
     teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
     file = place.parent / "runs" / "teachers" / "digits-0.npz"
