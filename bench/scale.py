@@ -37,8 +37,8 @@ class Augmented:
     def __init__(self, data: str, n: int) -> None:
         import torch
 
-        from clustcore.augment import AugmentConfig
         from clustcore.datasets import shipped
+        from clustcore.training.views import AugmentConfig
 
         self.images = torch.from_numpy(shipped.images(data)[:, None].copy())
         self.labels = shipped.labels(data)
@@ -51,7 +51,7 @@ class Augmented:
     def __getitem__(self, rows: slice) -> Any:
         import torch
 
-        from clustcore.augment import view
+        from clustcore.training.views import view
 
         made, numbers = [], torch.arange(*rows.indices(len(self)))
         for epoch in (numbers // len(self.images)).unique().tolist():

@@ -52,8 +52,8 @@ class Size:
 
 def run() -> dict[str, Any]:
     """All four comparisons; each figure is printed and saved as it comes."""
-    from clustcore import throughput
     from clustcore.distributed import pick_device
+    from clustcore.training import throughput
 
     device = pick_device("auto")
     size = Size.of(device)
@@ -96,10 +96,10 @@ def processes_main() -> None:
 
 
 def _job(device: torch.device, size: Size) -> tuple[Any, Any]:
-    from clustcore import throughput
-    from clustcore.augment import AugmentConfig
-    from clustcore.epoch import TrainConfig
     from clustcore.models.drc import DRC
+    from clustcore.training import throughput
+    from clustcore.training.epoch import TrainConfig
+    from clustcore.training.views import AugmentConfig
 
     torch.manual_seed(SEED)
     config = DRC.Config(backbone=size.backbone, input_shape=(3, 32, 32), alone=4)
@@ -113,7 +113,7 @@ def _job(device: torch.device, size: Size) -> tuple[Any, Any]:
 
 def _loop(device: torch.device, size: Size) -> float:
     """Views per second of the training loop; of two epochs the second, when all is warm."""
-    from clustcore.epoch import optimiser_of, run_epoch
+    from clustcore.training.epoch import optimiser_of, run_epoch
 
     job, stage = _job(device, size)
     optimiser = optimiser_of(job)
@@ -122,8 +122,8 @@ def _loop(device: torch.device, size: Size) -> float:
 
 def _constant(device: torch.device, size: Size) -> tuple[float, float]:
     """Views per second of the step on one batch, and the operations of a view's step."""
-    from clustcore import throughput
-    from clustcore.epoch import draw
+    from clustcore.training import throughput
+    from clustcore.training.epoch import draw
 
     job, stage = _job(device, size)
     flops = throughput.flops_of_a_view(job, stage)
@@ -158,8 +158,8 @@ class _Pairs(torch.utils.data.Dataset):
 
 def _loader(device: torch.device, size: Size) -> float:
     """Views per second of the step when a DataLoader with a worker a core feeds it."""
-    from clustcore import throughput
     from clustcore.models.base import Views
+    from clustcore.training import throughput
 
     job, stage = _job(device, size)
     steps = min(job.batches - 3, 20)

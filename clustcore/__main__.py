@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"unknown command {command!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     from clustcore.distributed import RankLost
-    from clustcore.train import TrainingFailed
+    from clustcore.training.epoch import TrainingFailed
 
     try:
         return {
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(argv: list[str]) -> int:
     from clustcore.making import make_run
     from clustcore.pipeline import load_run
-    from clustcore.teach import load_teacher
+    from clustcore.training.teacher import load_teacher
 
     read = plan_from_file if "--config" in argv else plan_from_flags
     plan, options = read(argv)
@@ -99,10 +99,10 @@ def _train(argv: list[str]) -> int:
 
 
 def _defend(argv: list[str]) -> int:
-    from clustcore.augment import AugmentConfig
     from clustcore.config import lookup
     from clustcore.defences import DEFENCES
-    from clustcore.train import TrainConfig
+    from clustcore.training.epoch import TrainConfig
+    from clustcore.training.views import AugmentConfig
 
     if argv[-1:] in HELP and "--defence" not in argv:
         usage("defend", "RUN --defence NAME", DEFENCES)
@@ -152,7 +152,7 @@ def _teach(argv: list[str]) -> int:
     from clustcore.making import teach_on
     from clustcore.pipeline import load_run
     from clustcore.runs import folders
-    from clustcore.teach import TeachConfig, save_teacher, teach
+    from clustcore.training.teacher import TeachConfig, save_teacher, teach
 
     args = parse(
         argv,

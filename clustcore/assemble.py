@@ -15,7 +15,7 @@ import torch
 
 from clustcore import files, parts, paths, runs
 from clustcore.batches import cluster
-from clustcore.checkpoint import join_weights, load_model
+from clustcore.models.weights import join_weights, load_model
 from clustcore.pipeline import OnStep, Run
 from clustcore.projection import ProjectionConfig
 from clustcore.runs import MinFlips

@@ -87,11 +87,11 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     Raises:
         ValueError: no model, or an unknown one.
     """
-    from clustcore.augment import AugmentConfig
     from clustcore.config import lookup
     from clustcore.making import Plan
     from clustcore.models import MODELS
-    from clustcore.train import TrainConfig
+    from clustcore.training.epoch import TrainConfig
+    from clustcore.training.views import AugmentConfig
 
     if argv[:1] in HELP:
         usage("train", "MODEL", MODELS)

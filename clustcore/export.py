@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from clustcore import parts, runs
-from clustcore.checkpoint import split_weights
 from clustcore.distributed import is_main
 from clustcore.manifold import has_umap
+from clustcore.models.weights import split_weights
 from clustcore.paths import bare_path, path_rows
 from clustcore.pipeline import Run
 from clustcore.types import Samples

@@ -21,16 +21,7 @@ from torch import Tensor
 
 from clustcore import files, projection, runs
 from clustcore.attacks import ATTACKS
-from clustcore.augment import AugmentConfig
 from clustcore.batches import check_images, cluster, cluster_all
-from clustcore.checkpoint import (
-    begin_with,
-    build,
-    drop_resume,
-    save_weights,
-    sha256,
-    write_history,
-)
 from clustcore.config import digest, lookup
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
@@ -38,10 +29,14 @@ from clustcore.distributed import group, is_main, wait, world
 from clustcore.machine import describe
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
+from clustcore.models.weights import begin_with, build, save_weights, sha256
 from clustcore.parts import embedding_radius, make_map
 from clustcore.pipeline import OnStep, Run
-from clustcore.teach import TeachConfig, Teacher, teach
-from clustcore.train import Epoch, Progress, TrainConfig, train
+from clustcore.training.epoch import Epoch, Progress, TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.resume import drop_resume, write_history
+from clustcore.training.teacher import TeachConfig, Teacher, teach
+from clustcore.training.views import AugmentConfig
 from clustcore.types import Images, Samples
 
 _SOURCES = {

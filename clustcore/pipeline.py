@@ -21,10 +21,10 @@ from clustcore import evaluation, projection, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, Target
 from clustcore.batches import check_images, cluster, cluster_all, joined, own_rows, parts_of
-from clustcore.checkpoint import load_model
 from clustcore.config import lookup
 from clustcore.distributed import pick_device
 from clustcore.models.base import Model
+from clustcore.models.weights import load_model
 from clustcore.runs import MapArrays
 from clustcore.types import AttackResult, Images, Layout, Samples, Scores
 

@@ -17,8 +17,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from clustcore.augment import AugmentConfig
-from clustcore.train import Epoch, TrainConfig, train
+from clustcore.training.epoch import Epoch, TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.test_train import Cancel, data, make
 
 

@@ -143,7 +143,7 @@ def one_precision() -> Iterator[None]:
     """What the tests train is the same on any processor: which precision is faster, no test asks
     but that of the choice itself.
     """
-    from clustcore import epoch
+    from clustcore.training import epoch
 
     def choose(job: Any, stage: Any, done: int) -> str:
         job.precision = "float32"

@@ -25,9 +25,7 @@ import torch
 from torch import Tensor
 
 from clustcore import pipeline
-from clustcore import train as loop
 from clustcore.__main__ import main as cli
-from clustcore.augment import AugmentConfig
 from clustcore.datasets import load_samples
 from clustcore.defences import inner
 from clustcore.defences.adversarial_view import AdversarialView, AdversarialViewConfig
@@ -53,7 +51,10 @@ from clustcore.models.drc import DRC
 from clustcore.parts import make_map
 from clustcore.paths import path_rows, walk
 from clustcore.projection import ProjectionConfig
-from clustcore.train import Epoch, Progress, TrainConfig, TrainingFailed, train
+from clustcore.training import loop
+from clustcore.training.epoch import Epoch, Progress, TrainConfig, TrainingFailed
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from clustcore.types import PathKey
 from tests.conftest import make_blobs
 

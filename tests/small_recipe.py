@@ -22,7 +22,7 @@ from clustcore import runs
 from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.making import Plan
 from clustcore.projection import ProjectionConfig
-from clustcore.teach import TeachConfig
+from clustcore.training.teacher import TeachConfig
 
 RECIPE = Recipe(
     Plan(

@@ -19,12 +19,13 @@ from clustcore.attacks.alrdc import ALRDCAttack, ALRDCReLU, Perturb, attack_loss
 from clustcore.attacks.base import Budget, Goal, Target
 from clustcore.attacks.noise import Noise
 from clustcore.attacks.pgd import PGD
-from clustcore.augment import AugmentConfig
 from clustcore.models.alrdc import ALRDC, elbo
 from clustcore.models.base import TrainData, Views
 from clustcore.parts import fit_attacker
 from clustcore.pipeline import target_of
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from clustcore.types import PathKey, Samples
 
 KINDS = [ALRDCAttack, ALRDCReLU]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from clustcore import runs
-from clustcore.checkpoint import WEIGHTS
 from clustcore.datasets import load_samples
 from clustcore.experiments import alrdc, report
 from clustcore.experiments.alrdc import reproduce_alrdc
@@ -18,6 +17,7 @@ from clustcore.experiments.reproduce import train_seed
 from clustcore.making import Plan
 from clustcore.parts import fit_attacker
 from clustcore.pipeline import load_run
+from clustcore.runs import WEIGHTS
 from clustcore.types import Samples
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from clustcore import assemble, parts, paths, pipeline, runs
-from clustcore.checkpoint import split_weights
+from clustcore.models.weights import split_weights
 from clustcore.types import PathKey
 from tests.conftest import quick
 

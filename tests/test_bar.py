@@ -12,7 +12,7 @@ from clustcore.experiments import judge
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.making import Plan, defend, make_run
 from clustcore.pipeline import Run, load_run
-from clustcore.teach import TeachConfig, teach
+from clustcore.training.teacher import TeachConfig, teach
 from clustcore.types import Samples
 
 MODEL = {"clusters": 4, "dim": 8, "width": 8, "p_hidden": 64}

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore.augment import AugmentConfig
 from clustcore.defences.pgd_at import PGDTraining
-from clustcore.epoch import Job, settle
 from clustcore.models.base import TrainData, Views
 from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
 from clustcore.models.drc_stages import sure_labels
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import Job, TrainConfig, settle
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
 
 STRAY = AugmentConfig(contrast=0.9, scale=0.5)  # views that look little like their images

@@ -14,19 +14,20 @@ import pytest
 import torch
 
 from clustcore import assemble as assembly
-from clustcore import export, parts, runs, throughput
+from clustcore import export, parts, runs
 from clustcore.__main__ import main
-from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import load_model
 from clustcore.datasets import load_samples
-from clustcore.epoch import TrainConfig, gradients, order
 from clustcore.experiments import budget, drc, drc_results
 from clustcore.experiments.budget import Measured, lay_out
 from clustcore.experiments.drc import _some
 from clustcore.experiments.recipes import BENCHMARKS
 from clustcore.models.drc import DRC
+from clustcore.models.weights import load_model
 from clustcore.projection import ProjectionConfig
-from clustcore.throughput import Pace
+from clustcore.training import throughput
+from clustcore.training.epoch import TrainConfig, gradients, order
+from clustcore.training.throughput import Pace
+from clustcore.training.views import AugmentConfig
 from tests.small_recipe import Planes
 from tests.test_drc_table import draw, place  # noqa: F401
 

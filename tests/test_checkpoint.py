@@ -10,14 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clustcore import runs
-from clustcore.checkpoint import (
-    WEIGHTS,
-    join_weights,
-    load_model,
-    save_weights,
-    sha256,
-    split_weights,
-)
+from clustcore.models.weights import join_weights, load_model, save_weights, sha256, split_weights
+from clustcore.runs import WEIGHTS
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from clustcore import __main__ as commands
 from clustcore import cli
 from clustcore.models.drc import DRCConfig
-from clustcore.train import TrainConfig
+from clustcore.training.epoch import TrainConfig
 from tests.data_files import any_root
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clustcore.augment import AugmentConfig
 from clustcore.defences.adversarial_view import AdversarialView
 from clustcore.models.base import Model, TrainData, Views
 from clustcore.models.drc import DRC
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
 from tests.test_drc import slow_contrast
 

@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.augment import AugmentConfig
 from clustcore.batches import cluster
-from clustcore.checkpoint import RESUME, load_resume
 from clustcore.config import lookup
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
@@ -22,7 +20,10 @@ from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
 from clustcore.parts import embedding_radius
 from clustcore.pipeline import evaluate
-from clustcore.train import TrainConfig, TrainingFailed, train
+from clustcore.training.epoch import TrainConfig, TrainingFailed
+from clustcore.training.loop import train
+from clustcore.training.resume import RESUME, load_resume
+from clustcore.training.views import AugmentConfig
 from clustcore.types import Samples
 from tests.conftest import make_blobs
 

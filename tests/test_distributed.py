@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from clustcore import distributed
-from clustcore.checkpoint import load_resume
 from clustcore.files import load_npz
+from clustcore.training.resume import load_resume
 from tests import ranks
 
 ROOT = Path(__file__).resolve().parent.parent

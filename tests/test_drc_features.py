@@ -12,12 +12,12 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
-from clustcore.augment import AugmentConfig, view
-from clustcore.epoch import Job, TrainConfig
-from clustcore.epoch import draw as draw_views
 from clustcore.models import drc_stages as extra
 from clustcore.models.base import TrainData, Views
 from clustcore.models.drc import DRC
+from clustcore.training.epoch import Job, TrainConfig
+from clustcore.training.epoch import draw as draw_views
+from clustcore.training.views import AugmentConfig, view
 from tests.conftest import make_blobs
 
 
@@ -286,8 +286,9 @@ def test_features_that_cannot_be_parted_are_refused():
     ],
 )
 def test_what_is_bound_to_fail_is_said_before_training_starts(config, message):
-    from clustcore.augment import AugmentConfig
-    from clustcore.train import TrainConfig, train
+    from clustcore.training.epoch import TrainConfig
+    from clustcore.training.loop import train
+    from clustcore.training.views import AugmentConfig
 
     data = TrainData(torch.zeros(18, 1, 28, 28, dtype=torch.uint8))
     with pytest.raises(ValueError, match=message):

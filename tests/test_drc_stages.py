@@ -8,13 +8,14 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from clustcore.augment import AugmentConfig
 from clustcore.defences.inner import embed_all
 from clustcore.models import drc_stages
 from clustcore.models.base import TrainData, Views
 from clustcore.models.blocks import ResNet
 from clustcore.models.drc import DRC, contrast
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 
 
 def make(sharp: float = 1, **config) -> DRC:

@@ -14,7 +14,6 @@ from PIL import Image
 
 from clustcore import files, runs
 from clustcore.__main__ import main
-from clustcore.augment import AugmentConfig
 from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
@@ -32,8 +31,9 @@ from clustcore.experiments.recipes import (
 )
 from clustcore.making import Plan
 from clustcore.models import MODELS
-from clustcore.teach import TeachConfig, Teacher, save_teacher
-from clustcore.train import TrainConfig, TrainingFailed
+from clustcore.training.epoch import TrainConfig, TrainingFailed
+from clustcore.training.teacher import TeachConfig, Teacher, save_teacher
+from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
 
 

@@ -10,16 +10,29 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore import epoch as epochs
-from clustcore import train as loop
-from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import KEPT, RESUME, SNAPSHOTS, drop_resume, load_resume, save_snapshot
-from clustcore.epoch import Snapshot, choose_precision, seed_of
 from clustcore.files import load_npz
 from clustcore.models.base import Loss
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
-from clustcore.train import TrainConfig, TrainingFailed, train
+from clustcore.training import epoch as epochs
+from clustcore.training import loop
+from clustcore.training.epoch import (
+    Snapshot,
+    TrainConfig,
+    TrainingFailed,
+    choose_precision,
+    seed_of,
+)
+from clustcore.training.loop import train
+from clustcore.training.resume import (
+    KEPT,
+    RESUME,
+    SNAPSHOTS,
+    drop_resume,
+    load_resume,
+    save_snapshot,
+)
+from clustcore.training.views import AugmentConfig
 from tests.test_train import CONFIG, Cancel, data, make
 
 

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from bench import launched
 from clustcore import making, pipeline
-from clustcore import train as loop
-from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import RESUME
 from clustcore.files import load_npz
 from clustcore.models.base import TrainData
 from clustcore.models.drc import DRC
-from clustcore.train import Epoch, TrainConfig, train
+from clustcore.training import loop
+from clustcore.training.epoch import Epoch, TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.resume import RESUME
+from clustcore.training.views import AugmentConfig
 from tests import ranks
 from tests.conftest import make_blobs
 from tests.test_train import Cancel, stepped

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from clustcore import epoch as steps
-from clustcore import train as loop
-from clustcore.augment import AugmentConfig
 from clustcore.distributed import RankLost
 from clustcore.models.base import Loss
 from clustcore.models.dec import DEC
-from clustcore.train import Epoch, TrainConfig, TrainingFailed, train
+from clustcore.training import epoch as steps
+from clustcore.training import loop
+from clustcore.training.epoch import Epoch, TrainConfig, TrainingFailed
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.test_train import Cancel, data
 
 CONFIG = TrainConfig(batch=2, device="cpu", lr=3e-3)  # no smaller one where memory runs out

@@ -16,7 +16,7 @@ from tests.conftest import quick
 
 def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypatch):
     from clustcore.making import Plan, make_run
-    from clustcore.teach import TeachConfig, Teacher
+    from clustcore.training.teacher import TeachConfig, Teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     config = {"clusters": 3, "width": 4, "alone": 1, "taught": 1}
@@ -133,7 +133,7 @@ def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     from sklearn.metrics import adjusted_rand_score
 
     from clustcore.making import make_run, teach_on
-    from clustcore.teach import TeachConfig, load_teacher, save_teacher
+    from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     plan, _ = trained("a", blobs, features=6, alone=0, norm="group")

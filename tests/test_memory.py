@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from clustcore import memory
-from clustcore.augment import AugmentConfig
 from clustcore.batches import cluster
 from clustcore.models.base import TrainData, everywhere
 from clustcore.models.drc import DRC
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
 
 # what torch 2.15 says on a CPU

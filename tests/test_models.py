@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.augment import AugmentConfig
 from clustcore.config import lookup
 from clustcore.models import MODELS
 from clustcore.models.base import TrainData, Wrapped, wrap
-from clustcore.train import TrainConfig, train
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.loop import train
+from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
 
 TRAINED = sorted(set(MODELS) - {"wrapped"})
@@ -108,8 +109,8 @@ def test_permuting_labels_changes_no_weight(blobs, tmp_path):
     # the whole way from samples to weights, not the loop alone: labels must not leak in by any door
     import dataclasses
 
-    from clustcore.checkpoint import load_model
     from clustcore.making import Plan, make_run
+    from clustcore.models.weights import load_model
 
     config = {"clusters": 3, "dim": 4, "width": 4, "autoencode": 4, "cluster": 2}
     plan = Plan("dec", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})

@@ -12,8 +12,8 @@ import torch
 from bench.scale import Augmented
 from clustcore import projection, trust
 from clustcore.batches import cluster
-from clustcore.checkpoint import load_model
 from clustcore.models.base import Model
+from clustcore.models.weights import load_model
 from clustcore.projection import ProjectionConfig, fit
 from clustcore.types import Images
 from tests.conftest import make_blobs

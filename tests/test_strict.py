@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from clustcore.teach import balance
-from clustcore.train import train
+from clustcore.training.loop import train
+from clustcore.training.teacher import balance
 
 pytestmark = pytest.mark.skipif(find_spec("beartype") is None, reason="beartype is not installed")
 

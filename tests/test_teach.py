@@ -10,7 +10,14 @@ from scipy.stats import entropy
 from sklearn.metrics import adjusted_rand_score
 
 from clustcore.files import load_npz, save_npz
-from clustcore.teach import TeachConfig, balance, consensus, load_teacher, save_teacher, teach
+from clustcore.training.teacher import (
+    TeachConfig,
+    balance,
+    consensus,
+    load_teacher,
+    save_teacher,
+    teach,
+)
 
 SMALL = TeachConfig(clusters=3, pca=5, dim=2, neighbours=5, manifolds=2, starts=2)
 

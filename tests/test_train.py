@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch.nn import Conv2d
 
-from clustcore.augment import AugmentConfig, uniform, view
-from clustcore.checkpoint import RESUME, load_resume
+from clustcore.distributed import pick_device
 from clustcore.models.base import Loss, TrainData, Views
 from clustcore.models.dec import DEC
-from clustcore.train import TrainConfig, TrainingFailed, pick_device, train
+from clustcore.training.epoch import TrainConfig, TrainingFailed
+from clustcore.training.loop import train
+from clustcore.training.resume import RESUME, load_resume
+from clustcore.training.views import AugmentConfig, uniform, view
 from tests.conftest import make_blobs
 
 CONFIG = TrainConfig(batch=16, device="cpu", lr=3e-3)

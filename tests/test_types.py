@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustcore.attacks import ATTACKS
-from clustcore.augment import AugmentConfig
 from clustcore.config import Config, digest, lookup, setting
 from clustcore.dial import dial
 from clustcore.models import MODELS
 from clustcore.projection import ProjectionConfig
-from clustcore.teach import TeachConfig
-from clustcore.train import TrainConfig
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.teacher import TeachConfig
+from clustcore.training.views import AugmentConfig
 from clustcore.types import Samples
 
 CONFIGS = [AugmentConfig, ProjectionConfig, TeachConfig, TrainConfig]

@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore.augment import AugmentConfig
 from clustcore.config import Config, lookup, setting
 from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
-from clustcore.train import TrainConfig
+from clustcore.training.epoch import TrainConfig
+from clustcore.training.views import AugmentConfig
 
 CONFIGS = {
     "train": TrainConfig,

@@ -221,7 +221,7 @@ def device_in_use(run: RunInfo, device: str) -> str:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _device(device: str) -> tuple[str, str]:
-    from clustcore.train import pick_device
+    from clustcore.distributed import pick_device
 
     try:
         pick_device(device)

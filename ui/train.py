@@ -167,8 +167,8 @@ def _model(data: str) -> dict[str, Any] | None:
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     """What differs from the defaults, and so belongs in the plan; None where a field is wrong."""
     with st.spinner(panels.model_note("reading the settings")):
-        from clustcore.augment import AugmentConfig
-        from clustcore.train import TrainConfig
+        from clustcore.training.epoch import TrainConfig
+        from clustcore.training.views import AugmentConfig
 
         if "model" in plan:
             own, kept = lookup(MODELS, plan["model"], "model").Config, {}

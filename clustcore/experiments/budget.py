@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from clustcore import throughput
-from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import build, save_weights
-from clustcore.epoch import Job, TrainConfig, choose_precision, compiled
 from clustcore.machine import describe
 from clustcore.making import Plan
 from clustcore.models.base import Model, Stage, TrainData
-from clustcore.throughput import Pace
-from clustcore.train import train
+from clustcore.models.weights import build, save_weights
+from clustcore.training import throughput
+from clustcore.training.epoch import Job, TrainConfig, choose_precision, compiled
+from clustcore.training.loop import train
+from clustcore.training.throughput import Pace
+from clustcore.training.views import AugmentConfig
 
 _SPARE = 0.05  # of the time is left aside: a step is not always as fast as it was
 _SMOKE = 3  # batches of noise

@@ -31,7 +31,7 @@ from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train
 from clustcore.export import export
 from clustcore.machine import describe
 from clustcore.pipeline import evaluate, load_run, run_in
-from clustcore.train import TrainingFailed
+from clustcore.training.epoch import TrainingFailed
 from clustcore.types import Samples
 
 QUICK = 2_000  # images that a quick call of `reproduce drc` learns from, and is judged on

@@ -22,7 +22,7 @@ from clustcore.making import defend, make_run
 from clustcore.manifold import import_umap
 from clustcore.parts import attacker_images, fit_attacker
 from clustcore.pipeline import OnStep, Run, evaluate, load_run
-from clustcore.teach import TeachConfig, load_teacher, save_teacher, teach
+from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
 STOPPED = "stopped"  # below a run's folder: the run as it stood when its time was up

@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from clustcore.augment import AugmentConfig, view
 from clustcore.config import Config, setting
 from clustcore.distributed import (
     agreed,
@@ -34,6 +33,7 @@ from clustcore.distributed import (
 )
 from clustcore.models import base
 from clustcore.models.base import Model, Stage, TrainData, Views
+from clustcore.training.views import AugmentConfig, view
 
 LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
 _SAMPLE = 2000  # images that the diagnostics look at, about

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from clustcore.augment import AugmentConfig
-from clustcore.epoch import (
+from clustcore.models.base import Model, Stage, TrainData, Views
+from clustcore.training.epoch import (
     Job,
     TrainConfig,
     compiled,
@@ -24,7 +24,7 @@ from clustcore.epoch import (
     optimiser_of,
     order,
 )
-from clustcore.models.base import Model, Stage, TrainData, Views
+from clustcore.training.views import AugmentConfig
 
 _WARM = 3  # steps before those that count
 _MOST = 200  # steps that count

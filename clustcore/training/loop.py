@@ -17,14 +17,6 @@ import torch
 from torch import nn
 
 from clustcore import memory
-from clustcore.augment import AugmentConfig
-from clustcore.checkpoint import (
-    drop_later,
-    load_resume,
-    save_resume,
-    save_snapshot,
-    write_history,
-)
 from clustcore.defences.base import Defence
 from clustcore.distributed import (
     PeerOutOfMemory,
@@ -38,7 +30,8 @@ from clustcore.distributed import (
     wait,
     world,
 )
-from clustcore.epoch import (
+from clustcore.models.base import Model, Stage, TrainData
+from clustcore.training.epoch import (
     Epoch,
     Job,
     Progress,
@@ -51,7 +44,14 @@ from clustcore.epoch import (
     run_epoch,
     settle,
 )
-from clustcore.models.base import Model, Stage, TrainData
+from clustcore.training.resume import (
+    drop_later,
+    load_resume,
+    save_resume,
+    save_snapshot,
+    write_history,
+)
+from clustcore.training.views import AugmentConfig
 
 __all__ = ["Epoch", "Progress", "TrainConfig", "TrainingFailed", "pick_device", "train"]
 

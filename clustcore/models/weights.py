@@ -1,0 +1,173 @@
+"""A run's weights: a model built from its card, safetensors read and written, whole or not at all,
+and no pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from clustcore.config import lookup
+from clustcore.files import PART, atomic
+from clustcore.models import MODELS
+from clustcore.models.base import Model
+from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
+    """Write `weights.safetensors` and return its sha256, which belongs in the card.
+
+    Args:
+        half: store floating point tensors in half precision; `load_model` gives float32 back.
+    """
+    tensors = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.half() if half and value.is_floating_point() else value
+    with atomic(folder / WEIGHTS) as part:
+        save_file(tensors, part)
+    return sha256(folder / WEIGHTS)
+
+
+def build(card: dict[str, Any], where: str = "card") -> Model:
+    """A fresh model as the card describes it.
+
+    Raises:
+        ValueError: unknown model, or a config it does not take.
+    """
+    try:
+        cls = lookup(MODELS, card["model"], "model")
+    except ValueError as error:
+        raise ValueError(f"{where}: field 'model': {error}") from None
+    config = cls.Config.from_dict(card["config"], f"{where}: field 'config'")
+    return cls(config)
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a run, on the CPU, in eval mode, its parameters frozen; its weights may lie in
+    parts.
+
+    Raises:
+        ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
+            together.
+    """
+    path, data = folder / WEIGHTS, _weights(folder)
+    model = build(read_card(folder), str(folder / "card.json"))
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected safetensors, got {error}") from None
+    fill(model, tensors, str(path))
+    model.eval()
+    return model.requires_grad_(False)
+
+
+def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
+    """Write a run's weights into another folder, or its own, in files of at most `limit` bytes, and
+    return these. Weights that lay there otherwise are removed.
+
+    Raises:
+        ValueError: see `load_model`.
+    """
+    data = _weights(folder)
+    count = -(-len(data) // limit)
+    return _write(data, [out / WEIGHTS] if count == 1 else weights_parts(out, count))
+
+
+def join_weights(folder: Path, out: Path) -> Path:
+    """Write the weights that lie in parts beside their card as the one file they were split from,
+    into another folder or the same, and return it. Parts that lay there are removed.
+
+    Raises:
+        ValueError: see `load_model`; nothing is written then.
+    """
+    return _write(_weights(folder), [out / WEIGHTS])[0]
+
+
+def _write(data: bytes, files: list[Path]) -> list[Path]:
+    size = -(-len(data) // len(files))
+    for i, file in enumerate(files):
+        with atomic(file) as part:
+            part.write_bytes(data[i * size : (i + 1) * size])
+    folder = files[0].parent
+    for old in [folder / WEIGHTS, *folder.glob(f"{WEIGHTS}.part-*")]:
+        if old not in files:
+            old.unlink(missing_ok=True)
+    return files
+
+
+def _weights(folder: Path) -> bytes:
+    # all bytes of a run's weights, as the card says
+    expected, files = read_card(folder)["weights_sha256"], weights_files(folder)
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: expected weights, got no such file")
+    parts = [file.read_bytes() for file in files]
+    data = b"".join(parts)
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        where = ", ".join(
+            f"{file} ({len(part):,} bytes)" for file, part in zip(files, parts, strict=True)
+        )
+        raise ValueError(
+            f"{where}: sha256: expected {expected[:12]}... (card.json), got {found[:12]}...; "
+            f"{'the file' if len(files) == 1 else 'a part'} was changed or cut short"
+        )
+    return data
+
+
+def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    own = model.state_dict()
+    if missing := sorted(set(own) - set(tensors)):
+        raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")
+    if extra := sorted(set(tensors) - set(own)):
+        raise ValueError(f"{where}: expected no tensor {extra[0]!r}, got one")
+    for name, value in tensors.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{where}: tensor {name!r}: expected shape {tuple(own[name].shape)}, "
+                f"got {tuple(value.shape)}"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(
+                f"{where}: tensor {name!r}: expected finite numbers, got NaN or infinity"
+            )
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
+
+
+def begin_with(model: Model, source: Model, where: str) -> None:
+    """Give a model the weights of another one of its architecture, such as one with earlier stages
+    done. What training alone needs (`Model.helpers`) is taken along where both have it.
+
+    Args:
+        where: what to call the source in a message.
+
+    Raises:
+        ValueError: another architecture; the message names the first tensor that differs.
+    """
+    if type(model) is not type(source):
+        raise ValueError(
+            f"{where}: expected a model of the kind {type(model).__name__}, got a "
+            f"{type(source).__name__}"
+        )
+    own, given = model.state_dict(), source.state_dict()
+    for name in [*own, *(name for name in given if name not in own)]:
+        if name.startswith(model.helpers) and not (name in own and name in given):
+            continue
+        mine, other = (tuple(t[name].shape) if name in t else None for t in (own, given))
+        if mine != other:
+            shapes = ("none of that name" if s is None else f"shape {s}" for s in (mine, other))
+            raise ValueError("{}: tensor {!r}: expected {}, got {}".format(where, name, *shapes))
+    model.load_state_dict({n: given.get(n, value).to(value.dtype) for n, value in own.items()})
