@@ -31,7 +31,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: the first run alone, 2,000 of its samples, and a shorter training.
     """
     from clustcore import runs
-    from clustcore.projection import ProjectionConfig
+    from clustcore.maps.projection import ProjectionConfig
 
     found = [run for run in runs.list_runs() if run.shipped and not run.problem]
     maps = {run.name: runs.read_map(run.folder) for run in found}
@@ -55,8 +55,8 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 def _compare(z: np.ndarray, config: Any) -> dict[str, float]:
     from clustcore.manifold import import_umap
-    from clustcore.projection import fit
-    from clustcore.trust import trustworthiness
+    from clustcore.maps.projection import fit
+    from clustcore.maps.trustworthiness import trustworthiness
 
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(z))

@@ -100,8 +100,9 @@ def measure(n: int) -> dict[str, Any]:
     import torch
 
     import clustcore
-    from clustcore import boundaries, evaluation, projection
+    from clustcore import evaluation
     from clustcore.batches import cluster
+    from clustcore.maps import projection, regions
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")
@@ -116,7 +117,7 @@ def measure(n: int) -> dict[str, Any]:
         with torch.no_grad():
             return opened.model.soft(z)
 
-    raster = boundaries.raster(layout.projector, soft, layout.xy)
+    raster = regions.raster(layout.projector, soft, layout.xy)
     times.append(now())
     view = MapView(
         key=str(n),

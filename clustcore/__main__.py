@@ -211,7 +211,7 @@ def _project(argv: list[str]) -> int:
 
 
 def _snapshots(argv: list[str]) -> int:
-    from clustcore.livemap import follow
+    from clustcore.maps.live import follow
     from clustcore.runs import folders, is_name
 
     args = parse(argv, "snapshots", run=(str, dataclasses.MISSING, "name of the run"))

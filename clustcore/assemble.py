@@ -15,9 +15,9 @@ import torch
 
 from clustcore import files, parts, paths, runs
 from clustcore.batches import cluster
+from clustcore.maps.projection import ProjectionConfig
 from clustcore.models.weights import join_weights, load_model
 from clustcore.pipeline import OnStep, Run
-from clustcore.projection import ProjectionConfig
 from clustcore.runs import MinFlips
 from clustcore.types import BarePath, Clustering, Samples
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import files, projection, runs
+from clustcore import files, runs
 from clustcore.attacks import ATTACKS
 from clustcore.batches import check_images, cluster, cluster_all
 from clustcore.config import digest, lookup
@@ -27,6 +27,7 @@ from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
 from clustcore.distributed import group, is_main, wait, world
 from clustcore.machine import describe
+from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.models.weights import begin_with, build, save_weights, sha256

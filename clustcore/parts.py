@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import boundaries, evaluation, projection, runs
+from clustcore import evaluation, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
@@ -22,6 +22,7 @@ from clustcore.batches import check_images, cluster, cluster_all, parts_of
 from clustcore.config import lookup
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main, wait
+from clustcore.maps import projection, regions
 from clustcore.paths import path_rows, walk
 from clustcore.pipeline import OnStep, Run, attack_of, target_of
 from clustcore.runs import MapArrays, MinFlips
@@ -77,7 +78,7 @@ def make_map(
         trustworthiness=layout.trustworthiness,
         held_out=layout.held_out,
         error=layout.error,
-        raster=boundaries.raster(layout.projector, soft, layout.xy, 200),
+        raster=regions.raster(layout.projector, soft, layout.xy, 200),
         data=samples.name,
         split=samples.split,
         seed=seed,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from clustcore.maps.projection import ProjectionConfig
     from clustcore.pipeline import Run
-    from clustcore.projection import ProjectionConfig
     from clustcore.runs import RunInfo
     from clustcore.types import Samples
 
@@ -88,7 +88,7 @@ def make_blobs(
 
 def quick() -> ProjectionConfig:
     """A map for a few hundred samples of a few kinds, in little time."""
-    from clustcore.projection import ProjectionConfig
+    from clustcore.maps.projection import ProjectionConfig
 
     return ProjectionConfig(steps=150, batch=64, width=32, landmarks=16)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import comparing, files, runs
+from clustcore import files, runs
 from clustcore.dial import dial
+from clustcore.maps import alignment
 from clustcore.types import AttackPath, PathKey, Raster
 from ui import loaders
 
@@ -86,11 +87,11 @@ def make_two(place: Path) -> Path:
     make_run(place)
     other = make_run(place, "other")
     order = np.roll(np.arange(K), 3)
-    arrays = comparing.rename_map(runs.read_map(other), order)
+    arrays = alignment.rename_map(runs.read_map(other), order)
     turned = np.ascontiguousarray(arrays.xy[:, ::-1] * np.array([1, -1], np.float32))
     runs.write_map(other, dataclasses.replace(arrays, xy=turned))
     for file in (other / "paths").iterdir():
-        path = comparing.rename_path(runs.read_path(file), order)
+        path = alignment.rename_path(runs.read_path(file), order)
         xy = np.ascontiguousarray(path.xy[..., ::-1] * np.array([1, -1], np.float32))
         runs.write_path(file, dataclasses.replace(path, xy=xy))
     return place

@@ -45,12 +45,12 @@ from clustcore.distributed import (
     world,
 )
 from clustcore.files import save_npz
+from clustcore.maps.projection import ProjectionConfig
 from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
 from clustcore.parts import make_map
 from clustcore.paths import path_rows, walk
-from clustcore.projection import ProjectionConfig
 from clustcore.training import loop
 from clustcore.training.epoch import Epoch, Progress, TrainConfig, TrainingFailed
 from clustcore.training.loop import train

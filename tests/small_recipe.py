@@ -21,7 +21,7 @@ from sklearn.neighbors import kneighbors_graph
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.making import Plan
-from clustcore.projection import ProjectionConfig
+from clustcore.maps.projection import ProjectionConfig
 from clustcore.training.teacher import TeachConfig
 
 RECIPE = Recipe(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clustcore.boundaries import REACH, ROUND_TRIP, raster
-from clustcore.projection import ProjectionConfig, fit
+from clustcore.maps.projection import ProjectionConfig, fit
+from clustcore.maps.regions import REACH, ROUND_TRIP, raster
 from clustcore.types import Raster
 
 

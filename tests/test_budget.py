@@ -21,9 +21,9 @@ from clustcore.experiments import budget, drc, drc_results
 from clustcore.experiments.budget import Measured, lay_out
 from clustcore.experiments.drc import _some
 from clustcore.experiments.recipes import BENCHMARKS
+from clustcore.maps.projection import ProjectionConfig
 from clustcore.models.drc import DRC
 from clustcore.models.weights import load_model
-from clustcore.projection import ProjectionConfig
 from clustcore.training import throughput
 from clustcore.training.epoch import TrainConfig, gradients, order
 from clustcore.training.throughput import Pace

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sklearn.metrics import normalized_mutual_info_score
 
-from clustcore import comparing, evaluation, runs
-from clustcore.comparing import BOTH, LEFT, NEITHER, RIGHT
+from clustcore import evaluation, runs
+from clustcore.maps import alignment
+from clustcore.maps.alignment import BOTH, LEFT, NEITHER, RIGHT
 from tests import demo
 
 K = demo.K
@@ -40,26 +41,26 @@ def same(one: object, other: object) -> None:
 def test_matched_ids_undo_any_renaming_of_a_run_exactly(
     arrays: runs.MapArrays, order: np.ndarray
 ) -> None:
-    copy = comparing.rename_map(arrays, order)
-    ids = comparing.match_ids(arrays.labels, copy.labels, K)
+    copy = alignment.rename_map(arrays, order)
+    ids = alignment.match_ids(arrays.labels, copy.labels, K)
     np.testing.assert_array_equal(ids[order], np.arange(K))
-    same(comparing.rename_map(copy, ids), arrays)
+    same(alignment.rename_map(copy, ids), arrays)
     path = demo.make_path(arrays, "pgd", "pixels", "linf", target=3)
-    same(comparing.rename_path(comparing.rename_path(path, order), ids), path)
+    same(alignment.rename_path(alignment.rename_path(path, order), ids), path)
 
 
 def test_a_renamed_cluster_keeps_its_samples_its_column_and_its_region(
     arrays: runs.MapArrays,
 ) -> None:
     order = np.roll(np.arange(K), 3)
-    copy = comparing.rename_map(arrays, order)
+    copy = alignment.rename_map(arrays, order)
     for c in range(K):
         np.testing.assert_array_equal(copy.labels == order[c], arrays.labels == c)
         np.testing.assert_array_equal(copy.p[:, order[c]], arrays.p[:, c])
         np.testing.assert_array_equal(copy.raster.winner == order[c], arrays.raster.winner == c)
         np.testing.assert_array_equal(copy.raster.p[..., order[c]], arrays.raster.p[..., c])
     path = demo.make_path(arrays, "pgd", "pixels", "linf", target=3)
-    other = comparing.rename_path(path, order)
+    other = alignment.rename_path(path, order)
     assert other.target == order[3]
     np.testing.assert_array_equal(other.labels, order[path.labels])
     np.testing.assert_array_equal(other.smallest, path.smallest)
@@ -68,7 +69,7 @@ def test_a_renamed_cluster_keeps_its_samples_its_column_and_its_region(
 @given(seed=some.integers(0, 1000), k=some.integers(1, 5))
 def test_no_renaming_agrees_more_often_than_the_matched_one(seed: int, k: int) -> None:
     a, b = np.random.default_rng(seed).integers(0, k, (2, 30))
-    ids = comparing.match_ids(a, b, k)
+    ids = alignment.match_ids(a, b, k)
     assert sorted(ids) == list(range(k))
     best = max((np.array(order)[b] == a).sum() for order in itertools.permutations(range(k)))
     assert (ids[b] == a).sum() == best
@@ -85,7 +86,7 @@ def test_no_renaming_agrees_more_often_than_the_matched_one(seed: int, k: int) -
 )
 def test_ids_that_cannot_be_matched_are_refused(a: list[int], b: list[int], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        comparing.match_ids(np.array(a, int), np.array(b, int), 3)
+        alignment.match_ids(np.array(a, int), np.array(b, int), 3)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -98,12 +99,12 @@ def test_aligning_undoes_a_turn_a_mirror_a_scale_and_a_shift(
     if mirrored:
         turn = turn @ np.diag([1, -1])
     other = (scale * xy @ turn + [shift, -shift]).astype(np.float32)
-    np.testing.assert_allclose(comparing.align(xy, other)(other), xy, atol=2e-4)
+    np.testing.assert_allclose(alignment.align(xy, other)(other), xy, atol=2e-4)
 
 
 def test_a_map_that_agrees_in_nothing_keeps_its_shape_and_gets_the_spread_of_the_other() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 200, 2)).astype(np.float32)
-    turned = comparing.align(a, 5 * b)(5 * b)
+    turned = alignment.align(a, 5 * b)(5 * b)
     assert turned.std() == pytest.approx(a.std(), rel=0.05)
     np.testing.assert_allclose(turned.mean(0), a.mean(0), atol=1e-5)
     between = np.linalg.norm(turned[:, None] - turned, axis=2)
@@ -115,7 +116,7 @@ def test_a_map_that_agrees_in_nothing_keeps_its_shape_and_gets_the_spread_of_the
 
 
 def test_a_place_is_turned_alike_alone_and_in_a_path(arrays: runs.MapArrays) -> None:
-    turn = comparing.align(arrays.xy, arrays.xy[::-1].copy())
+    turn = alignment.align(arrays.xy, arrays.xy[::-1].copy())
     path = demo.make_path(arrays, "pgd", "pixels", "linf")
     np.testing.assert_array_equal(turn(path.xy)[0], turn(arrays.xy)[path.rows])
 
@@ -123,22 +124,22 @@ def test_a_place_is_turned_alike_alone_and_in_a_path(arrays: runs.MapArrays) -> 
 def test_maps_that_cannot_be_aligned_are_refused() -> None:
     xy = np.zeros((3, 2), np.float32)
     with pytest.raises(ValueError, match="expected some spread, got all samples at one place"):
-        comparing.align(xy, xy)
+        alignment.align(xy, xy)
     with pytest.raises(ValueError, match="expected the same samples, got 3 beside 2"):
-        comparing.align(xy, xy[:2])
+        alignment.align(xy, xy[:2])
 
 
 def test_who_moved_is_counted_at_the_very_strength_and_never_for_nan() -> None:
     a = np.array([0.1, 0.2, 0.3, np.nan, 0.1, np.nan])
     b = np.array([0.3, 0.2, 0.1, 0.1, np.nan, np.nan])
-    assert comparing.joint(a, b, 0.2).tolist() == [LEFT, BOTH, RIGHT, RIGHT, LEFT, NEITHER]
-    assert comparing.joint(a, b, 0.0).tolist() == [NEITHER] * 6
+    assert alignment.joint(a, b, 0.2).tolist() == [LEFT, BOTH, RIGHT, RIGHT, LEFT, NEITHER]
+    assert alignment.joint(a, b, 0.0).tolist() == [NEITHER] * 6
     np.testing.assert_array_equal(  # swapping the models swaps left and right
-        comparing.joint(b, a, 0.2),
-        np.array([NEITHER, RIGHT, LEFT, BOTH])[comparing.joint(a, b, 0.2)],
+        alignment.joint(b, a, 0.2),
+        np.array([NEITHER, RIGHT, LEFT, BOTH])[alignment.joint(a, b, 0.2)],
     )
     with pytest.raises(ValueError, match="expected paths of the same samples, got 6 beside 2"):
-        comparing.joint(a, b[:2], 0.2)
+        alignment.joint(a, b[:2], 0.2)
 
 
 def test_bands_hold_their_values_and_agree_with_scikit_learn(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clustcore import files, jobs, livemap, runs
+from clustcore import files, jobs, runs
 from clustcore.__main__ import main
 from clustcore.cli import plan_from_flags
 from clustcore.datasets import roots
+from clustcore.maps import live
 from tests.job_files import make_job, make_snapshot
 
 LONG: dict[str, Any] = {
@@ -248,7 +249,7 @@ def test_a_map_that_fails_leaves_the_live_one(place, monkeypatch):
     (folder / "card.json").write_text("{}")
     monkeypatch.setattr(jobs, "_run", lambda name, command, follow: 2)
     assert jobs.main(["a", "project", "a"]) == 2
-    assert livemap.newest(folder) is not None
+    assert live.newest(folder) is not None
 
 
 def test_a_teacher_is_made_once_before_the_training(place, monkeypatch):
@@ -387,42 +388,42 @@ def umap(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 def test_each_map_begins_where_the_last_one_ended_and_lies_as_it_did(tmp_path, umap):
     make_snapshot(tmp_path, 0)
     make_snapshot(tmp_path, 1)
-    maps: list[livemap.LiveMap] = []
-    livemap.follow(tmp_path, maps.append, pause=0.0)  # nobody trains: it ends
+    maps: list[live.LiveMap] = []
+    live.follow(tmp_path, maps.append, pause=0.0)  # nobody trains: it ends
     assert [found.epoch for found in maps] == [2]  # behind, so only the newest
     make_snapshot(tmp_path, 4)
-    livemap.follow(tmp_path, maps.append, pause=0.0)
+    live.follow(tmp_path, maps.append, pause=0.0)
     assert [found.epoch for found in maps] == [2, 5]
     np.testing.assert_array_equal(umap[1], maps[0].xy)
     # a mirrored map is turned back onto the one before
     np.testing.assert_allclose(maps[1].xy, maps[0].xy, atol=1e-5)
-    kept = livemap.newest(tmp_path)
+    kept = live.newest(tmp_path)
     assert kept is not None
     np.testing.assert_array_equal(kept.xy, maps[1].xy)
-    livemap.follow(tmp_path, maps.append, pause=0.0)  # drawn already
+    live.follow(tmp_path, maps.append, pause=0.0)  # drawn already
     assert len(maps) == 2
 
 
 def test_other_samples_begin_a_map_of_their_own(tmp_path, umap):
     make_snapshot(tmp_path, 0, 30)
-    livemap.follow(tmp_path, pause=0.0)
+    live.follow(tmp_path, pause=0.0)
     make_snapshot(tmp_path, 1, 40)
-    livemap.follow(tmp_path, pause=0.0)
+    live.follow(tmp_path, pause=0.0)
     assert [len(begun) for begun in umap] == [30, 40]
 
 
 @pytest.mark.parametrize("z", [np.ones((30, 3)), np.eye(5, 3), np.arange(8.0)[:, None]])
 def test_what_umap_cannot_lay_out_stays_on_the_principal_plane(z, umap):
-    xy = livemap.lay_out(z.astype(np.float32), None)
+    xy = live.lay_out(z.astype(np.float32), None)
     assert xy.shape == (len(z), 2)
     assert np.isfinite(xy).all()
     assert not umap
 
 
 def test_damaged_or_missing_maps_are_none(tmp_path):
-    assert livemap.newest(tmp_path) is None
+    assert live.newest(tmp_path) is None
     (tmp_path / "livemap.npz").write_bytes(b"no npz")
-    assert livemap.newest(tmp_path) is None
+    assert live.newest(tmp_path) is None
 
 
 def test_snapshots_of_no_run(place, capsys):

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as oracle
 
-from clustcore import projection
-from clustcore.projection import ProjectionConfig, Projector, fit, load, save
+from clustcore.maps import projection
+from clustcore.maps.projection import ProjectionConfig, Projector, fit, load, save
 from clustcore.types import Layout
 
 SMALL = ProjectionConfig(steps=30, width=16, landmarks=16)

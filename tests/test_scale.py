@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from bench.scale import Augmented
-from clustcore import projection, trust
 from clustcore.batches import cluster
+from clustcore.maps import projection, trustworthiness
+from clustcore.maps.projection import ProjectionConfig, fit
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
-from clustcore.projection import ProjectionConfig, fit
 from clustcore.types import Images
 from tests.conftest import make_blobs
 
@@ -136,10 +136,12 @@ def test_many_samples_are_measured_on_some_and_it_is_said(monkeypatch):
     layout = fit(z, SMALL, seed=4)
     rows = np.sort(np.random.default_rng(4).permutation(300)[:120])
     assert layout.among == 120
-    expected, _ = trust.trustworthiness(z[rows], layout.xy[rows])
+    expected, _ = trustworthiness.trustworthiness(z[rows], layout.xy[rows])
     assert layout.trustworthiness == expected
     assert layout.trust.shape == (300,)
-    np.testing.assert_array_equal(layout.trust, trust.trust_among(z, layout.xy, rows[::2]))
+    np.testing.assert_array_equal(
+        layout.trust, trustworthiness.trust_among(z, layout.xy, rows[::2])
+    )
 
 
 def test_the_benchs_images_are_the_same_whatever_slice_they_are_asked_in():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.manifold import trustworthiness as oracle
 
-from clustcore.trust import NEAR, trust_among, trustworthiness
+from clustcore.maps.trustworthiness import NEAR, trust_among, trustworthiness
 
 
 @pytest.mark.parametrize(("n", "k"), [(40, 5), (200, 15), (31, 15)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import comparing
+from clustcore.maps import alignment
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
 from ui import answers, attack, loaders, panels, scene, tables
@@ -155,10 +155,10 @@ def counts(
         among: rows to count, or None for all.
     """
     at = tables.threshold(strength, end)
-    codes = comparing.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
+    codes = alignment.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
     if among is not None:
         codes = codes[np.isin(a.rows, among)]
-    order = (comparing.LEFT, comparing.BOTH, comparing.RIGHT, comparing.NEITHER)
+    order = (alignment.LEFT, alignment.BOTH, alignment.RIGHT, alignment.NEITHER)
     return tuple(int((codes == code).sum()) for code in order)
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import comparing, runs
+from clustcore import runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
+from clustcore.maps import alignment
 from clustcore.runs import MapArrays, MinFlips, RunInfo
 from clustcore.types import AttackPath, PathKey
 from ui.cluster_map import packing
@@ -97,7 +98,7 @@ class Pair:
     a: MapArrays
     b: MapArrays  # labels, p and regions renamed; xy turned onto A's
     ids: NDArray[np.int64]  # (k,) A's number of each cluster of B
-    turn: comparing.Similarity | None  # what turns B's map; None: one projector draws both
+    turn: alignment.Similarity | None  # what turns B's map; None: one projector draws both
     agree: float  # share of the samples in the same cluster
     key: tuple[Any, ...]  # names exactly this
 
@@ -138,13 +139,13 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
             raise ValueError(
                 f"{name} and {other} cannot be compared: {what} differs, {of_a} and {of_b}."
             )
-    ids = comparing.match_ids(a.labels, b.labels, a.p.shape[1])
-    b = comparing.rename_map(b, ids)
+    ids = alignment.match_ids(a.labels, b.labels, a.p.shape[1])
+    b = alignment.rename_map(b, ids)
     files = [one.folder / "projector.safetensors" for one in (_run, _partner)]
     shared = (
         all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()
     )
-    turn = None if shared else comparing.align(a.xy, b.xy)
+    turn = None if shared else alignment.align(a.xy, b.xy)
     if turn is not None:
         b = dataclasses.replace(b, xy=turn(b.xy))
     return _frozen(Pair(a, b, ids, turn, float((a.labels == b.labels).mean()), key))
@@ -162,7 +163,7 @@ def partner_path(found: Pair, ask: Ask) -> AttackPath | None:
 def _partner_path(
     key: tuple[Any, ...], which: tuple[Any, ...], _own: AttackPath, _pair: Pair
 ) -> AttackPath:
-    renamed = comparing.rename_path(_own, _pair.ids)
+    renamed = alignment.rename_path(_own, _pair.ids)
     if _pair.turn is not None:
         renamed = dataclasses.replace(renamed, xy=_pair.turn(renamed.xy))
     return _frozen(renamed)

@@ -11,7 +11,7 @@ from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
-from clustcore.livemap import FEWEST
+from clustcore.maps.live import FEWEST
 from ui import datasets, panels, scene
 
 _DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from clustcore import jobs, livemap, runs
+from clustcore import jobs, runs
 from clustcore.jobs import History, Job
+from clustcore.maps import live as livemap
 from ui import loaders, panels, scene, train
 from ui.stills import draw_map
 

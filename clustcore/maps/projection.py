@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from clustcore.config import Config, setting
 from clustcore.files import atomic
 from clustcore.manifold import import_umap
-from clustcore.trust import nearest, trust_among, trustworthiness
+from clustcore.maps.trustworthiness import nearest, trust_among, trustworthiness
 from clustcore.types import Layout
 
 OnStep = Callable[[int, int, str], None]

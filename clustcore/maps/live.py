@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from clustcore.comparing import align
 from clustcore.files import held, load_npz, save_npz
 from clustcore.manifold import import_umap
+from clustcore.maps.alignment import align
 
 FEWEST = 20  # points that UMAP is asked to lay out
 _EPOCHS = 150  # of UMAP: it starts where the last map ended
