@@ -100,7 +100,7 @@ def measure(n: int) -> dict[str, Any]:
     import torch
 
     import clustcore
-    from clustcore import evaluation
+    from clustcore import measures
     from clustcore.batches import cluster
     from clustcore.maps import projection, regions
     from ui.cluster_map import MapView, packing
@@ -142,7 +142,7 @@ def measure(n: int) -> dict[str, Any]:
         "memory": peak(),
         "payload_bytes": len(data),
         "drawn": base.meta["n"],
-        "accuracy": evaluation.cluster_accuracy(clean.labels, x.y()),
+        "accuracy": measures.cluster_accuracy(clean.labels, x.y()),
         "trustworthiness": layout.trustworthiness,
         "measured_on": layout.among,
         "threads": torch.get_num_threads(),

@@ -223,7 +223,7 @@ def _snapshots(argv: list[str]) -> int:
 
 
 def _attack(argv: list[str]) -> int:
-    from clustcore import evaluation
+    from clustcore import measures
     from clustcore.attacks import ATTACKS
     from clustcore.config import lookup
     from clustcore.dial import dial
@@ -254,7 +254,7 @@ def _attack(argv: list[str]) -> int:
     if args.fit:
         _fit(run, attack.kind, args)
     if args.eps is not None:
-        rows = evaluation.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
+        rows = measures.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
         budget = {"eps": args.eps, "norm": norm, "space": space, "target": args.target}
         under = attack_of(run, args.attack)
         scores = evaluate(run.model, samples.take(rows), under=under, seed=args.seed, **budget)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import evaluation, runs
+from clustcore import measures, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
@@ -214,7 +214,7 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
     Figures at a budget are read off the stored paths, so that the card says what the dial shows.
     """
     clean = cluster(run.model, samples.x)
-    whole = evaluation.scores(clean.labels, samples.y, run.model.clusters)
+    whole = measures.scores(clean.labels, samples.y, run.model.clusters)
     attacked = []
     stale = run.attackers
     for key in paths_of(run):
@@ -238,9 +238,9 @@ def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -
     y = None if samples.y is None else samples.y[path.rows]
     match = None
     if samples.y is not None:
-        match = evaluation.matching(clean, samples.y, run.model.clusters)
-    after = evaluation.labels_at(path, budget).astype(np.int64)
-    figures = evaluation.scores(
+        match = measures.matching(clean, samples.y, run.model.clusters)
+    after = measures.labels_at(path, budget).astype(np.int64)
+    figures = measures.scores(
         path.labels[0].astype(np.int64),
         y,
         run.model.clusters,
@@ -260,7 +260,7 @@ def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -
         "seed": path.seed,
         "moved": figures.moved.value,
         "moved_interval": [figures.moved.low, figures.moved.high],
-        "median_smallest": float(evaluation.median_smallest(path.smallest).value),
+        "median_smallest": float(measures.median_smallest(path.smallest).value),
         "median_l2": _at(path.l2, path.strengths, budget),
         "median_linf": _at(path.linf, path.strengths, budget),
         "acc": figures.acc,

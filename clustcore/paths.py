@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clustcore import evaluation, runs
+from clustcore import measures, runs
 from clustcore.attacks.base import Goal, PathResult
 from clustcore.batches import cluster, joined, own_rows, parts_of
 from clustcore.dial import dial
@@ -36,7 +36,7 @@ class PinFrames:
 def path_rows(samples: Samples) -> NDArray[np.int64]:
     """The rows that get a path: a seeded sample, the same for every model of a data set."""
     n = min(runs.PATH_SAMPLES, len(samples))
-    return evaluation.sample_rows(n, len(samples), samples.y, seed=0)
+    return measures.sample_rows(n, len(samples), samples.y, seed=0)
 
 
 def compute_path(

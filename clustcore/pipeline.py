@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import evaluation, runs
+from clustcore import measures, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, Target
 from clustcore.batches import check_images, cluster, cluster_all, joined, own_rows, parts_of
@@ -178,10 +178,10 @@ def evaluate(
     n = len(samples)
     clean = cluster_all(model, samples.x)
     if under is None:
-        return evaluation.scores(clean.labels, samples.y, model.clusters, seed=seed)
+        return measures.scores(clean.labels, samples.y, model.clusters, seed=seed)
     rows = own_rows(n)
     result = attack(model, samples.x[rows], under, ids=samples.ids[rows], seed=seed, **budget)
-    return evaluation.scores(
+    return measures.scores(
         clean.labels,
         samples.y,
         model.clusters,

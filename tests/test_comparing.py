@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sklearn.metrics import normalized_mutual_info_score
 
-from clustcore import evaluation, runs
+from clustcore import measures, runs
 from clustcore.maps import alignment
 from clustcore.maps.alignment import BOTH, LEFT, NEITHER, RIGHT
 from tests import demo
@@ -146,8 +146,8 @@ def test_bands_hold_their_values_and_agree_with_scikit_learn(tmp_path: Path) -> 
     arrays = runs.read_map(demo.make_run(tmp_path))
     path = demo.make_path(arrays, "pgd", "pixels", "linf")
     y = np.random.default_rng(0).integers(0, 4, len(path.rows))
-    found = evaluation.bands(path, y)
-    curve = evaluation.security_curve(path, y)
+    found = measures.bands(path, y)
+    curve = measures.security_curve(path, y)
     np.testing.assert_allclose(found.moved.value, curve.moved)
     np.testing.assert_allclose(found.acc.value, curve.acc)
     for step, labels in enumerate(path.labels):
@@ -162,7 +162,7 @@ def test_bands_hold_their_values_and_agree_with_scikit_learn(tmp_path: Path) -> 
 
 
 def test_bands_without_labels_are_of_the_moves_alone(arrays: runs.MapArrays) -> None:
-    found = evaluation.bands(demo.make_path(arrays, "noise", "pixels", "linf"))
+    found = measures.bands(demo.make_path(arrays, "noise", "pixels", "linf"))
     assert found.acc is found.nmi is found.purity is None
     assert not found.moved.value.any()
     assert (found.moved.high > 0).all()  # none of 60 is not none at all
@@ -171,7 +171,7 @@ def test_bands_without_labels_are_of_the_moves_alone(arrays: runs.MapArrays) -> 
 def test_one_group_on_both_sides_is_full_agreement(arrays: runs.MapArrays) -> None:
     path = demo.make_path(arrays, "noise", "pixels", "linf")
     path = dataclasses.replace(path, labels=np.zeros_like(path.labels))
-    found = evaluation.bands(path, np.zeros(len(path.rows), np.int64))
+    found = measures.bands(path, np.zeros(len(path.rows), np.int64))
     for band in (found.nmi, found.purity):
         assert (band.value == 1).all()
         assert (band.low == 1).all()

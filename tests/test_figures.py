@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from clustcore import figures
-from clustcore.figures import Caption, strength_title
+from clustcore.measures import figures
+from clustcore.measures.figures import Caption, strength_title
 
 CAPTION = Caption("MNIST, PGD", 2000, 3)
 AXIS = strength_title("pixels", "linf")

@@ -389,12 +389,12 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
         if path is None and box.open:
             box.caption("There is no figure before the path is computed.")
         return
-    from clustcore import evaluation
-    from clustcore import figures as draw
+    from clustcore import measures
+    from clustcore.measures import figures as draw
 
     theme = "dark" if st.context.theme.type == "dark" else "light"
     noise = None if now.attack == "noise" else loaders.path(control_of(now.ask))
-    curve = evaluation.security_curve(path, noise=noise, seed=now.seed)
+    curve = measures.security_curve(path, noise=noise, seed=now.seed)
     data = f"{now.data_label}, {now.run.name}"
     about = f"{data}, {scene.attack_name(now.attack)}"
     axis = draw.strength_title(now.space, now.norm)
@@ -415,7 +415,7 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
         right.caption("No table of smallest flips was computed for this space and norm.")
         return
     shown = draw.survival(
-        {"min_flip": evaluation.survival(table.smallest)},
+        {"min_flip": measures.survival(table.smallest)},
         axis=axis,
         caption=draw.Caption(f"{data}, min_flip", len(table.rows), table.seed),
         theme=theme,

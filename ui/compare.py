@@ -287,8 +287,8 @@ def _curves(
     b: list[AttackPath | None],
     moved: Any,
 ) -> None:
-    from clustcore import evaluation
-    from clustcore import figures as draw
+    from clustcore import measures
+    from clustcore.measures import figures as draw
 
     truth = datasets.truth(found.a)
     theme = "dark" if st.context.theme.type == "dark" else "light"
@@ -297,12 +297,10 @@ def _curves(
     names = (now.run.name, now.partner.name)
     curves, noise = {}, {}
     for name, arrays, (path, control) in zip(names, (found.a, found.b), (a, b), strict=True):
-        match = (
-            None if y is None else evaluation.matching(arrays.labels, truth.y, arrays.p.shape[1])
-        )
-        curves[name] = evaluation.bands(path, y, match, now.seed)
+        match = None if y is None else measures.matching(arrays.labels, truth.y, arrays.p.shape[1])
+        curves[name] = measures.bands(path, y, match, now.seed)
         if control is not None:
-            noise[f"noise, {name}"] = evaluation.bands(control, y, match, now.seed)
+            noise[f"noise, {name}"] = measures.bands(control, y, match, now.seed)
     about = f"{now.data_label}, {scene.attack_name(now.attack)}"
     caption = draw.Caption(about, len(rows), now.seed)
     axis = draw.strength_title(now.space, now.norm)
@@ -318,7 +316,7 @@ def _curves(
         lines = {name: getattr(one, which) for name, one in curves.items()}
         if which == "moved" and moved is not None:
             hits = np.round(moved * len(rows)).astype(int)
-            lines["transfer"] = evaluation.share_band(hits, len(rows))
+            lines["transfer"] = measures.share_band(hits, len(rows))
         figure = draw.bands(
             a[0].strengths,
             {name: (band.value, band.low, band.high) for name, band in lines.items()},

@@ -112,7 +112,7 @@ def cluster_frame(
     """
     import pandas as pd
 
-    from clustcore.evaluation import cluster_table
+    from clustcore.measures import cluster_table
 
     table = cluster_table(arrays.labels, arrays.p, y, path)
     columns = {"cluster": np.arange(len(table.size)), "size": table.size}
@@ -190,7 +190,7 @@ def csv(frame: pd.DataFrame) -> bytes:
 
 def median_flip(smallest: NDArray[np.floating]) -> str:
     """The median of the smallest flips with its interval, in words."""
-    from clustcore.evaluation import median_smallest
+    from clustcore.measures import median_smallest
 
     found = median_smallest(smallest)
     if math.isinf(found.value):

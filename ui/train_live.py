@@ -227,7 +227,7 @@ def _size(n: int) -> tuple[int, int]:
 
 
 def _sizes(job: Job, history: History) -> None:
-    from clustcore import figures
+    from clustcore.measures import figures
 
     sizes = history.sizes[-1]
     figure = figures.cluster_bars(sizes, caption=_caption(job, history), theme=_theme())
@@ -244,7 +244,7 @@ def _sizes(job: Job, history: History) -> None:
 
 
 def _curves(job: Job, history: History) -> None:
-    from clustcore import figures
+    from clustcore.measures import figures
 
     entropy = {
         "per sample": history.entropy_sample,
@@ -269,7 +269,7 @@ def _curves(job: Job, history: History) -> None:
 
 
 def _caption(job: Job, history: History) -> Any:
-    from clustcore.figures import Caption
+    from clustcore.measures.figures import Caption
 
     seed = int(job.plan.get("train", {}).get("seed", 0))
     return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustcore import evaluation
+from clustcore import measures
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
 from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
@@ -50,7 +50,7 @@ def clean(run: Run, samples: Samples) -> dict[str, Any]:
     the decoder makes of its embedding (sum over pixels; None without a decoder).
     """
     found = cluster(run.model, samples.x)
-    scores = evaluation.scores(found.labels, samples.y, run.model.clusters)
+    scores = measures.scores(found.labels, samples.y, run.model.clusters)
     error = None
     if run.model.has_decoder:
         decoded = _decode(run, torch.from_numpy(found.z))
@@ -84,7 +84,7 @@ def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) 
     delta = torch.cat([shift.delta for shift in shifts]).float()
     length = delta.norm(dim=1)
     after = _labels(run, z + delta)
-    scores = evaluation.scores(
+    scores = measures.scores(
         found.labels, samples.y, run.model.clusters, after=after, seed=config.seed
     )
     generator = torch.Generator().manual_seed(config.seed)
@@ -112,7 +112,7 @@ def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) 
         "moved_interval": [scores.moved.low, scores.moved.high],
         "acc": scores.acc,
         "acc_rematched": scores.acc_rematched,
-        "nmi_clean_attacked": evaluation.nmi(after, found.labels),
+        "nmi_clean_attacked": measures.nmi(after, found.labels),
         "length": float(length.mean()),
         "length_relative": float(torch.cat([shift.relative for shift in shifts]).mean()),
         "rho": float(torch.cat([shift.rho for shift in shifts]).mean()),
@@ -126,7 +126,7 @@ def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) 
 def rows_of(samples: Samples, config: JudgeConfig) -> NDArray[np.int64]:
     """The samples that the per-sample attacks get: the same for every model of a data set."""
     n = min(config.n, len(samples))
-    return evaluation.sample_rows(n, len(samples), samples.y, seed=config.seed)
+    return measures.sample_rows(n, len(samples), samples.y, seed=config.seed)
 
 
 def halfway(
@@ -166,7 +166,7 @@ def halfway(
             for part in parts_of(len(rows))
         ]
         found.append(np.concatenate(parts))
-    smallest = np.sort(np.nan_to_num(evaluation.worst_case(found), nan=np.inf))
+    smallest = np.sort(np.nan_to_num(measures.worst_case(found), nan=np.inf))
     half = float(smallest[(len(smallest) + 1) // 2 - 1])
     if not np.isfinite(half):
         raise ValueError(
@@ -191,7 +191,7 @@ def worst(
     left; in the embedding also learned attackers, scaled to the budget.
     """
     moved, shares = _worst(run, samples, space, norm, eps, config, attackers)
-    whole = evaluation.share(moved, seed=config.seed)
+    whole = measures.share(moved, seed=config.seed)
     return {
         "space": space,
         "norm": norm,
@@ -300,7 +300,7 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
     for name, run in (("undefended", undefended), ("defended", defended)):
         ours, shares = _worst(run, samples, "pixels", "linf", b, config)
         plain = momentum(run, samples, rows, b, config.seed)
-        whole = evaluation.share(ours | plain, seed=config.seed)
+        whole = measures.share(ours | plain, seed=config.seed)
         found[name] = {
             "run": run.name,
             "weights": run.card["weights_sha256"],
