@@ -12,8 +12,8 @@ import streamlit as st
 
 from bench.scale import RUN
 from clustcore.files import load_npz
-from clustcore.runs import MapArrays, find_run, path_name, read_map, read_path
-from clustcore.types import AttackPath, PathKey
+from clustcore.runs import find_run, path_name, read_map, read_path
+from clustcore.types import AttackPath, MapArrays, PathKey
 from ui.cluster_map import MapView, Partner, cluster_map
 from ui.cluster_map.mount import positions
 

@@ -195,11 +195,11 @@ def _teach(argv: list[str]) -> int:
 def _project(argv: list[str]) -> int:
     from clustcore.parts import make_map
     from clustcore.pipeline import load_run
-    from clustcore.runs import SHIPPED
+    from clustcore.runs import folders
 
     args = parse(argv, "project", **RUN, **DATA)
     run = load_run(args.run, args.device)
-    if run.folder.parent == SHIPPED:
+    if run.folder.parent == folders()[0]:
         raise ValueError(f"run {args.run!r} ships with its map and paths, which belong together")
     with Bars() as bars:
         arrays = make_map(run, _samples_of(run.card, args), seed=args.seed, on_step=bars.step)

@@ -18,8 +18,7 @@ from clustcore.batches import cluster
 from clustcore.maps.projection import ProjectionConfig
 from clustcore.models.weights import join_weights, load_model
 from clustcore.pipeline import OnStep, Run
-from clustcore.runs import MinFlips
-from clustcore.types import BarePath, Clustering, Samples
+from clustcore.types import BarePath, Clustering, MinFlips, Samples
 
 MOVED = 0.01  # share of the samples that another device's rounding may put into another cluster
 FAR = 0.05  # how far it may put half of them from where they are, in spreads of the embedding

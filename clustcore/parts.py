@@ -25,8 +25,7 @@ from clustcore.distributed import agreed, is_main, wait
 from clustcore.maps import projection, regions
 from clustcore.paths import path_rows, walk
 from clustcore.pipeline import OnStep, Run, attack_of, target_of
-from clustcore.runs import MapArrays, MinFlips
-from clustcore.types import AttackPath, PathKey, Samples
+from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
 
 # the paths a shipped run carries
 PATHS = [

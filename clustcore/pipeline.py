@@ -26,8 +26,7 @@ from clustcore.distributed import pick_device
 from clustcore.maps import projection
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
-from clustcore.runs import MapArrays
-from clustcore.types import AttackResult, Images, Layout, Samples, Scores
+from clustcore.types import AttackResult, Images, Layout, MapArrays, Samples, Scores
 
 OnStep = Callable[[int, int, str], None]
 

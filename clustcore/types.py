@@ -189,6 +189,43 @@ class Raster:
 
 
 @dataclass(frozen=True)
+class MapArrays:
+    """All that Explore draws before torch is loaded."""
+
+    xy: NDArray[np.float32]  # (n, 2)
+    z: NDArray[np.float16]  # (n, d)
+    p: NDArray[np.float16]  # (n, k)
+    labels: NDArray[np.uint8]  # (n,)
+    trust: NDArray[np.float32]  # (n,) in [0, 1]
+    trustworthiness: float
+    held_out: (
+        float  # trustworthiness of the projector on points that neither UMAP nor it was fitted on
+    )
+    error: float
+    raster: Raster
+    data: str  # which samples: the data set's name
+    split: str
+    seed: int
+    weights: str  # sha256 of the weights it was made with
+    among: int = 0  # samples that trustworthiness and error look at; 0: all
+
+
+@dataclass(frozen=True)
+class MinFlips:
+    """The `min_flip` table: the smallest change found that flips each sample, beyond the dial's end
+    where need be.
+    """
+
+    rows: NDArray[np.int64]  # (m,)
+    smallest: NDArray[np.float32]  # (m,) NaN: none up to the end of the domain
+    after: NDArray[np.uint8]  # (m,) the cluster it moved into
+    norm: str
+    space: str
+    seed: int
+    weights: str
+
+
+@dataclass(frozen=True)
 class Interval:
     """A figure with its 95 % bootstrap interval."""
 

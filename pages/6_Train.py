@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from clustcore import jobs
+from clustcore.runs import jobs
 from ui import panels, scene, train, train_live
 
 panels.open_page("Train")

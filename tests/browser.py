@@ -27,7 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "tests" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 RUN = next(
-    (name for name in ("drc-mnist", "dec-mnist") if (runs.SHIPPED / name / "map.npz").is_file()), ""
+    (
+        name
+        for name in ("drc-mnist", "dec-mnist")
+        if (runs.folders()[0] / name / "map.npz").is_file()
+    ),
+    "",
 )
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader"),

@@ -104,9 +104,8 @@ def no_other_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is not there yet, and the only one in which runs are looked for."""
-    from clustcore import runs
 
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
     return tmp_path / "own"

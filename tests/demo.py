@@ -12,7 +12,7 @@ import numpy as np
 from clustcore import files, runs
 from clustcore.dial import dial
 from clustcore.maps import alignment
-from clustcore.types import AttackPath, PathKey, Raster
+from clustcore.types import AttackPath, MapArrays, PathKey, Raster
 from ui import loaders
 
 N, K, M, DIM = 10_000, 10, 60, 4
@@ -38,7 +38,7 @@ def make_run(
         margin=np.ones((20, 20), np.float32),
         trusted=np.ones((20, 20), bool),
     )
-    arrays = runs.MapArrays(
+    arrays = MapArrays(
         xy=xy,
         z=z.astype(np.float16),
         p=p.astype(np.float16),
@@ -109,7 +109,7 @@ def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> loaders.Ask:
 
 
 def make_path(
-    arrays: runs.MapArrays, attack: str, space: str, norm: str, target: int | None = None
+    arrays: MapArrays, attack: str, space: str, norm: str, target: int | None = None
 ) -> AttackPath:
     """A path of M samples: sample i first moves at (i + 1) / M of the dial, into the next cluster.
 

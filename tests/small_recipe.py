@@ -64,7 +64,7 @@ def run(shipped: Path, argv: list[str]) -> None:
     torch.set_num_threads(1)
     sys.modules["umap"] = SimpleNamespace(UMAP=Planes)
     RECIPES["small"] = RECIPE
-    runs.SHIPPED = shipped
+    runs.folder.SHIPPED = shipped
     runs.PATH_SAMPLES, runs.FLIP_SAMPLES, runs.FIT_SAMPLES = 21, 7, 100
     quick = {"steps": 30, "batch": 64, "width": 8, "landmarks": 8}
     ProjectionConfig.__init__.__kwdefaults__.update(quick)

@@ -17,7 +17,7 @@ from clustcore.models.weights import split_weights
 from clustcore.types import PathKey
 from tests.conftest import quick
 
-LIMIT = runs._ROOM + 8000
+LIMIT = runs.arrays._ROOM + 8000
 PGD = PathKey("pgd", "pixels", "linf")
 
 
@@ -214,7 +214,7 @@ def test_other_samples_are_refused_and_nothing_is_written(came, samples, place):
 def test_a_name_that_cannot_be_had_is_refused(came, samples, place):
     with pytest.raises(ValueError, match=r"run name: expected letters"):
         assemble.assemble(came, "../big", samples)
-    for where in (runs.SHIPPED, place):
+    for where in (runs.folders()[0], place):
         folder = where / "big"
         folder.mkdir(parents=True)
         card = json.loads((came / "card.json").read_text())

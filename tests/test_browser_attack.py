@@ -80,7 +80,7 @@ def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> N
 
 
 @pytest.mark.skipif(
-    not (runs.SHIPPED / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
+    not (runs.folders()[0] / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
 )
 @pytest.mark.parametrize("space", ["Embedding", "Pixels"])
 def test_the_decoded_pictures_follow_the_dial(screen: Any, space: str) -> None:
@@ -120,7 +120,7 @@ def test_the_decoded_pictures_follow_the_dial(screen: Any, space: str) -> None:
 
 
 @pytest.mark.skipif(
-    not (runs.SHIPPED / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
+    not (runs.folders()[0] / "dec-mnist" / "map.npz").is_file(), reason="dec-mnist is not here"
 )
 def test_a_long_inspector_leaves_no_hole_below_the_dial(screen: Any) -> None:
     one = screen(width=1280).open("Attack?run=dec-mnist&pin=17&strength=0.12")

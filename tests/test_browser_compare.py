@@ -16,7 +16,9 @@ from ui import tables
 pytestmark = needed
 PAIR = "Compare?run=drc-mnist&partner=dec-mnist"
 both_ship = pytest.mark.skipif(
-    not all((runs.SHIPPED / name / "map.npz").is_file() for name in ("drc-mnist", "dec-mnist")),
+    not all(
+        (runs.folders()[0] / name / "map.npz").is_file() for name in ("drc-mnist", "dec-mnist")
+    ),
     reason="drc-mnist and dec-mnist are not both in assets/runs",
 )
 

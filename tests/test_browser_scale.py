@@ -19,7 +19,7 @@ CANVASES = (
 
 
 def test_a_pin_that_is_not_drawn_is_marked_all_the_same(screen: Any) -> None:
-    arrays = runs.read_map(runs.SHIPPED / RUN)
+    arrays = runs.read_map(runs.folders()[0] / RUN)
     row = int(np.setdiff1d(np.arange(len(arrays.xy)), stratified(arrays.labels, 500))[0])
     one = screen().open(f"Explore?run={RUN}&pin={row}")
     one.page.get_by_role("button", name="View", exact=True).click()

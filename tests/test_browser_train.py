@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clustcore import jobs
+from clustcore.runs import jobs
 from tests.browser import Screen, needed, playwright, served
 
 pytestmark = needed

@@ -15,6 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from clustcore import measures, runs
 from clustcore.maps import alignment
 from clustcore.maps.alignment import BOTH, LEFT, NEITHER, RIGHT
+from clustcore.types import MapArrays
 from tests import demo
 
 K = demo.K
@@ -22,7 +23,7 @@ PERMUTATIONS = some.permutations(range(K)).map(np.array)
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> runs.MapArrays:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> MapArrays:
     """The map of a run of random numbers."""
     return runs.read_map(demo.make_run(tmp_path_factory.mktemp("runs")))
 
@@ -39,7 +40,7 @@ def same(one: object, other: object) -> None:
 
 @given(order=PERMUTATIONS)
 def test_matched_ids_undo_any_renaming_of_a_run_exactly(
-    arrays: runs.MapArrays, order: np.ndarray
+    arrays: MapArrays, order: np.ndarray
 ) -> None:
     copy = alignment.rename_map(arrays, order)
     ids = alignment.match_ids(arrays.labels, copy.labels, K)
@@ -50,7 +51,7 @@ def test_matched_ids_undo_any_renaming_of_a_run_exactly(
 
 
 def test_a_renamed_cluster_keeps_its_samples_its_column_and_its_region(
-    arrays: runs.MapArrays,
+    arrays: MapArrays,
 ) -> None:
     order = np.roll(np.arange(K), 3)
     copy = alignment.rename_map(arrays, order)
@@ -115,7 +116,7 @@ def test_a_map_that_agrees_in_nothing_keeps_its_shape_and_gets_the_spread_of_the
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
 
 
-def test_a_place_is_turned_alike_alone_and_in_a_path(arrays: runs.MapArrays) -> None:
+def test_a_place_is_turned_alike_alone_and_in_a_path(arrays: MapArrays) -> None:
     turn = alignment.align(arrays.xy, arrays.xy[::-1].copy())
     path = demo.make_path(arrays, "pgd", "pixels", "linf")
     np.testing.assert_array_equal(turn(path.xy)[0], turn(arrays.xy)[path.rows])
@@ -161,14 +162,14 @@ def test_bands_hold_their_values_and_agree_with_scikit_learn(tmp_path: Path) -> 
         assert (band.high <= 1).all()
 
 
-def test_bands_without_labels_are_of_the_moves_alone(arrays: runs.MapArrays) -> None:
+def test_bands_without_labels_are_of_the_moves_alone(arrays: MapArrays) -> None:
     found = measures.bands(demo.make_path(arrays, "noise", "pixels", "linf"))
     assert found.acc is found.nmi is found.purity is None
     assert not found.moved.value.any()
     assert (found.moved.high > 0).all()  # none of 60 is not none at all
 
 
-def test_one_group_on_both_sides_is_full_agreement(arrays: runs.MapArrays) -> None:
+def test_one_group_on_both_sides_is_full_agreement(arrays: MapArrays) -> None:
     path = demo.make_path(arrays, "noise", "pixels", "linf")
     path = dataclasses.replace(path, labels=np.zeros_like(path.labels))
     found = measures.bands(path, np.zeros(len(path.rows), np.int64))

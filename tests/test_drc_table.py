@@ -163,7 +163,7 @@ def test_a_measured_row_stands_beside_the_published(place):
 
 
 def test_a_shipped_run_has_a_row_of_its_own(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", tmp_path / "shipped")
     row = {"name": "as shipped", "split": "test", "n": 10_000, "seeds": [0]}
     train = {"stages": {"drc": 24}, "device": "cpu", "minutes": 39.04}
     card = {"format": 1, "model": "drc", "config": {}, "defence": None, "train": train}

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clustcore import files, jobs, runs
+from clustcore import files, runs
 from clustcore.__main__ import main
 from clustcore.cli import plan_from_flags
 from clustcore.datasets import roots
 from clustcore.maps import live
+from clustcore.runs import jobs
 from tests.job_files import make_job, make_snapshot
 
 LONG: dict[str, Any] = {
@@ -355,7 +356,7 @@ def test_a_defence_downloads_where_it_may(digits_run, tmp_path, monkeypatch):
         asked.append({"name": name, "split": split} | options)
         raise ValueError("enough")
 
-    monkeypatch.setattr(runs, "SHIPPED", digits_run.parent)
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", digits_run.parent)
     monkeypatch.setattr("clustcore.datasets.load_samples", load)
     plan = {"source": digits_run.name, "defence": "control", "data": {"name": "mnist"}}
     argv = jobs.arguments("y", plan | {"root": str(tmp_path), "download": True})

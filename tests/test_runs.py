@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clustcore import files, runs
-from clustcore.types import AttackPath, BarePath, PathKey, Raster
+from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, Raster
 
 CARD = {
     "format": 1,
@@ -27,7 +27,7 @@ PGD = PathKey("pgd", "pixels", "linf")
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Two empty folders of runs: shipped and one's own."""
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -39,7 +39,7 @@ def write(folder, **fields):
     return folder
 
 
-def some_map(n: int = 6, k: int = 3) -> runs.MapArrays:
+def some_map(n: int = 6, k: int = 3) -> MapArrays:
     rng = np.random.default_rng(0)
     raster = Raster(
         bounds=(-1.0, -2.0, 3.0, 4.0),
@@ -48,7 +48,7 @@ def some_map(n: int = 6, k: int = 3) -> runs.MapArrays:
         margin=rng.random((5, 5), dtype=np.float32),
         trusted=rng.random((5, 5)) < 0.5,
     )
-    return runs.MapArrays(
+    return MapArrays(
         xy=rng.random((n, 2), dtype=np.float32),
         z=rng.random((n, 4)).astype(np.float16),
         p=rng.random((n, k)).astype(np.float16),
@@ -264,7 +264,7 @@ def test_the_name_of_a_learned_attacks_path_stays(place):
 
 def test_min_flips_round_trip(tmp_path):
     assert runs.read_min_flips(tmp_path, "pixels", "l2") is None
-    table = runs.MinFlips(
+    table = MinFlips(
         rows=np.arange(3),
         smallest=np.array([0.5, np.nan, 2], np.float32),
         after=np.array([1, 0, 2], np.uint8),
@@ -289,7 +289,7 @@ def some_bare(m: int = 90, d: int = 40, **about) -> BarePath:
     return BarePath(**values | {"z": z} | about)
 
 
-BARE_LIMIT = runs._ROOM + 5000
+BARE_LIMIT = runs.arrays._ROOM + 5000
 
 
 @pytest.mark.parametrize("target", [None, 2])
@@ -297,7 +297,7 @@ def test_a_bare_path_in_parts_comes_back(tmp_path, target):
     bare = some_bare(target=target)
     key = dataclasses.replace(PGD, target=target)
     assert runs.read_bare(tmp_path, key, bare.weights) is None
-    runs.write_bare(tmp_path, bare, limit=runs._ROOM + 2000)
+    runs.write_bare(tmp_path, bare, limit=runs.arrays._ROOM + 2000)
     before = runs.write_bare(tmp_path, bare, limit=BARE_LIMIT)
     assert sorted(tmp_path.iterdir()) == sorted(before)  # parts of the time before are gone
     assert len(before) > 11
@@ -378,5 +378,5 @@ def test_parts_of_bare_paths_of_other_sizes_do_not_mix(tmp_path):
 
 def test_a_sample_that_no_part_can_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"bare-2.npz: expected samples of at most 300 bytes, got"):
-        runs.write_bare(tmp_path, some_bare(m=4), limit=runs._ROOM + 300)
+        runs.write_bare(tmp_path, some_bare(m=4), limit=runs.arrays._ROOM + 300)
     assert not list(tmp_path.iterdir())

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from clustcore import runs
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, MapArrays
 from tests import demo
 from ui import home, panels, tables
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> runs.MapArrays:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> MapArrays:
     """The map of a run of random numbers."""
     return runs.read_map(demo.make_run(tmp_path_factory.mktemp("runs"), paths=False))
 
 
 @pytest.fixture(scope="module")
-def path(arrays: runs.MapArrays) -> AttackPath:
+def path(arrays: MapArrays) -> AttackPath:
     """Sample i first moves at (i + 1) / 60 of 0.4."""
     return demo.make_path(arrays, "pgd", "pixels", "linf")
 
@@ -82,9 +82,7 @@ def test_the_file_of_moved_samples_is_sorted_and_says_where_they_went(path: Atta
     assert len(lines) == 31
 
 
-def test_a_row_per_cluster_with_what_there_is_to_say(
-    arrays: runs.MapArrays, path: AttackPath
-) -> None:
+def test_a_row_per_cluster_with_what_there_is_to_say(arrays: MapArrays, path: AttackPath) -> None:
     y = np.where(np.arange(demo.N) % 10 < 5, 0, 1)  # clusters 0 to 4 are class 0
     frame = tables.cluster_frame(arrays, y, path)
     assert frame["purity"].tolist() == [1.0] * 10
@@ -96,14 +94,12 @@ def test_a_row_per_cluster_with_what_there_is_to_say(
     assert list(bare.columns) == ["cluster", "size", "mean margin"]
 
 
-def test_where_half_never_moved_there_is_no_median(
-    arrays: runs.MapArrays, path: AttackPath
-) -> None:
+def test_where_half_never_moved_there_is_no_median(arrays: MapArrays, path: AttackPath) -> None:
     still = dataclasses.replace(path, smallest=np.full(demo.M, np.nan, np.float32))
     assert tables.cluster_frame(arrays, None, still)["median smallest strength"].isna().all()
 
 
-def test_the_file_of_a_selection(arrays: runs.MapArrays, path: AttackPath) -> None:
+def test_the_file_of_a_selection(arrays: MapArrays, path: AttackPath) -> None:
     rows = np.array([0, 5, 7])
     y = np.arange(demo.N) % 10
     frame = tables.sample_frame(rows, arrays, y, tuple("abcdefghij"), path)
@@ -126,7 +122,7 @@ def test_composition_is_counted_from_the_largest_part() -> None:
     assert tables.composition(values)[0][0] == "2"
 
 
-def test_the_map_in_words(arrays: runs.MapArrays) -> None:
+def test_the_map_in_words(arrays: MapArrays) -> None:
     assert tables.map_sentence(arrays, "demo") == (
         "Map of 10,000 samples of demo in 10 clusters; the largest is 0 with 1,000, "
         "the smallest 0 with 1,000."

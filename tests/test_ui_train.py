@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from clustcore import jobs, runs
+from clustcore import runs
 from clustcore.datasets import find_folder, load_samples, peek
 from clustcore.experiments.recipes import RECIPES
+from clustcore.runs import jobs
 from tests import demo
 from tests.job_files import make_job, make_snapshot
 from ui import panels, train, train_data
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders of one's own, for runs and for data; no run ships."""
-    monkeypatch.setattr(runs, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "data"))
     return tmp_path / "own"

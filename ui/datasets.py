@@ -10,11 +10,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import jobs
 from clustcore.datasets import find_folder, load_samples, roots, shipped
 from clustcore.datasets.peek import Peek, peek_apart
 from clustcore.datasets.peek import peek as look
-from clustcore.runs import MapArrays, RunInfo
+from clustcore.runs import MapArrays, RunInfo, jobs
 from clustcore.types import Samples
 from ui.cluster_map import Sprites
 

@@ -15,8 +15,8 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from clustcore import jobs, runs
-from clustcore.runs import PROJECT, RunInfo
+from clustcore import runs
+from clustcore.runs import PROJECT, RunInfo, jobs
 
 PAGES = {
     "Home": "app.py",

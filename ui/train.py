@@ -11,12 +11,13 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore import jobs, runs
+from clustcore import runs
 from clustcore.config import lookup
 from clustcore.datasets import data_folder, find_folder
 from clustcore.defences import DEFENCES
-from clustcore.jobs import Job
 from clustcore.models import MODELS
+from clustcore.runs import jobs
+from clustcore.runs.jobs import Job
 from ui import panels, scene, train_checks, train_data
 from ui.form import form
 

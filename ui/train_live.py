@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from clustcore import jobs, runs
-from clustcore.jobs import History, Job
+from clustcore import runs
 from clustcore.maps import live as livemap
+from clustcore.runs import jobs
+from clustcore.runs.jobs import History, Job
 from ui import loaders, panels, scene, train
 from ui.stills import draw_map
 

@@ -278,7 +278,7 @@ def _finish(
     }
     if is_main():
         files.write_json(run.folder / "card.json", card)
-        ship(run.folder, runs.SHIPPED / name)
+        ship(run.folder, runs.folders()[0] / name)
     wait()
     report(f"{name}: shipped")
 

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, Num
 from scipy.optimize import linear_sum_assignment
 
-from clustcore.runs import MapArrays
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, MapArrays
 
 NEITHER, LEFT, RIGHT, BOTH = range(4)  # what `joint` says of a sample
 

@@ -211,7 +211,7 @@ def is_correct(
     y: Integer[np.ndarray, " n"],
     match: Int[np.ndarray, " k"],
 ) -> Bool[np.ndarray, " n"]:
-    """Whether each sample's cluster stands for its class; a cluster beyond `match` stands for none."""
+    """Whether each cluster stands for the sample's class; one beyond `match` stands for none."""
     _check(labels, y)
     room = max(0, int(labels.max()) + 1 - len(match))
     return np.append(match, np.full(room, -1))[labels] == y

@@ -1,201 +1,18 @@
-"""A run is a folder: list runs, read their cards, maps and paths.
-
-Numpy only, so that a map is drawn before torch is loaded.
+"""The arrays of a run as files: its map, its paths, its smallest flips; checked when they are
+read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustcore.config import digest
 from clustcore.files import PART, Arrays, load_npz, save_npz
-from clustcore.types import AttackPath, BarePath, PathKey, Raster
-
-FORMAT = 1
-PROJECT = Path(__file__).resolve().parent.parent
-SHIPPED = PROJECT / "assets" / "runs"
-WEIGHTS = "weights.safetensors"
-_SIGNS = ("card.json", "resume.safetensors")
-_UNFINISHED = "training was interrupted; the command that began it goes on"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2})")
-
-
-def folders() -> list[Path]:
-    """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
-    DRIFTMAP_RUNS names). Their paths are whole: a process elsewhere finds the same.
-    """
-    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs")).absolute()]
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """A run as a list shows it. `problem` says why it cannot be used; `card` is then empty."""
-
-    name: str
-    folder: Path
-    card: dict[str, Any]
-    problem: str | None
-    shipped: bool
-
-    @property
-    def readiness(self) -> str:
-        """What is there: "broken", "weights missing", "unfinished", "map not computed yet", "paths
-        not computed yet" or "ready".
-        """
-        if self.problem:
-            return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
-        if not has_weights(self.folder):
-            return "weights missing"
-        if not (self.folder / "map.npz").is_file():
-            return "map not computed yet"
-        if not any((self.folder / "paths").glob("*.npz")):
-            return "paths not computed yet"
-        return "ready"
-
-
-def is_name(name: str) -> bool:
-    """Whether a run may be called so: a plain folder name, never a path."""
-    return _NAME.fullmatch(name) is not None
-
-
-def weights_files(folder: Path) -> list[Path]:
-    """Where a run's weights lie: in one file, else in the parts that it was split into, in order.
-
-    One of them may be missing: then the weights are.
-    """
-    whole = folder / WEIGHTS
-    found = [_WEIGHTS_PART.fullmatch(path.name) for path in folder.glob(f"{WEIGHTS}.part-*")]
-    sets = [weights_parts(folder, n) for n in sorted({int(match[1]) for match in found if match})]
-    if whole.is_file() or not sets:
-        return [whole]
-    # of two splits, the one that is whole
-    return next((files for files in sets if all(file.is_file() for file in files)), sets[0])
-
-
-def weights_parts(folder: Path, count: int) -> list[Path]:
-    """What the parts of a run's weights are called, in order."""
-    return [folder / f"{WEIGHTS}.part-{i}-of-{count}" for i in range(count)]
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a run's weights are there, in one file or in parts."""
-    return all(file.is_file() for file in weights_files(folder))
-
-
-def list_runs() -> list[RunInfo]:
-    """Every run there is, shipped ones first, then by name; of two with one name the first counts.
-    Read afresh on each call.
-    """
-    found: dict[str, RunInfo] = {}
-    for place in folders():
-        for folder in sorted(place.iterdir()) if place.is_dir() else []:
-            if folder.is_dir() and _NAME.fullmatch(folder.name) and folder.name not in found:
-                begun = any((folder / name).is_file() for name in _SIGNS)
-                if not begun and not has_weights(folder):
-                    continue  # not a run, or one that has not begun to save
-                if not (folder / "card.json").is_file() and (folder / _SIGNS[1]).is_file():
-                    problem = f"{folder.name}: {_UNFINISHED}"
-                    found[folder.name] = RunInfo(folder.name, folder, {}, problem, place == SHIPPED)
-                    continue
-                try:
-                    card, problem = read_card(folder), None
-                except ValueError as error:
-                    card, problem = {}, str(error)
-                found[folder.name] = RunInfo(folder.name, folder, card, problem, place == SHIPPED)
-    return list(found.values())
-
-
-def find_run(name: str) -> RunInfo:
-    """The run of this name.
-
-    Raises:
-        ValueError: there is none (a name can hold no path: letters, digits, '.', '_' and '-' only),
-            or it is broken.
-    """
-    runs = {run.name: run for run in list_runs()}
-    if name not in runs:
-        known = ", ".join(runs) or "none; `python -m clustcore train` makes one"
-        raise ValueError(f"unknown run {name!r}; known: {known}")
-    if runs[name].problem:
-        raise ValueError(runs[name].problem)
-    return runs[name]
-
-
-_CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "format": int,
-    "model": str,
-    "config": dict,
-    "data": dict,
-    "train": dict,
-    "weights_sha256": str,
-}
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a run, its required fields checked.
-
-    Raises:
-        ValueError: the card is missing, is not JSON, has another format, or lacks a field.
-    """
-    path = folder / "card.json"
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: expected a card, got no such file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: expected a readable card, got {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected JSON, got {error}") from None
-    if not isinstance(card, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(card).__name__}")
-    for field, kind in _CARD_FIELDS.items():
-        if not isinstance(card.get(field), kind):
-            got = repr(card[field]) if field in card else "nothing"
-            raise ValueError(f"{path}: field {field!r}: expected {kind.__name__}, got {got}")
-    for field in ("embedding", "scores"):
-        if not isinstance(card.get(field, {}), dict):
-            raise ValueError(f"{path}: field {field!r}: expected dict, got {card[field]!r}")
-    if card["format"] != FORMAT:
-        raise ValueError(f"{path}: field 'format': expected {FORMAT}, got {card['format']}")
-    for field in ("name", "split"):
-        if not isinstance(card["data"].get(field), str):
-            raise ValueError(
-                f"{path}: field 'data.{field}': expected str, got {card['data'].get(field)!r}"
-            )
-    return card
-
-
-@dataclass(frozen=True)
-class MapArrays:
-    """All that Explore draws before torch is loaded."""
-
-    xy: NDArray[np.float32]  # (n, 2)
-    z: NDArray[np.float16]  # (n, d)
-    p: NDArray[np.float16]  # (n, k)
-    labels: NDArray[np.uint8]  # (n,)
-    trust: NDArray[np.float32]  # (n,) in [0, 1]
-    trustworthiness: float
-    held_out: (
-        float  # trustworthiness of the projector on points that neither UMAP nor it was fitted on
-    )
-    error: float
-    raster: Raster
-    data: str  # which samples: the data set's name
-    split: str
-    seed: int
-    weights: str  # sha256 of the weights it was made with
-    among: int = 0  # samples that trustworthiness and error look at; 0: all
+from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, Raster
 
 
 def write_map(folder: Path, arrays: MapArrays) -> None:
@@ -440,21 +257,6 @@ def _check_part(file: Path, npz: Arrays, key: PathKey, part: int, parts: int) ->
             )
 
 
-@dataclass(frozen=True)
-class MinFlips:
-    """The `min_flip` table: the smallest change found that flips each sample, beyond the dial's end
-    where need be.
-    """
-
-    rows: NDArray[np.int64]  # (m,)
-    smallest: NDArray[np.float32]  # (m,) NaN: none up to the end of the domain
-    after: NDArray[np.uint8]  # (m,) the cluster it moved into
-    norm: str
-    space: str
-    seed: int
-    weights: str
-
-
 def write_min_flips(folder: Path, table: MinFlips) -> None:
     """Write `min_flip-<space>-<norm>.npz`, whole or not at all."""
     save_npz(folder / f"min_flip-{table.space}-{table.norm}.npz", dataclasses.asdict(table))
@@ -469,69 +271,3 @@ def read_min_flips(folder: Path, space: str, norm: str) -> MinFlips | None:
     arrays = {name: npz[name] for name in ("rows", "smallest", "after")}
     text = {name: str(npz[name]) for name in ("norm", "space", "weights")}
     return MinFlips(**arrays, **text, seed=int(npz["seed"]))
-
-
-ATTACKERS = "attackers"
-PATH_SAMPLES = 2000
-FIT_SAMPLES = 10_000  # that a learned attacker learns from, as many as the paper's saw
-FLIP_SAMPLES = 1000
-_PATH_CODE = 1  # raised whenever a path would come out differently
-
-
-def cache_folder() -> Path:
-    """Where results computed on demand are kept: `.cache/`, or the folder DRIFTMAP_CACHE names."""
-    return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
-
-
-def attacker_file(folder: Path, attack: str) -> Path:
-    """Where the learned attack of a run lies: the one fitted on this machine, else the run's own.
-
-    There need not be one.
-    """
-    fitted = fitted_file(folder, attack)
-    return fitted if fitted.is_file() else folder / ATTACKERS / f"{attack}.safetensors"
-
-
-def fitted_file(folder: Path, attack: str) -> Path:
-    """Where a learned attack goes that is fitted now: into the run, or beside it in the cache where
-    the run is a shipped one, which stays as it is.
-    """
-    if SHIPPED not in folder.parents:
-        return folder / ATTACKERS / f"{attack}.safetensors"
-    name = digest(read_card(folder)["weights_sha256"], attack)
-    return cache_folder() / ATTACKERS / f"{name}.safetensors"
-
-
-def cached_path_file(folder: Path, key: PathKey) -> Path:
-    """The cache file of a path: its name is a hash of all that the path depends on."""
-    card = read_card(folder)
-    projector = folder / "projector.safetensors"
-    drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
-    made_of = (_PATH_CODE, card["weights_sha256"], drawn, card["data"])
-    parts = (*made_of, key.attack, key.space, key.norm)
-    attacker = attacker_file(folder, key.attack)
-    if attacker.is_file():  # a learned attack changes whenever it is fitted
-        parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
-    return cache_folder() / "paths" / f"{digest(*parts, key.target, key.seed, PATH_SAMPLES)}.npz"
-
-
-def stored_path(folder: Path, key: PathKey) -> AttackPath | None:
-    """The path shipped with a run, else the one computed earlier on this machine, else None.
-
-    Paths of other weights than the run's are left aside.
-
-    Raises:
-        ValueError: a file is damaged, or the run's card is.
-    """
-    weights = read_card(folder)["weights_sha256"]
-    shipped = read_path(folder / "paths" / path_name(key))
-    # a learned attack that was fitted since walks another path
-    own = attacker_file(folder, key.attack).is_relative_to(folder)
-    if own and shipped is not None and shipped.weights == weights and shipped.seed == key.seed:
-        return shipped
-    cached = cached_path_file(folder, key)
-    try:
-        return read_path(cached)
-    except ValueError:
-        cached.unlink(missing_ok=True)  # a cache can be made again
-        return None

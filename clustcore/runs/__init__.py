@@ -1,0 +1,78 @@
+"""A run is a folder: list runs, read their cards, maps and paths, and what is cached of them.
+
+Numpy only, so that a map is drawn before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from clustcore.runs.arrays import (
+    bare_name,
+    path_name,
+    read_bare,
+    read_map,
+    read_min_flips,
+    read_path,
+    write_bare,
+    write_map,
+    write_min_flips,
+    write_path,
+)
+from clustcore.runs.cache import (
+    ATTACKERS,
+    FIT_SAMPLES,
+    FLIP_SAMPLES,
+    PATH_SAMPLES,
+    attacker_file,
+    cache_folder,
+    cached_path_file,
+    fitted_file,
+    stored_path,
+)
+from clustcore.runs.folder import (
+    FORMAT,
+    PROJECT,
+    WEIGHTS,
+    RunInfo,
+    find_run,
+    folders,
+    has_weights,
+    is_name,
+    list_runs,
+    read_card,
+    weights_files,
+    weights_parts,
+)
+
+__all__ = [
+    "ATTACKERS",
+    "FIT_SAMPLES",
+    "FLIP_SAMPLES",
+    "FORMAT",
+    "PATH_SAMPLES",
+    "PROJECT",
+    "WEIGHTS",
+    "RunInfo",
+    "attacker_file",
+    "bare_name",
+    "cache_folder",
+    "cached_path_file",
+    "find_run",
+    "fitted_file",
+    "folders",
+    "has_weights",
+    "is_name",
+    "list_runs",
+    "path_name",
+    "read_bare",
+    "read_card",
+    "read_map",
+    "read_min_flips",
+    "read_path",
+    "stored_path",
+    "weights_files",
+    "weights_parts",
+    "write_bare",
+    "write_map",
+    "write_min_flips",
+    "write_path",
+]
