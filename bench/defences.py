@@ -56,7 +56,7 @@ def _steps(x: Any, batch: int) -> dict[str, Callable[[], None]]:
     from clustcore.models.alrdc import ALRDC
     from clustcore.models.alrdc import ALRDCConfig as ModelConfig
     from clustcore.models.base import TrainData, Views
-    from clustcore.pipeline import target_of
+    from clustcore.pipeline.run import target_of
 
     def defended(name: str) -> Callable[[], None]:
         model = ALRDC(ModelConfig())

@@ -22,8 +22,8 @@ def run(quick: bool = False) -> dict[str, Any]:
     """
     import clustcore
     from clustcore import runs
-    from clustcore.parts import paths_of
-    from clustcore.paths import walk
+    from clustcore.pipeline.contents import paths_of
+    from clustcore.pipeline.paths import walk
 
     rows = []
     for info in clustcore.list_runs():

@@ -71,7 +71,7 @@ def views_map(n: int) -> dict[str, np.ndarray]:
     first, then views of them, embedded by its model and placed by its projector.
     """
     import clustcore
-    from clustcore.batches import cluster
+    from clustcore.pipeline.batches import cluster
 
     opened = clustcore.load_run(RUN, "cpu")
     own = opened.map
@@ -101,8 +101,8 @@ def measure(n: int) -> dict[str, Any]:
 
     import clustcore
     from clustcore import measures
-    from clustcore.batches import cluster
     from clustcore.maps import projection, regions
+    from clustcore.pipeline.batches import cluster
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "add_run": "clustcore.making",
+    "add_run": "clustcore.pipeline.make",
     "list_runs": "clustcore.runs",
     "load_samples": "clustcore.datasets",
     "wrap": "clustcore.models.base",
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'clustcore' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES.get(name, "clustcore.pipeline")), name)
+    return getattr(importlib.import_module(_HOMES.get(name, "clustcore.pipeline.run")), name)
 
 
 def __dir__() -> list[str]:

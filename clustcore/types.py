@@ -167,7 +167,7 @@ class Layout:
     """A map: positions from the projector, and how far the picture can be trusted."""
 
     xy: NDArray[np.float32]  # (n, 2)
-    projector: Any  # clustcore.projection.Projector: forward (z -> xy) and inverse (xy -> z)
+    projector: Any  # clustcore.maps.projection.Projector: forward (z -> xy) and inverse (xy -> z)
     trustworthiness: float  # of xy against z, 15 neighbours
     trust: NDArray[
         np.float32

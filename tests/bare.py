@@ -40,7 +40,7 @@ def hide() -> None:
 
 def say(line: str) -> tuple[int, str, str]:
     """Exit code, output and errors of one command."""
-    from clustcore.__main__ import main as clustcore
+    from clustcore.cli.commands import main as clustcore
 
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):

@@ -16,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from clustcore.maps.projection import ProjectionConfig
-    from clustcore.pipeline import Run
+    from clustcore.pipeline.run import Run
     from clustcore.runs import RunInfo
     from clustcore.types import Samples
 
@@ -170,7 +170,7 @@ def digits() -> Samples:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
     """The folder of a small DEC run, trained on the blobs for a few epochs; it has no map."""
-    from clustcore.making import Plan, make_run
+    from clustcore.pipeline.make import Plan, make_run
 
     plan = Plan(
         "dec",
@@ -184,8 +184,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Path:
     """The folder of a small DEC run on digits, with its map: what a page can load and attack."""
-    from clustcore import making, parts, pipeline
     from clustcore.datasets import load_samples
+    from clustcore.pipeline import contents
+    from clustcore.pipeline import make as making
+    from clustcore.pipeline import run as pipeline
 
     plan = making.Plan(
         "dec",
@@ -197,7 +199,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(place))
         making.make_run("d", plan, load_samples("digits", "train"), folder=place / "d")
-        parts.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
+        contents.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
     return place / "d"
 
 
@@ -210,20 +212,21 @@ def samples() -> Samples:
 @pytest.fixture(scope="session")
 def mapped_run(tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the small DEC run with a map."""
-    from clustcore import parts, pipeline
+    from clustcore.pipeline import contents
+    from clustcore.pipeline import run as pipeline
 
     place = tmp_path_factory.mktemp("mapped")
     shutil.copytree(tiny_run, place / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(place))
-        parts.make_map(pipeline.load_run("tiny", "cpu"), samples, config=quick())
+        contents.make_map(pipeline.load_run("tiny", "cpu"), samples, config=quick())
     return place / "tiny"
 
 
 @pytest.fixture(scope="module")
 def mapped(mapped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run with a map; runs and cache are folders of the test module's own."""
-    from clustcore import pipeline
+    from clustcore.pipeline import run as pipeline
 
     place = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import pipeline
-from clustcore.__main__ import main as cli
+from clustcore.cli.commands import main as cli
 from clustcore.datasets import load_samples
 from clustcore.defences import inner
 from clustcore.defences.adversarial_view import AdversarialView, AdversarialViewConfig
@@ -49,8 +48,9 @@ from clustcore.maps.projection import ProjectionConfig
 from clustcore.models import drc
 from clustcore.models.base import Loss, Model, TrainData, Views
 from clustcore.models.drc import DRC
-from clustcore.parts import make_map
-from clustcore.paths import path_rows, walk
+from clustcore.pipeline import run as pipeline
+from clustcore.pipeline.contents import make_map
+from clustcore.pipeline.paths import path_rows, walk
 from clustcore.training import loop
 from clustcore.training.epoch import Epoch, Progress, TrainConfig, TrainingFailed
 from clustcore.training.loop import train

@@ -20,8 +20,8 @@ from sklearn.neighbors import kneighbors_graph
 
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES, Recipe
-from clustcore.making import Plan
 from clustcore.maps.projection import ProjectionConfig
+from clustcore.pipeline.make import Plan
 from clustcore.training.teacher import TeachConfig
 
 RECIPE = Recipe(

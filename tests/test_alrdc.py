@@ -13,16 +13,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 
-from clustcore import making, pipeline, runs
-from clustcore.__main__ import main
+from clustcore import runs
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCReLU, Perturb, attack_loss
 from clustcore.attacks.base import Budget, Goal, Target
 from clustcore.attacks.noise import Noise
 from clustcore.attacks.pgd import PGD
+from clustcore.cli.commands import main
 from clustcore.models.alrdc import ALRDC, elbo
 from clustcore.models.base import TrainData, Views
-from clustcore.parts import fit_attacker
-from clustcore.pipeline import target_of
+from clustcore.pipeline import make
+from clustcore.pipeline import run as pipeline
+from clustcore.pipeline.contents import fit_attacker
+from clustcore.pipeline.run import target_of
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig
@@ -490,10 +492,10 @@ def place_of_digits(tmp_path, monkeypatch, digits):
     """The folder of a run on digits that has learned next to nothing."""
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
-    plan = making.Plan(
+    plan = make.Plan(
         "dec",
         {"name": "digits"},
         {"width": 4, "dim": 4, "autoencode": 2, "cluster": 1},
         train={"device": "cpu", "lr": 3e-3},
     )
-    return making.make_run("d", plan, digits)
+    return make.make_run("d", plan, digits)

@@ -14,9 +14,9 @@ from clustcore.experiments.alrdc import reproduce_alrdc
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.experiments.recipes import RECIPES, Defended, Recipe
 from clustcore.experiments.reproduce import train_seed
-from clustcore.making import Plan
-from clustcore.parts import fit_attacker
-from clustcore.pipeline import load_run
+from clustcore.pipeline.contents import fit_attacker
+from clustcore.pipeline.make import Plan
+from clustcore.pipeline.run import load_run
 from clustcore.runs import WEIGHTS
 from clustcore.types import Samples
 

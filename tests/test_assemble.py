@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clustcore import assemble, parts, paths, pipeline, runs
+from clustcore import runs
 from clustcore.models.weights import split_weights
+from clustcore.pipeline import assemble, contents, paths
+from clustcore.pipeline import run as pipeline
 from clustcore.types import PathKey
 from tests.conftest import quick
 
@@ -32,10 +34,10 @@ def trained(tiny_run, samples, tmp_path_factory):
         shutil.copy(tiny_run / name, out)
     split_weights(tiny_run, out, limit=(tiny_run / runs.WEIGHTS).stat().st_size // 2 + 1)
     rows = paths.path_rows(samples)
-    for key in parts.PATHS:
+    for key in contents.PATHS:
         runs.write_bare(out, paths.bare_path(run, samples, rows, key), limit=LIMIT)
     for norm in ("linf", "l2"):
-        table = parts.min_flips(run, samples, np.sort(rows), "pixels", norm)
+        table = contents.min_flips(run, samples, np.sort(rows), "pixels", norm)
         runs.write_min_flips(out, table)
     assert len(runs.weights_files(out)) == 2
     assert (out / runs.bare_name(PGD, 2)).is_file()
@@ -61,7 +63,7 @@ def changed(folder, key, **fields):
 
 
 def test_an_assembled_run_is_the_one_made_in_one_place(mapped, samples, came, place):
-    parts.make_paths(mapped, samples)
+    contents.make_paths(mapped, samples)
     told = []
     folder = made(came, samples, on_step=lambda *step: told.append(step))
     assert folder == place / "big"
@@ -78,7 +80,7 @@ def test_an_assembled_run_is_the_one_made_in_one_place(mapped, samples, came, pl
     assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
     for name in ("xy", "z", "p", "labels", "trust"):
         np.testing.assert_array_equal(getattr(run.map, name), getattr(mapped.map, name))
-    for key in parts.PATHS:
+    for key in contents.PATHS:
         found, expected = (
             runs.read_path(one.folder / "paths" / runs.path_name(key)) for one in (run, mapped)
         )
@@ -93,7 +95,7 @@ def test_an_assembled_run_is_the_one_made_in_one_place(mapped, samples, came, pl
     for norm in ("linf", "l2"):
         tables = [runs.read_min_flips(one.folder, "pixels", norm) for one in (run, mapped)]
         np.testing.assert_array_equal(tables[0].smallest, tables[1].smallest)
-    assert run.card == mapped.card | {"scores": parts.measure(mapped, samples)}
+    assert run.card == mapped.card | {"scores": contents.measure(mapped, samples)}
 
 
 def test_an_assembly_that_was_interrupted_goes_on_where_it_stood(came, samples, place, monkeypatch):
@@ -115,10 +117,10 @@ def test_an_assembly_that_was_interrupted_goes_on_where_it_stood(came, samples, 
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     made(came, samples)
     assert runs.find_run("big").readiness == "ready"
-    assert len(runs.read_card(folder)["scores"]["attacked"]) == len(parts.PATHS)
+    assert len(runs.read_card(folder)["scores"]["attacked"]) == len(contents.PATHS)
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert {path.name for path in stamps if after[path] != stamps[path]} == {"card.json"}
-    assert len(after) == len(stamps) + len(parts.PATHS) - 2
+    assert len(after) == len(stamps) + len(contents.PATHS) - 2
     stamps = after
     made(came, samples)  # whole: nothing is left to do
     assert after == {path: path.stat().st_mtime_ns for path in after}
@@ -128,7 +130,7 @@ def test_a_sample_between_two_clusters_is_in_the_one_that_its_paths_begin_in(cam
     weights = runs.read_card(came)["weights_sha256"]
     labels = runs.read_bare(came, PGD, weights).labels.copy()
     labels[0, 5] = (labels[0, 5] + 1) % 3
-    for key in parts.PATHS:
+    for key in contents.PATHS:
         own = runs.read_bare(came, key, weights).labels
         changed(came, key, labels=np.concatenate([labels[:1], own[1:]]))
     arrays = runs.read_map(made(came, samples))

@@ -10,8 +10,8 @@ import pytest
 from clustcore.datasets import load_samples
 from clustcore.experiments import judge
 from clustcore.experiments.judge import JudgeConfig
-from clustcore.making import Plan, defend, make_run
-from clustcore.pipeline import Run, load_run
+from clustcore.pipeline.make import Plan, defend, make_run
+from clustcore.pipeline.run import Run, load_run
 from clustcore.training.teacher import TeachConfig, teach
 from clustcore.types import Samples
 

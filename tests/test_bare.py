@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clustcore.cli import COMMANDS
+from clustcore.cli.flags import COMMANDS
 from clustcore.files import save_npz
 
 ROOT = Path(__file__).resolve().parent.parent

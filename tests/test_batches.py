@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import clustcore
-from clustcore.batches import cluster
+from clustcore.pipeline.batches import cluster
 
 
 def test_a_model_in_training_mode_is_judged_as_in_evaluation(mapped, samples):

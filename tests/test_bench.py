@@ -73,7 +73,7 @@ def test_each_figure_of_training_is_kept_when_a_later_one_fails(tmp_path, monkey
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(train, "_loop", lambda device, size: 50.0)
     monkeypatch.setattr(train, "_constant", lambda device, size: (100.0, 1e9))
-    monkeypatch.setattr("clustcore.throughput.peak", lambda device, kind, side: 1e12)
+    monkeypatch.setattr("clustcore.training.throughput.peak", lambda device, kind, side: 1e12)
     monkeypatch.setattr(train, "_loader", lambda device, size: 25.0)
 
     def launched(command: list[str], limit: float, **_: object) -> None:

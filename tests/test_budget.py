@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore import assemble as assembly
-from clustcore import export, parts, runs
-from clustcore.__main__ import main
+from clustcore import runs
+from clustcore.cli.commands import main
 from clustcore.datasets import load_samples
 from clustcore.experiments import budget, drc, drc_results
 from clustcore.experiments.budget import Measured, lay_out
@@ -24,6 +23,7 @@ from clustcore.experiments.recipes import BENCHMARKS
 from clustcore.maps.projection import ProjectionConfig
 from clustcore.models.drc import DRC
 from clustcore.models.weights import load_model
+from clustcore.pipeline import assemble, contents, export
 from clustcore.training import throughput
 from clustcore.training.epoch import TrainConfig, gradients, order
 from clustcore.training.throughput import Pace
@@ -171,7 +171,7 @@ def few(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", fake)
     monkeypatch.setattr(runs, "PATH_SAMPLES", 12)
     monkeypatch.setattr(runs, "FLIP_SAMPLES", 2)
-    monkeypatch.setattr(parts, "PATHS", parts.PATHS[:2])
+    monkeypatch.setattr(contents, "PATHS", contents.PATHS[:2])
     monkeypatch.setattr(export, "has_umap", lambda: False)
 
 
@@ -225,12 +225,12 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     assert "epoch 1 of" not in capsys.readouterr().out
     # what came back is made a run elsewhere, where maps are made
     monkeypatch.setenv("DRIFTMAP_RUNS", str(place.parent / "elsewhere"))
-    real = assembly.assemble
+    real = assemble.assemble
     small = ProjectionConfig(steps=20, batch=16, width=8, landmarks=8)
-    monkeypatch.setattr(assembly, "assemble", lambda *given: real(*given, config=small))
+    monkeypatch.setattr(assemble, "assemble", lambda *given: real(*given, config=small))
     # the test split of these images is no shipped one
     test = _some(load_samples("cifar10", "test", root=place), 2000)
-    monkeypatch.setattr("clustcore.__main__._samples_of", lambda card, args: test)
+    monkeypatch.setattr("clustcore.cli.commands._samples_of", lambda card, args: test)
     assert main(["assemble", str(folder), "--name", "came"]) == 0
     run = runs.find_run("came")
     assert run.readiness == "ready"
@@ -242,8 +242,8 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
 def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, capsys):  # noqa: F811
     draw(place)
     out = place.parent / "out"
-    monkeypatch.setattr(parts, "PATHS", [])
-    late = "clustcore.train._Loop._late"
+    monkeypatch.setattr(contents, "PATHS", [])
+    late = "clustcore.training.loop._Loop._late"
     monkeypatch.setattr(late, lambda loop: len(loop.progress.history) >= 2)
     monkeypatch.setattr(budget, "smoke", lambda *_: None)
     assert main(command(place, out, "--minutes", "3")) == 0

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from clustcore import __main__ as commands
-from clustcore import cli
+from clustcore.cli import commands, flags
 from clustcore.models.drc import DRCConfig
 from clustcore.training.epoch import TrainConfig
 from tests.data_files import any_root
@@ -19,23 +18,23 @@ from tests.data_files import any_root
 
 def test_a_flag_that_says_the_default_is_not_the_sources_setting():
     argv = ["--train.lr", "0.001", "--model.no-normalize", "--train.weight-decay=0"]
-    assert cli.given(argv, "train") == {"lr", "weight_decay"}
-    assert cli.given(argv, "model") == {"normalize"}
+    assert flags.given(argv, "train") == {"lr", "weight_decay"}
+    assert flags.given(argv, "model") == {"normalize"}
     source = {"lr": 0.5, "batch": 64, "minutes": 12.5, "seed": 3}
-    over = cli.over(source, TrainConfig().to_dict(), {"lr"})
+    over = flags.over(source, TrainConfig().to_dict(), {"lr"})
     assert (over["lr"], over["batch"], over["minutes"], over["seed"]) == (0.001, 64, 0.0, 0)
 
 
 def test_minutes_is_the_same_flag_beside_flags_and_beside_a_file(tmp_path):
     for flag in (["--minutes", "2.5"], ["--minutes=2.5"], ["--train.minutes", "2.5"]):
-        plan, _ = cli.plan_from_flags(["drc", *flag])
+        plan, _ = flags.plan_from_flags(["drc", *flag])
         assert plan.train["minutes"] == 2.5
     file = tmp_path / "plan.json"
     file.write_text('{"model": "drc", "data": {"name": "mnist"}}')
-    plan, _ = cli.plan_from_file(["--config", str(file), "--minutes", "2.5"])
+    plan, _ = flags.plan_from_file(["--config", str(file), "--minutes", "2.5"])
     assert plan.train["minutes"] == 2.5
     with pytest.raises(ValueError, match="--minutes: expected a number, got 'soon'"):
-        cli.plan_from_file(["--config", str(file), "--minutes", "soon"])
+        flags.plan_from_file(["--config", str(file), "--minutes", "soon"])
 
 
 SETTINGS = {
@@ -46,13 +45,13 @@ SETTINGS = {
     "target": (int | None, 3, "cluster"),
     "root": (str | None, None, "folder"),
     "download": (bool, False, "allow it"),
-    "train": cli.flags(TrainConfig, without=("seed", "device")),
-    "model": cli.flags(DRCConfig),
+    "train": flags.flags(TrainConfig, without=("seed", "device")),
+    "model": flags.flags(DRCConfig),
 }
 
 
 def said(argv: str) -> dict[str, Any]:
-    return vars(cli.parse(argv.split(), "evaluate", **SETTINGS))
+    return vars(flags.parse(argv.split(), "evaluate", **SETTINGS))
 
 
 def test_without_a_flag_all_is_as_the_configs_have_it():

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from clustcore.defences.alrdc import ALRDCDefence, information
-from clustcore.making import defend
 from clustcore.models.alrdc import ALRDC
 from clustcore.models.base import Views
 from clustcore.models.drc import DRC
 from clustcore.models.weights import load_model, sha256
-from clustcore.parts import fit_attacker
-from clustcore.pipeline import Run
+from clustcore.pipeline.contents import fit_attacker
+from clustcore.pipeline.make import defend
+from clustcore.pipeline.run import Run
 from clustcore.runs import read_card
 
 

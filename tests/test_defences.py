@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.batches import cluster
 from clustcore.config import lookup
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
@@ -18,8 +17,9 @@ from clustcore.defences.base import Control, Defence
 from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, radius, shorten
 from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
-from clustcore.parts import embedding_radius
-from clustcore.pipeline import evaluate
+from clustcore.pipeline.batches import cluster
+from clustcore.pipeline.contents import embedding_radius
+from clustcore.pipeline.run import evaluate
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.loop import train
 from clustcore.training.resume import RESUME, load_resume

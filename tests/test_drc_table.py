@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clustcore import files, runs
-from clustcore.__main__ import main
+from clustcore.cli.commands import main
 from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
@@ -29,8 +29,8 @@ from clustcore.experiments.recipes import (
     Variant,
     ablation,
 )
-from clustcore.making import Plan
 from clustcore.models import MODELS
+from clustcore.pipeline.make import Plan
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.teacher import TeachConfig, Teacher, save_teacher
 from clustcore.training.views import AugmentConfig

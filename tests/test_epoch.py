@@ -219,7 +219,7 @@ def test_ranks_draw_differently_and_the_first_as_if_it_were_alone(monkeypatch):
     assert seed_of(3, 5) == 3 * 1_000_003 + 5
     draws = []
     for rank in range(4):
-        monkeypatch.setattr("clustcore.epoch.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("clustcore.training.epoch.rank", lambda rank=rank: rank)
         draws.append(drawn(seed_of(3, 5)))
     assert len({tuple(draw.tolist()) for draw in draws}) == 4
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from bench import launched
-from clustcore import making, pipeline
 from clustcore.files import load_npz
 from clustcore.models.base import TrainData
 from clustcore.models.drc import DRC
+from clustcore.pipeline import make as making
+from clustcore.pipeline import run as pipeline
 from clustcore.training import loop
 from clustcore.training.epoch import Epoch, TrainConfig
 from clustcore.training.loop import train

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from clustcore import files, runs
-from clustcore.__main__ import main
-from clustcore.cli import plan_from_flags
+from clustcore.cli.commands import main
+from clustcore.cli.flags import plan_from_flags
 from clustcore.datasets import roots
 from clustcore.maps import live
 from clustcore.runs import jobs

@@ -12,12 +12,12 @@ import torch
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
 from clustcore.attacks.exact import Exact
 from clustcore.attacks.problem import Target
-from clustcore.batches import cluster
 from clustcore.experiments import judge
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.models.base import wrap
 from clustcore.models.weights import load_model
-from clustcore.pipeline import Run, target_of
+from clustcore.pipeline.batches import cluster
+from clustcore.pipeline.run import Run, target_of
 from clustcore.runs import read_card
 from tests.conftest import make_blobs
 

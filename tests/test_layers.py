@@ -125,9 +125,9 @@ def test_what_draws_a_map_imports_no_torch():
     code = (
         "import sys, clustcore, clustcore.runs, clustcore.files, clustcore.types\n"
         "import clustcore.datasets\n"
-        "import clustcore.models, clustcore.attacks, clustcore.evaluation, clustcore.figures\n"
-        "import clustcore.defences, clustcore.comparing, clustcore.attacks.alrdc_config\n"
-        "import clustcore.jobs, clustcore.livemap, clustcore.datasets.peek\n"
+        "import clustcore.models, clustcore.attacks, clustcore.measures.figures\n"
+        "import clustcore.defences, clustcore.maps.alignment, clustcore.attacks.alrdc_config\n"
+        "import clustcore.runs.jobs, clustcore.maps.live, clustcore.datasets.peek\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"
     )
@@ -139,7 +139,7 @@ def test_the_screens_cache_in_three_places_and_what_lies_on_disk_needs_no_model(
     caching = {path.stem for path in files if "st.cache_" in path.read_text(encoding="utf-8")}
     assert caching == {"loaders", "datasets", "answers"}
     heavy = ("batches", "checkpoint", "making", "parts", "paths", "pipeline", "projection", "train")
-    models = {"torch", "clustcore.trust"} | {f"clustcore.{part}" for part in heavy}
+    models = {"torch", "clustcore.maps.trustworthiness"} | {f"clustcore.{part}" for part in heavy}
     for name in ("loaders", "datasets"):
         assert not imports(ROOT / "ui" / f"{name}.py") & models
 
@@ -163,7 +163,7 @@ def test_no_process_is_waited_for_without_a_limit():
 
 def test_training_imports_only_its_own_needs():
     code = (
-        "import sys, clustcore.__main__, clustcore.making\n"
+        "import sys, clustcore.cli.commands, clustcore.pipeline.make\n"
         "names = ('streamlit', 'umap', 'numba', 'plotly', 'tyro')\n"
         "print([m for m in names if m in sys.modules])"
     )

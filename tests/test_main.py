@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clustcore.__main__ import main
+from clustcore.cli.commands import main
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from tests.conftest import quick
 
 
 def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypatch):
-    from clustcore.making import Plan, make_run
+    from clustcore.pipeline.make import Plan, make_run
     from clustcore.training.teacher import TeachConfig, Teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
@@ -62,7 +62,7 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
 
 
 def trained(name: str, blobs, lr: float = 3e-3, **config):
-    from clustcore.making import Plan, make_run
+    from clustcore.pipeline.make import Plan, make_run
 
     settings = {"batch": 16, "device": "cpu", "lr": lr}
     plan = Plan("drc", {"name": "blobs"}, {"clusters": 3, "width": 4} | config, train=settings)
@@ -70,7 +70,7 @@ def trained(name: str, blobs, lr: float = 3e-3, **config):
 
 
 def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
-    from clustcore.making import Plan, make_run
+    from clustcore.pipeline.make import Plan, make_run
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=2, alone=0, norm="group")
@@ -102,7 +102,7 @@ def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
     ],
 )
 def test_another_architecture_is_no_beginning(blobs, tmp_path, monkeypatch, config, message):
-    from clustcore.making import Plan, make_run
+    from clustcore.pipeline.make import Plan, make_run
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=1, alone=0, norm="group")
@@ -132,7 +132,7 @@ def test_a_card_says_what_a_training_took(blobs, tmp_path, monkeypatch):
 def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     from sklearn.metrics import adjusted_rand_score
 
-    from clustcore.making import make_run, teach_on
+    from clustcore.pipeline.make import make_run, teach_on
     from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))

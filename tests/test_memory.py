@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from clustcore import memory
-from clustcore.batches import cluster
 from clustcore.models.base import TrainData, everywhere
 from clustcore.models.drc import DRC
+from clustcore.pipeline.batches import cluster
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig

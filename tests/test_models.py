@@ -109,8 +109,8 @@ def test_permuting_labels_changes_no_weight(blobs, tmp_path):
     # the whole way from samples to weights, not the loop alone: labels must not leak in by any door
     import dataclasses
 
-    from clustcore.making import Plan, make_run
     from clustcore.models.weights import load_model
+    from clustcore.pipeline.make import Plan, make_run
 
     config = {"clusters": 3, "dim": 4, "width": 4, "autoencode": 4, "cluster": 2}
     plan = Plan("dec", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})

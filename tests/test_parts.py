@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import clustcore
-from clustcore import parts, runs
+from clustcore import runs
+from clustcore.pipeline import contents
 from clustcore.types import Layout, PathKey
 
 
@@ -17,21 +18,21 @@ def test_a_kill_while_a_map_is_written_leaves_none(mapped, samples, monkeypatch,
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    owner = parts.projection if cut == "projector" else parts.runs
+    owner = contents.projection if cut == "projector" else contents.runs
     name = "save" if cut == "projector" else "write_map"
     old = {file.name: file.read_bytes() for file in mapped.folder.glob("*") if file.is_file()}
     names = {field.name for field in dataclasses.fields(Layout)} - {"projector"}
     values = {name: getattr(mapped.map, name) for name in names}
     layout = Layout(**values, projector=mapped.projector)
-    monkeypatch.setattr(parts.projection, "fit", lambda *_, **options: layout)
-    monkeypatch.setattr(parts.boundaries, "raster", killed)
+    monkeypatch.setattr(contents.projection, "fit", lambda *_, **options: layout)
+    monkeypatch.setattr(contents.regions, "raster", killed)
     with pytest.raises(KeyboardInterrupt):
-        parts.make_map(mapped, samples)
+        contents.make_map(mapped, samples)
     assert clustcore.load_run("tiny", "cpu").map is not None  # nothing was lost yet
-    monkeypatch.setattr(parts.boundaries, "raster", lambda *_: mapped.map.raster)
+    monkeypatch.setattr(contents.regions, "raster", lambda *_: mapped.map.raster)
     monkeypatch.setattr(owner, name, killed)
     with pytest.raises(KeyboardInterrupt):
-        parts.make_map(mapped, samples)
+        contents.make_map(mapped, samples)
     assert clustcore.load_run("tiny", "cpu").map is None
     for file, content in old.items():
         (mapped.folder / file).write_bytes(content)
@@ -39,7 +40,7 @@ def test_a_kill_while_a_map_is_written_leaves_none(mapped, samples, monkeypatch,
 
 def test_smallest_flips_flip(mapped, samples):
     rows = np.arange(12)
-    table = parts.min_flips(mapped, samples, rows, "pixels", "l2")
+    table = contents.min_flips(mapped, samples, rows, "pixels", "l2")
     clean = mapped.map.labels[rows]
     found = ~np.isnan(table.smallest)
     assert found.any()
@@ -47,10 +48,10 @@ def test_smallest_flips_flip(mapped, samples):
 
 
 def test_measure_reads_what_the_paths_say(mapped, samples):
-    parts.make_paths(mapped, samples)
-    scores = parts.measure(mapped, samples)
+    contents.make_paths(mapped, samples)
+    scores = contents.measure(mapped, samples)
     keys = [PathKey(e["attack"], e["space"], e["norm"]) for e in scores["attacked"]]
-    assert keys == parts.PATHS
+    assert keys == contents.PATHS
     for entry, key in zip(scores["attacked"], keys, strict=True):
         path = runs.stored_path(mapped.folder, key)
         assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))

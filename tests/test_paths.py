@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from clustcore import batches, paths, pipeline, runs
+from clustcore import runs
 from clustcore.attacks.base import Goal
-from clustcore.batches import cluster
 from clustcore.dial import dial
+from clustcore.pipeline import batches, paths, run
+from clustcore.pipeline.batches import cluster
 from clustcore.types import PathKey
 
 PGD = PathKey("pgd", "pixels", "linf")
@@ -80,8 +81,8 @@ def test_a_pin_is_recomputed_as_it_was(mapped, samples, space, norm):
 @pytest.mark.parametrize(("space", "norm"), [("pixels", "l2"), ("embedding", "l2")])
 def test_a_pin_is_decoded_at_every_strength(mapped, samples, space, norm, monkeypatch):
     pin = paths.pin_frames(mapped, samples, 5, PathKey("pgd", space, norm))
-    walked = pipeline.attack_of(mapped, "pgd").path(
-        pipeline.target_of(mapped.model),
+    walked = run.attack_of(mapped, "pgd").path(
+        run.target_of(mapped.model),
         torch.from_numpy(samples.x[5:6]),
         Goal(),
         torch.from_numpy(dial("mnist", space, norm).strengths),
@@ -93,7 +94,7 @@ def test_a_pin_is_decoded_at_every_strength(mapped, samples, space, norm, monkey
     for decoded, z in zip(pin.decoded, walked.z, strict=True):
         direct = mapped.model.decode(z)[0].detach().numpy()
         np.testing.assert_allclose(decoded, direct, atol=1e-5)
-    clean = pipeline.reconstruct(mapped, samples.x[5])
+    clean = run.reconstruct(mapped, samples.x[5])
     np.testing.assert_allclose(pin.decoded[0], clean, atol=1e-5)
     monkeypatch.setattr(type(mapped.model), "has_decoder", False)
     pin = paths.pin_frames(mapped, samples, 5, PathKey("pgd", space, norm))

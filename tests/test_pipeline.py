@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import clustcore
-from clustcore import pipeline
-from clustcore.batches import cluster
+from clustcore.pipeline import run as pipeline
+from clustcore.pipeline.batches import cluster
 
 
 def test_a_run_opens_by_name_and_carries_its_unit(mapped):

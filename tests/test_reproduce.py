@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from bench import launched
-from clustcore.runs import MapArrays, read_map, read_min_flips, read_path
+from clustcore.runs import read_map, read_min_flips, read_path
+from clustcore.types import MapArrays
 
 ROOT = Path(__file__).resolve().parent.parent
 MANY = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

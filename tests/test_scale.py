@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from bench.scale import Augmented
-from clustcore.batches import cluster
 from clustcore.maps import projection, trustworthiness
 from clustcore.maps.projection import ProjectionConfig, fit
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
+from clustcore.pipeline.batches import cluster
 from clustcore.types import Images
 from tests.conftest import make_blobs
 

@@ -11,8 +11,8 @@ from safetensors.torch import load
 import clustcore
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES
-from clustcore.parts import paths_of
-from clustcore.paths import walk
+from clustcore.pipeline.contents import paths_of
+from clustcore.pipeline.paths import walk
 from clustcore.types import PathKey
 
 # mean ACC of the seeds on the 10,000 test images

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustcore import __main__, load_samples
+from clustcore import load_samples
+from clustcore.cli import commands
 from clustcore.datasets import shipped, shipping
 from tests.data_files import cifar_root, mnist_root, pixels, save
 
@@ -115,7 +116,7 @@ def test_what_a_root_does_not_hold_is_skipped_and_named(
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "out")
     with pytest.raises(ValueError, match=r"one or more of MNIST/raw/, .*, test/, got none"):
         shipping.make(tmp_path)
-    assert __main__.main(["reproduce", "data", "--root", str(mnist_root(tmp_path))]) == 0
+    assert commands.main(["reproduce", "data", "--root", str(mnist_root(tmp_path))]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "mnist: 7 images"
     assert said[1].startswith("fashion-mnist: skipped, no ")

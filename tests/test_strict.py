@@ -25,7 +25,7 @@ def test_a_wrong_shape_is_refused():
 def test_no_module_was_imported_before_its_shapes_could_be_checked():
     loaded = {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "clustcore"}
     assert train.__module__ in loaded
-    hooked = type(loaded["clustcore.train"].__spec__.loader)
+    hooked = type(loaded["clustcore.training.loop"].__spec__.loader)
     assert hooked.__module__.startswith("jaxtyping")
     assert {n for n, m in loaded.items() if type(m.__spec__.loader) is not hooked} == set()
 

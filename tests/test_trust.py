@@ -42,7 +42,7 @@ def test_trustworthiness_knows_neither_unit_nor_origin(seed: int, unit: float, b
 
 
 def test_trust_among_some_against_a_slow_loop(monkeypatch):
-    monkeypatch.setattr("clustcore.trust.NEAR", 2)
+    monkeypatch.setattr("clustcore.maps.trustworthiness.NEAR", 2)
     rng = np.random.default_rng(0)
     z, xy = rng.normal(size=(150, 4)).astype(np.float32), rng.random((150, 2), np.float32)
     among, count = np.sort(rng.permutation(150)[:80]), 15

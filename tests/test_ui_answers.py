@@ -28,7 +28,7 @@ def test_what_was_not_worked_out_is_none_without_asking_a_model(run: RunInfo) ->
 
 
 def test_an_answer_is_worked_out_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clustcore import paths
+    from clustcore.pipeline import paths
 
     calls = []
 
@@ -56,7 +56,7 @@ def test_the_last_results_alone_are_kept() -> None:
 def test_computing_passes_on_the_steps_and_a_raise_in_them_cancels(
     run: RunInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clustcore import paths
+    from clustcore.pipeline import paths
 
     def compute_path(model: object, samples: object, key: PathKey, on_step: answers.OnStep) -> None:
         on_step(1, 2, "PGD step 7/40")
@@ -126,10 +126,11 @@ def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(learner: loa
     pin = answers.pin_frames(learner, 3, "cpu")
     assert answers.pin_frames(learner, 3, "cpu", compute=False) is pin
 
-    from clustcore import parts, pipeline
+    from clustcore.pipeline import contents
+    from clustcore.pipeline import run as pipeline
 
     run = pipeline.load_run("d", "cpu")
-    parts.fit_attacker(run, datasets.samples("digits", "train"), seed=1)
+    contents.fit_attacker(run, datasets.samples("digits", "train"), seed=1)
     stamps.append(loaders.path_stamp(learner))
     assert len(set(stamps)) == 3
     assert first is not None

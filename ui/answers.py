@@ -25,7 +25,8 @@ from ui import datasets, loaders, panels
 from ui.loaders import Ask
 
 if TYPE_CHECKING:
-    from clustcore.pipeline import PinFrames, Probe, Run
+    from clustcore.pipeline.paths import PinFrames
+    from clustcore.pipeline.run import Probe, Run
 
 OnStep = Callable[[int, int, str], None]
 _HEAVY = threading.Lock()  # one model computes at a time: visitors are threads of one process
@@ -42,7 +43,7 @@ def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFram
     """
 
     def work() -> PinFrames:
-        from clustcore import paths
+        from clustcore.pipeline import paths
 
         return paths.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, ask.key)
 
@@ -58,7 +59,7 @@ def reconstruction(
         return (None,)
 
     def work() -> tuple[NDArray[np.float32] | None]:
-        from clustcore import pipeline
+        from clustcore.pipeline import run as pipeline
 
         return (pipeline.reconstruct(_model(run, device), _samples_of(run).x[row]),)
 
@@ -69,7 +70,7 @@ def probe(run: RunInfo, xy: tuple[float, float], device: str, compute: bool = Tr
     """What the model makes of a place on the map; as `pin_frames` else."""
 
     def work() -> Probe:
-        from clustcore import pipeline
+        from clustcore.pipeline import run as pipeline
 
         return pipeline.probe(_model(run, device), xy)
 
@@ -91,7 +92,7 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     on_step(0, 1, "loading the model")
     run, data = _model(ask.run, device), _samples_of(ask.run)
     with _alone(on_step):
-        from clustcore import paths
+        from clustcore.pipeline import paths
 
         if loaders.needs_fit(ask):
             on_step, fitting = _in_two(on_step)
@@ -112,7 +113,7 @@ def _in_two(on_step: OnStep) -> tuple[OnStep, OnStep]:
 
 
 def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
-    from clustcore import parts
+    from clustcore.pipeline import contents
 
     on_step(0, 1, "reading the images that the attacker learns from")
     try:
@@ -120,7 +121,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
         data = load_samples(about["name"], about["split"], **_shape(ask.run, about["name"]))
     except ValueError:  # one that has seen the very samples it will move is no weaker
         data = _samples_of(ask.run)
-    data = parts.attacker_images(data)
+    data = contents.attacker_images(data)
     doing = f"fitting the attacker on {len(data):,} images, {data.split} split, epoch"
     on_step(0, 1, f"{doing} 1")
 
@@ -128,7 +129,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
         on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
 
     kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    parts.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
+    contents.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:
@@ -166,7 +167,7 @@ def transfer(
         on_step(0, 1, "loading both models")
         models = _model(ask.run, device), _model(partner, device)
         with _alone(on_step):
-            from clustcore import paths
+            from clustcore.pipeline import paths
 
             return paths.transfer(*models, _samples_of(ask.run), untargeted, on_step)
 
@@ -239,7 +240,7 @@ def _model(run: RunInfo, device: str) -> Run:
 
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _load(name: str, device: str, where: tuple[str, tuple[int, ...]]) -> Run:
-    from clustcore import pipeline
+    from clustcore.pipeline import run as pipeline
 
     return pipeline.load_run(name, device)
 

@@ -11,8 +11,8 @@ import numpy as np
 import streamlit as st
 
 from clustcore.attacks.alrdc_config import ALRDCConfig
-from clustcore.runs import PATH_SAMPLES, MapArrays, RunInfo
-from clustcore.types import AttackPath
+from clustcore.runs import PATH_SAMPLES, RunInfo
+from clustcore.types import AttackPath, MapArrays
 from ui import answers, datasets, loaders, mirror, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
 

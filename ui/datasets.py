@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from clustcore.datasets import find_folder, load_samples, roots, shipped
 from clustcore.datasets.peek import Peek, peek_apart
 from clustcore.datasets.peek import peek as look
-from clustcore.runs import MapArrays, RunInfo, jobs
-from clustcore.types import Samples
+from clustcore.runs import RunInfo, jobs
+from clustcore.types import MapArrays, Samples
 from ui.cluster_map import Sprites
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore.runs import MapArrays
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, MapArrays
 from ui import answers, datasets, loaders, mirror, panels, scene, selection, tables
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
 

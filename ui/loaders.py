@@ -20,8 +20,8 @@ from clustcore import runs
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.maps import alignment
-from clustcore.runs import MapArrays, MinFlips, RunInfo
-from clustcore.types import AttackPath, PathKey
+from clustcore.runs import RunInfo
+from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey
 from ui.cluster_map import packing
 
 

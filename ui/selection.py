@@ -8,8 +8,7 @@ import numpy as np
 import streamlit as st
 
 from clustcore.config import digest
-from clustcore.runs import MapArrays
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, MapArrays
 from ui import datasets, mirror, panels, tables
 from ui.cluster_map import MapState
 from ui.gallery import Thumb, gallery

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clustcore.runs import MapArrays
-from clustcore.types import AttackPath
+from clustcore.types import AttackPath, MapArrays
 from ui.cluster_map.packing import NEVER, quantise_smallest
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ _DEFENCES = {
     "augmentations. For contrastive models.",
     "control": "The same further steps without a defence: what a defended run is measured against.",
 }
-# with a teacher: as the recipes have it (see clustcore.recipes)
+# with a teacher: as the recipes have it (see clustcore.experiments.recipes)
 _TAUGHT = {"drc": {"alone": 0, "taught": 4, "weight_t": 10.0}}
 _WORDS = {
     "running": (":material/play_circle:", "training"),

@@ -1,7 +1,7 @@
 """Attacks on a clustering: how little does it take to move a sample into another cluster?
 
 `ATTACKS` maps a name to where its class lives, so that listing the names imports nothing heavy;
-`clustcore.types.lookup` imports one.
+`clustcore.config.lookup` imports one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Defences: how to train a clustering on so that its samples stay where they are.
 
 `DEFENCES` maps a name to where its class lives, so that listing the names imports nothing heavy;
-`clustcore.types.lookup` imports one.
+`clustcore.config.lookup` imports one.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from clustcore.experiments.judge import JudgeConfig
 from clustcore.experiments.recipes import RECIPES
 from clustcore.experiments.report import ALRDC, alrdc_entries
 from clustcore.experiments.reproduce import train_seed
-from clustcore.parts import attacker_images
-from clustcore.pipeline import Run, attack_of, load_run, target_of
+from clustcore.pipeline.contents import attacker_images
+from clustcore.pipeline.run import Run, attack_of, load_run, target_of
 from clustcore.types import Samples
 
 DATA = ("mnist", "fashion-mnist")

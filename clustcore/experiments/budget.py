@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from clustcore.machine import describe
-from clustcore.making import Plan
 from clustcore.models.base import Model, Stage, TrainData
 from clustcore.models.weights import build, save_weights
+from clustcore.pipeline.make import Plan
 from clustcore.training import throughput
 from clustcore.training.epoch import Job, TrainConfig, choose_precision, compiled
 from clustcore.training.loop import train

@@ -28,9 +28,9 @@ from clustcore.experiments.drc_results import PLANS, rows_of
 from clustcore.experiments.judge import JudgeConfig, pair
 from clustcore.experiments.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
 from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train_seed
-from clustcore.export import export
 from clustcore.machine import describe
-from clustcore.pipeline import evaluate, load_run, run_in
+from clustcore.pipeline.export import export
+from clustcore.pipeline.run import evaluate, load_run, run_in
 from clustcore.training.epoch import TrainingFailed
 from clustcore.types import Samples
 

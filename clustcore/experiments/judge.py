@@ -22,10 +22,10 @@ from clustcore import measures
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
 from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
-from clustcore.batches import cluster, parts_of
 from clustcore.config import Config, setting
 from clustcore.dial import dial
-from clustcore.pipeline import Run, target_of
+from clustcore.pipeline.batches import cluster, parts_of
+from clustcore.pipeline.run import Run, target_of
 from clustcore.types import Samples
 
 NEIGHBOURS = 15

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from clustcore.making import Plan
+from clustcore.pipeline.make import Plan
 
 SEEDS = (0, 1, 2)
 

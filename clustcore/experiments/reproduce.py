@@ -13,15 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, parts, runs
+from clustcore import files, runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
 from clustcore.experiments.recipes import RECIPES, Recipe
-from clustcore.making import defend, make_run
 from clustcore.manifold import import_umap
-from clustcore.parts import attacker_images, fit_attacker
-from clustcore.pipeline import OnStep, Run, evaluate, load_run
+from clustcore.pipeline import contents
+from clustcore.pipeline.contents import attacker_images, fit_attacker
+from clustcore.pipeline.make import defend, make_run
+from clustcore.pipeline.run import OnStep, Run, evaluate, load_run
 from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
@@ -262,9 +263,9 @@ def _finish(
     run = load_run(source, device)
     if run.map is None or run.map.weights != run.card["weights_sha256"]:
         report(f"{name}: map")
-        parts.make_map(run, test, on_step=on_step)
+        contents.make_map(run, test, on_step=on_step)
     report(f"{name}: paths")
-    parts.make_paths(run, test, on_step=on_step)
+    contents.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
     defended = run.card.get("defence")
     if recipe.defended is not None:  # what ships came from what ships
@@ -272,7 +273,7 @@ def _finish(
     card = run.card | {
         "defence": defended,
         "decoder": run.model.has_decoder,
-        "scores": parts.measure(run, test),
+        "scores": contents.measure(run, test),
         "rows": rows,
         "departures": list(recipe.departures),
     }

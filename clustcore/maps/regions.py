@@ -25,7 +25,7 @@ _MARGIN = 0.06  # around the samples, in widths of the map: as far as a moving p
 
 @runtime_checkable
 class Pair(Protocol):
-    """A projector pair, as `clustcore.projection.Projector` is one."""
+    """A projector pair, as `clustcore.maps.projection.Projector` is one."""
 
     def place(self, z: np.ndarray) -> np.ndarray:
         """Embeddings (n, d) -> positions (n, 2)."""

@@ -267,7 +267,7 @@ def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
         log.write(f"job: started {' '.join(argv)}\n".encode())
         log.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "clustcore.jobs", folder.name, *argv],
+            [sys.executable, "-m", "clustcore.runs.jobs", folder.name, *argv],
             cwd=runs.PROJECT,
             env=os.environ | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
             stdin=subprocess.DEVNULL,

@@ -1,5 +1,5 @@
-"""The words of the command line: flags drawn from the config dataclasses, what they say beside a
-card, and the bars that show progress.
+"""The words of the command line: flags drawn from the config dataclasses, and what they say beside
+a card.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from clustcore.config import Config
 
 if TYPE_CHECKING:
-    from clustcore.making import Plan
+    from clustcore.pipeline.make import Plan
+
 
 COMMANDS = {
     "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
@@ -51,7 +52,7 @@ def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     Raises:
         ValueError: other flags than the few that go with a file, or a file that is no plan.
     """
-    from clustcore.making import Plan
+    from clustcore.pipeline.make import Plan
 
     taken = ("--config", "--root", "--minutes")
     values_of = [value(argv, flag, None) for flag in taken]
@@ -88,8 +89,8 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         ValueError: no model, or an unknown one.
     """
     from clustcore.config import lookup
-    from clustcore.making import Plan
     from clustcore.models import MODELS
+    from clustcore.pipeline.make import Plan
     from clustcore.training.epoch import TrainConfig
     from clustcore.training.views import AugmentConfig
 
@@ -300,45 +301,3 @@ def value(argv: list[str], flag: str, default: Any = dataclasses.MISSING) -> Any
     if default is dataclasses.MISSING:
         raise ValueError(f"{flag}: expected, got nothing")
     return default
-
-
-class Bars:
-    """Progress in the terminal: one bar for the work, one line for each epoch."""
-
-    def __enter__(self) -> Bars:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, transient=True)
-        self._task = self._progress.add_task("", total=None)
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def step(self, done: int, total: int, sentence: str) -> None:
-        """A step of something long."""
-        self._progress.update(self._task, completed=done, total=total, description=sentence)
-
-    def batch(self, done: int, total: int) -> None:
-        """A batch of an epoch."""
-        self._progress.update(self._task, completed=done, total=total, description="epoch")
-
-    def epoch(self, epoch: Any) -> None:
-        """The line that stays of an epoch."""
-        if epoch.note:
-            self.say(epoch.note)
-        parts = ", ".join(f"{name} {value:.4f}" for name, value in epoch.parts.items())
-        self.say(
-            f"epoch {epoch.epoch + 1} of {epoch.total}, {epoch.stage}: "
-            f"loss {epoch.loss:.4f}{f' ({parts})' if parts else ''}; "
-            f"clusters {' '.join(map(str, epoch.sizes))}; balance {epoch.entropy_mean:.3f}; "
-            f"confidence {epoch.confidence:.3f}; {epoch.seconds:.0f} s"
-            + (f", {epoch.views_per_s:,.0f} views/s" if epoch.views else "")
-        )
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        # whole, also where it is longer than the terminal is wide: logs are searched by line
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

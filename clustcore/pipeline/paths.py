@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from clustcore import measures, runs
 from clustcore.attacks.base import Goal, PathResult
-from clustcore.batches import cluster, joined, own_rows, parts_of
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main
-from clustcore.pipeline import OnStep, Run, attack_of, target_of
+from clustcore.pipeline.batches import cluster, joined, own_rows, parts_of
+from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
 from clustcore.types import AttackPath, BarePath, PathKey, Samples
 
 # the axis of samples in each array of a path

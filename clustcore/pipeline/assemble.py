@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clustcore import files, parts, paths, runs
-from clustcore.batches import cluster
+from clustcore import files, runs
 from clustcore.maps.projection import ProjectionConfig
 from clustcore.models.weights import join_weights, load_model
-from clustcore.pipeline import OnStep, Run
+from clustcore.pipeline import contents, paths
+from clustcore.pipeline.batches import cluster
+from clustcore.pipeline.run import OnStep, Run
 from clustcore.types import BarePath, Clustering, MinFlips, Samples
 
 MOVED = 0.01  # share of the samples that another device's rounding may put into another cluster
@@ -53,10 +54,10 @@ def assemble(
     weights = card["weights_sha256"]
     target = _target(name, weights)
     model = load_model(folder)
-    found = {key: runs.read_bare(folder, key, weights) for key in parts.PATHS}
+    found = {key: runs.read_bare(folder, key, weights) for key in contents.PATHS}
     bare = {key: path for key, path in found.items() if path is not None}
     if not bare:
-        file = folder / runs.bare_name(parts.PATHS[0], 0)
+        file = folder / runs.bare_name(contents.PATHS[0], 0)
         raise ValueError(f"{file}: expected a part of a path, this one or another, got none")
     tables = _tables(folder, weights)
     rows = paths.path_rows(samples)
@@ -91,7 +92,7 @@ def assemble(
             runs.write_path(file, paths.draw(run, path, ahead=True))
             drawn = True
     if drawn or "scores" not in run.card:
-        scores = parts.measure(run, samples)
+        scores = contents.measure(run, samples)
         files.write_json(target / "card.json", run.card | {"scores": scores})
     return target
 
@@ -156,7 +157,7 @@ def _map(
         or run.projector is None
         or (arrays.data, arrays.split, len(arrays.xy)) != made_of
     ):
-        arrays = parts.make_map(run, samples, on_step=on_step, config=config)
+        arrays = contents.make_map(run, samples, on_step=on_step, config=config)
     # a sample between two clusters may round into either: it is in the one that its paths begin in,
     # so that nothing changes its colour at strength 0
     labels = arrays.labels.copy()

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from clustcore import files, runs
 from clustcore.attacks import ATTACKS
-from clustcore.batches import check_images, cluster, cluster_all
 from clustcore.config import digest, lookup
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
@@ -31,8 +30,9 @@ from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.models.weights import begin_with, build, save_weights, sha256
-from clustcore.parts import embedding_radius, make_map
-from clustcore.pipeline import OnStep, Run
+from clustcore.pipeline.batches import check_images, cluster, cluster_all
+from clustcore.pipeline.contents import embedding_radius, make_map
+from clustcore.pipeline.run import OnStep, Run
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history

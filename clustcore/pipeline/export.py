@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from clustcore import parts, runs
+from clustcore import runs
 from clustcore.distributed import is_main
 from clustcore.manifold import has_umap
 from clustcore.models.weights import split_weights
-from clustcore.paths import bare_path, path_rows
-from clustcore.pipeline import Run
+from clustcore.pipeline import contents
+from clustcore.pipeline.paths import bare_path, path_rows
+from clustcore.pipeline.run import Run
 from clustcore.types import Samples
 
 
@@ -32,8 +33,8 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
     report(f"{out}: weights, card and history")
     if has_umap():
         if run.map is None:
-            parts.make_map(run, samples)
-        parts.make_paths(run, samples)
+            contents.make_map(run, samples)
+        contents.make_paths(run, samples)
         if is_main():
             for path in run.folder.glob("*.*"):
                 if path.name.startswith(("map.", "projector.", "min_flip-")):
@@ -42,7 +43,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
         report(f"{out}: map and paths")
         return
     weights, rows = run.card["weights_sha256"], path_rows(samples)
-    for key in sorted(parts.PATHS, key=lambda key: (key.attack != "pgd", key.space != "pixels")):
+    for key in sorted(contents.PATHS, key=lambda key: (key.attack != "pgd", key.space != "pixels")):
         try:
             found = runs.read_bare(out, key, weights)
         except ValueError:  # left half-way, or of other weights: walked anew
@@ -57,7 +58,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
         found = runs.read_min_flips(out, "pixels", norm)
         if found is None or found.weights != weights:
             some = np.sort(rows[: runs.FLIP_SAMPLES])
-            table = parts.min_flips(run, samples, some, "pixels", norm)
+            table = contents.min_flips(run, samples, some, "pixels", norm)
             if is_main():
                 runs.write_min_flips(out, table)
             report(f"{out}: smallest flips, {norm}")

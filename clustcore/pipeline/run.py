@@ -20,12 +20,19 @@ from torch import Tensor
 from clustcore import measures, runs
 from clustcore.attacks import ATTACKS, LEARNED
 from clustcore.attacks.base import Attack, Budget, Goal, Target
-from clustcore.batches import check_images, cluster, cluster_all, joined, own_rows, parts_of
 from clustcore.config import lookup
 from clustcore.distributed import pick_device
 from clustcore.maps import projection
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
+from clustcore.pipeline.batches import (
+    check_images,
+    cluster,
+    cluster_all,
+    joined,
+    own_rows,
+    parts_of,
+)
 from clustcore.types import AttackResult, Images, Layout, MapArrays, Samples, Scores
 
 OnStep = Callable[[int, int, str], None]

@@ -1,0 +1,1 @@
+"""The whole story of a run: made, opened, attacked, mapped, measured, brought elsewhere."""
