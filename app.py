@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from clustcore.runs import list_runs
-from ui import home, panels, scene
+from ui import home, notes, scene, shell
 
-panels.open_page("Home")
+shell.open_page("Home")
 scene.arrive("Home")
-panels.page_list()
-with panels.calm(rail=False):
+shell.page_list()
+with notes.calm(rail=False):
     st.title("Driftmap: what holds a cluster together, and what pulls it apart?", anchor=False)
     home.about()
     home.doors()

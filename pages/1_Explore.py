@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import answers, datasets, explore, loaders, panels, rail, scene
+from ui import cached, explore, notes, scene, shell
+from ui.scene import sidebar
 
-panels.open_page("Explore")
+shell.open_page("Explore")
 scene.arrive("Explore")
-with panels.calm():
-    status, controls = panels.head("Explore: what did the model group together?")
-    now = rail.draw("Explore", controls)
+with notes.calm():
+    status, controls = shell.head("Explore: what did the model group together?")
+    now = sidebar.draw("Explore", controls)
     if now is None:
-        panels.no_runs()
+        notes.no_runs()
         st.stop()
-    panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
-    panels.device_note(answers.check_device(now.device))
-    panels.data_note(datasets.no_folder(now.run))
-    arrays = loaders.map_arrays(now.run)
+    notes.missing_run(st.session_state.get("missing_run", ""), now.run.name)
+    notes.device_note(cached.models.check_device(now.device))
+    notes.data_note(cached.images.no_folder(now.run))
+    arrays = cached.runs.map_arrays(now.run)
     if arrays is None:
-        panels.no_map(now.run)
+        notes.no_map(now.run)
         st.stop()
     choice = explore.view_controls(controls, now)
     explore.about_map(controls, arrays)

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import answers, attack, datasets, loaders, panels, rail, scene
+from ui import attack, cached, notes, scene, shell
+from ui.parts import compute
+from ui.scene import sidebar
 
-panels.open_page("Attack")
+shell.open_page("Attack")
 scene.arrive("Attack")
-with panels.calm():
-    status, controls = panels.head("Attack: how little does it take?")
-    now = rail.draw("Attack", controls)
+with notes.calm():
+    status, controls = shell.head("Attack: how little does it take?")
+    now = sidebar.draw("Attack", controls)
     if now is None:
-        panels.no_runs()
+        notes.no_runs()
         st.stop()
     only_moved = attack.controls(controls)
-    panels.missing_run(st.session_state.get("missing_run", ""), now.run.name)
-    panels.device_note(answers.check_device(now.device))
-    panels.data_note(datasets.no_folder(now.run))
-    arrays = loaders.map_arrays(now.run)
+    notes.missing_run(st.session_state.get("missing_run", ""), now.run.name)
+    notes.device_note(cached.models.check_device(now.device))
+    notes.data_note(cached.images.no_folder(now.run))
+    arrays = cached.runs.map_arrays(now.run)
     if arrays is None:
-        panels.no_map(now.run)
+        notes.no_map(now.run)
         st.stop()
-    path = loaders.path(now.ask)
+    path = cached.runs.path(now.ask)
     status.caption(attack.status(now, arrays, path))
     asks = [now.ask] if now.attack == "noise" else [now.ask, attack.control_of(now.ask)]
-    missing = attack.missing(asks)
-    attack.warn(now)
+    missing = compute.missing(asks)
+    compute.warn(now)
     offer_place = st.container()
     attack.attack_map(now, arrays, path, only_moved)
     attack.figures(now, path)
     with offer_place:
-        attack.offer(now, missing, attack.action(missing))
+        compute.offer(now, missing, compute.action(missing))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from clustcore.runs import jobs
-from ui import panels, scene, train, train_live
+from ui import notes, scene, shell
+from ui.train import new, watch
 
-panels.open_page("Train")
+shell.open_page("Train")
 arrived = st.session_state.get("page") != "Train"
 scene.arrive("Train")
-panels.page_list()
-with panels.calm(rail=False):
-    status, controls = panels.head("Train: make a model, and watch it form its clusters")
+shell.page_list()
+with notes.calm(rail=False):
+    status, controls = shell.head("Train: make a model, and watch it form its clusters")
     found = jobs.jobs()
-    job = train.choose(controls, found, arrived)
+    job = new.choose(controls, found, arrived)
     if job is None:
-        status.caption(train.status(found))
-        train.new(found)
-        train.earlier(found)
+        status.caption(new.status(found))
+        new.new(found)
+        new.earlier(found)
     else:
-        train_live.watch(job, status, controls)
+        watch.watch(job, status, controls)

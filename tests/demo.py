@@ -13,7 +13,7 @@ from clustcore import files, runs
 from clustcore.dial import dial
 from clustcore.maps import alignment
 from clustcore.types import AttackPath, MapArrays, PathKey, Raster
-from ui import loaders
+from ui import cached
 
 N, K, M, DIM = 10_000, 10, 60, 4
 WEIGHTS = "0" * 64
@@ -103,9 +103,9 @@ def change_card(folder: Path, **values: Any) -> None:
     files.write_json(folder / "card.json", card | values)
 
 
-def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> loaders.Ask:
+def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> cached.runs.Ask:
     """Which path: of an attack in pixels, L-inf."""
-    return loaders.Ask(run, attack, "pixels", "linf", **more)
+    return cached.runs.Ask(run, attack, "pixels", "linf", **more)
 
 
 def make_path(

@@ -11,8 +11,8 @@ from clustcore import runs
 from clustcore.types import PathKey
 from tests import demo
 from tests.screens import calm, header, open_app, texts
-from ui import answers, loaders
-from ui import attack as attack_page
+from ui import cached
+from ui.parts import compute as attack_page
 
 
 def test_attack_says_in_words_what_the_dial_shows(place: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_estimate_follows_the_training_of_the_run(
     place: Path, train: dict[str, Any], attack: str, space: str, seconds: float
 ) -> None:
     demo.make_run(place, paths=False, train=train)
-    ask = loaders.Ask(runs.find_run("demo"), attack, space, "l2")
+    ask = cached.runs.Ask(runs.find_run("demo"), attack, space, "l2")
     assert attack_page.estimate(ask) == pytest.approx(seconds)
 
 
@@ -119,14 +119,14 @@ def test_computing_shows_its_steps_and_then_the_path(
     demo.make_run(place)
     said = []
 
-    def compute(ask: loaders.Ask, device: str, on_step: answers.OnStep) -> None:
+    def compute(ask: cached.runs.Ask, device: str, on_step: cached.models.OnStep) -> None:
         on_step(3, 11, "PGD step 7/40")
         said.append((ask.attack, ask.norm, ask.target, ask.seed, device))
-        arrays = loaders.map_arrays(ask.run)
+        arrays = cached.runs.map_arrays(ask.run)
         path = demo.make_path(arrays, ask.attack, ask.space, ask.norm, ask.target)
         runs.write_path(runs.cached_path_file(ask.run.folder, ask.key), path)
 
-    monkeypatch.setattr(answers, "compute_path", compute)
+    monkeypatch.setattr(cached.models, "compute_path", compute)
     app = open_app("pages/2_Attack.py", attack="FGSM", target="3")
     app.button(key="compute").click().run()
     assert calm(app)
@@ -177,7 +177,9 @@ def test_a_device_that_is_not_there_means_the_cpu_and_a_word(
 ) -> None:
     demo.make_run(place)
     note = "device 'mps' is not there. The CPU does the work instead."
-    monkeypatch.setattr(answers, "check_device", lambda device: note if device == "mps" else "")
+    monkeypatch.setattr(
+        cached.models, "check_device", lambda device: note if device == "mps" else ""
+    )
     app = open_app("pages/2_Attack.py")
     app.selectbox(key="device").set_value("mps").run()
     assert not app.exception

@@ -15,7 +15,7 @@ from tests import demo
 from tests.demo import change_card
 from tests.map_views import decode
 from tests.screens import calm, header, open_app, texts
-from ui import answers
+from ui import cached
 
 
 def test_a_renamed_and_turned_copy_is_drawn_as_the_very_same_map(two: Path) -> None:
@@ -163,7 +163,7 @@ def test_the_curves_of_both_have_bands_and_the_control(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = np.linspace(0, 0.5, 11)
-    monkeypatch.setattr(answers, "transfer", lambda *_: moved)
+    monkeypatch.setattr(cached.models, "transfer", lambda *_: moved)
     app = open_app("pages/4_Compare.py", run="demo")
     app.session_state["curves"] = True
     app.run()
@@ -191,7 +191,7 @@ def test_a_transfer_is_asked_for_and_worked_out_once(
             asked.append((ask.run.name, ask.attack, partner.name, device))
         return np.zeros(11) if asked else None
 
-    monkeypatch.setattr(answers, "transfer", transfer)
+    monkeypatch.setattr(cached.models, "transfer", transfer)
     app = open_app("pages/4_Compare.py", run="demo")
     app.session_state["curves"] = True
     app.run()

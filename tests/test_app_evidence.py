@@ -15,7 +15,7 @@ from clustcore.experiments import report
 from tests import demo
 from tests.demo import change_card
 from tests.screens import calm, open_app, texts
-from ui import loaders
+from ui import cached
 
 
 def warned(app: AppTest) -> str:
@@ -69,17 +69,17 @@ def test_an_attacker_of_other_weights_is_old_and_fitted_anew(two: Path) -> None:
     file.parent.mkdir()
     for weights, state in (("1" * 64, "stale"), (demo.WEIGHTS, "fitted")):
         save_file({"weight": np.zeros(1, np.float32)}, file, {"fitted_on": weights})
-        assert loaders.attacker_state(runs.find_run("other"), "pgd") == state
+        assert cached.runs.attacker_state(runs.find_run("other"), "pgd") == state
         app = open_app("pages/4_Compare.py", run="demo")
         if state == "stale":
             assert "was fitted to other weights than those of other: an old attacker" in warned(app)
             assert app.button(key="compute").label == "Attack the defended model afresh"
         else:
             assert calm(app)
-    assert loaders.attacker_state(runs.find_run("demo"), "pgd") == ""
+    assert cached.runs.attacker_state(runs.find_run("demo"), "pgd") == ""
     file.write_bytes(b"cut short")
     with pytest.raises(ValueError, match="expected readable tensors, got"):
-        loaders.attacker_state(runs.find_run("other"), "pgd")
+        cached.runs.attacker_state(runs.find_run("other"), "pgd")
 
 
 def test_attackers_fitted_with_other_settings_are_no_evidence(two: Path) -> None:
@@ -100,7 +100,7 @@ def test_attackers_fitted_with_other_settings_are_no_evidence(two: Path) -> None
     assert any("· other's attacker fitted with w 10" in text for text in texts(app))
     save_file({"weight": np.zeros(1, np.float32)}, two / "other/attackers/alrdc.safetensors", {})
     with pytest.raises(ValueError, match=r"alrdc\.safetensors: expected a fitted attacker"):
-        loaders.attacker_settings(runs.find_run("other"), "alrdc")
+        cached.runs.attacker_settings(runs.find_run("other"), "alrdc")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from clustcore import runs
 from tests import demo
 from tests.screens import calm, header, open_app, texts
-from ui import datasets, loaders
+from ui import cached
 
 
 def test_explore_sends_the_map_and_lists_the_clusters(place: Path) -> None:
@@ -22,7 +22,7 @@ def test_explore_sends_the_map_and_lists_the_clusters(place: Path) -> None:
     assert table["cluster"].tolist() == list(range(demo.K))
     assert table["size"].tolist() == [demo.N // demo.K] * demo.K
     assert table["samples attacked"].sum() == demo.M
-    y = datasets.labels("mnist")[0]
+    y = cached.images.labels("mnist")[0]
     counts = np.bincount(y[np.arange(demo.N) % demo.K == 3])
     assert table["purity"][3] == pytest.approx(counts.max() / counts.sum())
     assert "MNIST · undefended · 10,000 test images · map computed ahead, seed 0" in texts(app)
@@ -58,7 +58,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_its_trace_goes_to_the_log(
     def fail(run: runs.RunInfo) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(loaders, "map_arrays", fail)
+    monkeypatch.setattr(cached.runs, "map_arrays", fail)
     app = open_app("pages/1_Explore.py")
     assert not app.exception
     assert "Something went wrong here." in app.error[0].value

@@ -8,7 +8,7 @@ import pytest
 
 from tests import demo
 from tests.screens import SHIPPED, calm, open_app, texts
-from ui import panels
+from ui import notes, shell
 
 
 @pytest.mark.skipif(not SHIPPED, reason="no run ships yet")
@@ -16,7 +16,7 @@ def test_home_has_a_card_for_every_shipped_run() -> None:
     app = open_app()
     assert calm(app)
     links = {link.label for link in app.get("page_link")}
-    assert {f"Explore {panels.plain(name)}" for name in SHIPPED} <= links
+    assert {f"Explore {notes.plain(name)}" for name in SHIPPED} <= links
 
 
 def test_home_shows_a_run_with_its_figures(place: Path) -> None:
@@ -30,7 +30,7 @@ def test_home_shows_a_run_with_its_figures(place: Path) -> None:
     assert ":material/check_circle: ready · your own" in shown
     labels = [link.label for link in app.get("page_link")]
     doors = ["Open Explore", "Open Attack", "Open Explore", "Explore demo"]
-    assert sorted(labels) == sorted([*panels.PAGES, *doors])
+    assert sorted(labels) == sorted([*shell.PAGES, *doors])
 
 
 def test_a_broken_card_says_why_and_is_no_link(place: Path) -> None:

@@ -13,7 +13,7 @@ from clustcore import runs
 from tests import demo
 from tests.demo import change_card
 from tests.screens import calm, header, open_app, texts
-from ui import datasets, loaders
+from ui import cached
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path)
     run = runs.find_run("d")
     app = open_learned()
     assert calm(app)
-    n = len(datasets.images("digits", "train"))
+    n = len(cached.images.images("digits", "train"))
     assert "ALRDC and random noise, rho, seed 0. An attacker is fitted first" in offered(app)
     assert f"on {n:,} training images, 10 epochs. Then 500 samples" in offered(app)
     assert app.button(key="compute").label == "Compute now"
     app.button(key="compute").click().run()
     assert calm(app)
-    assert loaders.attacker_state(run, "alrdc") == "fitted"
+    assert cached.runs.attacker_state(run, "alrdc") == "fitted"
     assert "compute" not in [button.key for button in app.button]
-    path = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
+    path = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
     assert any(f"ALRDC on {len(path.rows):,} of " in text for text in texts(app))
 
     from clustcore.attacks.alrdc import ALRDCAttack
@@ -63,7 +63,7 @@ def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path)
     assert app.button(key="compute").label == "Fit a fresh attacker"
     app.button(key="compute").click().run()
     assert calm(app)
-    assert loaders.attacker_state(run, "alrdc") == "fitted"
+    assert cached.runs.attacker_state(run, "alrdc") == "fitted"
 
 
 def test_a_learned_attack_has_no_target_and_none_in_pixels(learned: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     assert calm(app)
     assert "compute" not in [button.key for button in app.button]
     assert any("· attacker fitted with 2 epochs" in text for text in texts(app))
-    first = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
+    first = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
 
     app.number_input(key="fit_weight_y").set_value(10.0).run()
     assert calm(app)
@@ -116,7 +116,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     assert calm(app)
     assert "compute" not in [button.key for button in app.button]
     assert any("· attacker fitted with w 10, 2 epochs" in text for text in texts(app))
-    second = loaders.path(loaders.Ask(run, "alrdc", "embedding", "l2"))
+    second = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
     assert not np.array_equal(first.smallest, second.smallest, equal_nan=True)
 
     # another visitor has the usual settings before him, and sees what the attacker was fitted with

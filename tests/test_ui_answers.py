@@ -14,17 +14,17 @@ from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo
 from clustcore.types import PathKey
 from tests.demo import ask
-from ui import answers, datasets, loaders
+from ui import cached
 
 
 def test_a_model_without_a_decoder_is_never_loaded_for_an_image(run: RunInfo) -> None:
-    assert answers.reconstruction(run, 3, "cpu") == (None,)
+    assert cached.models.reconstruction(run, 3, "cpu") == (None,)
 
 
 def test_what_was_not_worked_out_is_none_without_asking_a_model(run: RunInfo) -> None:
-    assert answers.pin_frames(ask(run), 3, "cpu", compute=False) is None
-    assert answers.probe(run, (0.0, 0.0), "cpu", compute=False) is None
-    assert answers.device_in_use(run, "cpu") == ""
+    assert cached.models.pin_frames(ask(run), 3, "cpu", compute=False) is None
+    assert cached.models.probe(run, (0.0, 0.0), "cpu", compute=False) is None
+    assert cached.models.device_in_use(run, "cpu") == ""
 
 
 def test_an_answer_is_worked_out_once(run: RunInfo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,15 +37,15 @@ def test_an_answer_is_worked_out_once(run: RunInfo, monkeypatch: pytest.MonkeyPa
         return f"frames of {row}"
 
     monkeypatch.setattr(paths, "pin_frames", pin_frames)
-    monkeypatch.setattr(answers, "_model", lambda run, device: "model")
+    monkeypatch.setattr(cached.models, "_model", lambda run, device: "model")
     for _ in range(2):
-        assert answers.pin_frames(ask(run, target=2, seed=4), 3, "cpu") == "frames of 3"
-    assert answers.pin_frames(ask(run, target=2, seed=4), 3, "cpu", compute=False)
+        assert cached.models.pin_frames(ask(run, target=2, seed=4), 3, "cpu") == "frames of 3"
+    assert cached.models.pin_frames(ask(run, target=2, seed=4), 3, "cpu", compute=False)
     assert calls == [(3, PathKey("pgd", "pixels", "linf", 2, 4))]
 
 
 def test_the_last_results_alone_are_kept() -> None:
-    recent = answers._Recent(2)
+    recent = cached.models._Recent(2)
     recent.put("a", 1)
     recent.put("b", 2)
     assert recent.get("a") == 1  # used last
@@ -58,13 +58,15 @@ def test_computing_passes_on_the_steps_and_a_raise_in_them_cancels(
 ) -> None:
     from clustcore.pipeline import paths
 
-    def compute_path(model: object, samples: object, key: PathKey, on_step: answers.OnStep) -> None:
+    def compute_path(
+        model: object, samples: object, key: PathKey, on_step: cached.models.OnStep
+    ) -> None:
         on_step(1, 2, "PGD step 7/40")
 
     monkeypatch.setattr(paths, "compute_path", compute_path)
-    monkeypatch.setattr(answers, "_model", lambda run, device: "model")
+    monkeypatch.setattr(cached.models, "_model", lambda run, device: "model")
     said = []
-    answers.compute_path(ask(run), "cpu", lambda *step: said.append(step))
+    cached.models.compute_path(ask(run), "cpu", lambda *step: said.append(step))
     assert said == [(0, 1, "loading the model"), (1, 2, "PGD step 7/40")]
 
     def cancel(done: int, total: int, sentence: str) -> None:
@@ -72,29 +74,29 @@ def test_computing_passes_on_the_steps_and_a_raise_in_them_cancels(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        answers.compute_path(ask(run), "cpu", cancel)
-    answers.compute_path(ask(run), "cpu", lambda *step: None)  # the lock is free again
+        cached.models.compute_path(ask(run), "cpu", cancel)
+    cached.models.compute_path(ask(run), "cpu", lambda *step: None)  # the lock is free again
 
 
 def test_a_device_that_is_not_there_becomes_the_cpu_with_a_word() -> None:
-    assert answers.check_device("auto") == answers.check_device("cpu") == ""
+    assert cached.models.check_device("auto") == cached.models.check_device("cpu") == ""
     import torch
 
     if torch.backends.mps.is_available():
         pytest.skip("there is an Apple GPU here")
-    note = answers.check_device("mps")
+    note = cached.models.check_device("mps")
     assert "mps" in note
     assert note.endswith("The CPU does the work instead.")
 
 
 @pytest.fixture
-def learner(digits_run: Path, place: Path) -> loaders.Ask:
+def learner(digits_run: Path, place: Path) -> cached.runs.Ask:
     """A learned attack on a real run, without an attacker."""
     shutil.copytree(digits_run, place / "d")
-    return loaders.Ask(runs.find_run("d"), "alrdc", "embedding", "l2")
+    return cached.runs.Ask(runs.find_run("d"), "alrdc", "embedding", "l2")
 
 
-def test_a_fit_cancelled_between_epochs_keeps_nothing(learner: loaders.Ask) -> None:
+def test_a_fit_cancelled_between_epochs_keeps_nothing(learner: cached.runs.Ask) -> None:
     said = []
 
     def cancel(done: int, total: int, sentence: str) -> None:
@@ -102,44 +104,46 @@ def test_a_fit_cancelled_between_epochs_keeps_nothing(learner: loaders.Ask) -> N
         if "epoch 3 of 10" in sentence:
             raise KeyboardInterrupt
 
-    assert loaders.needs_fit(learner)
+    assert cached.runs.needs_fit(learner)
     before = sorted(learner.run.folder.rglob("*"))
     with pytest.raises(KeyboardInterrupt):
-        answers.compute_path(learner, "cpu", cancel)
+        cached.models.compute_path(learner, "cpu", cancel)
     assert sorted(learner.run.folder.rglob("*")) == before
-    assert loaders.attacker_state(learner.run, "alrdc") == ""
-    n = answers.fit_images(learner.run)[0]
+    assert cached.runs.attacker_state(learner.run, "alrdc") == ""
+    n = cached.models.fit_images(learner.run)[0]
     assert said[-2:] == [
         f"fitting the attacker on {n:,} images, train split, epoch {i} of 10" for i in (2, 3)
     ]
 
 
-def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(learner: loaders.Ask) -> None:
+def test_one_bar_for_fit_and_path_and_a_fresh_attacker_walks_afresh(
+    learner: cached.runs.Ask,
+) -> None:
     shares = []
-    stamps = [loaders.path_stamp(learner)]
-    answers.compute_path(learner, "cpu", lambda done, total, _: shares.append(done / total))
+    stamps = [cached.runs.path_stamp(learner)]
+    cached.models.compute_path(learner, "cpu", lambda done, total, _: shares.append(done / total))
     assert shares == sorted(shares)
     assert shares[0] == 0 < 0.9 <= shares[-1] <= 1
-    assert not loaders.needs_fit(learner)
-    stamps.append(loaders.path_stamp(learner))
-    first = loaders.path(learner)
-    pin = answers.pin_frames(learner, 3, "cpu")
-    assert answers.pin_frames(learner, 3, "cpu", compute=False) is pin
+    assert not cached.runs.needs_fit(learner)
+    stamps.append(cached.runs.path_stamp(learner))
+    first = cached.runs.path(learner)
+    pin = cached.models.pin_frames(learner, 3, "cpu")
+    assert cached.models.pin_frames(learner, 3, "cpu", compute=False) is pin
 
     from clustcore.pipeline import contents
     from clustcore.pipeline import run as pipeline
 
     run = pipeline.load_run("d", "cpu")
-    contents.fit_attacker(run, datasets.samples("digits", "train"), seed=1)
-    stamps.append(loaders.path_stamp(learner))
+    contents.fit_attacker(run, cached.images.samples("digits", "train"), seed=1)
+    stamps.append(cached.runs.path_stamp(learner))
     assert len(set(stamps)) == 3
     assert first is not None
-    assert loaders.path(learner) is None  # what another attacker walked is no longer shown
-    assert answers.pin_frames(learner, 3, "cpu", compute=False) is None
+    assert cached.runs.path(learner) is None  # what another attacker walked is no longer shown
+    assert cached.models.pin_frames(learner, 3, "cpu", compute=False) is None
 
 
 def test_a_shipped_run_stays_as_it_is_and_each_attacker_walks_its_own_path(
-    learner: loaders.Ask, tmp_path: Path
+    learner: cached.runs.Ask, tmp_path: Path
 ) -> None:
     shutil.move(tmp_path / "own" / "d", tmp_path / "shipped" / "d")
     run = runs.find_run("d")
@@ -151,17 +155,17 @@ def test_a_shipped_run_stays_as_it_is_and_each_attacker_walks_its_own_path(
     ]
     found = []
     for each in asks:
-        assert loaders.needs_fit(each)
-        assert not found or loaders.other_settings(each)
-        answers.compute_path(each, "cpu", lambda *step: None)
-        assert not loaders.needs_fit(each)
-        assert loaders.attacker_settings(run, "alrdc") == each.fit
-        found.append(loaders.path(each))
+        assert cached.runs.needs_fit(each)
+        assert not found or cached.runs.other_settings(each)
+        cached.models.compute_path(each, "cpu", lambda *step: None)
+        assert not cached.runs.needs_fit(each)
+        assert cached.runs.attacker_settings(run, "alrdc") == each.fit
+        found.append(cached.runs.path(each))
     assert sorted(run.folder.rglob("*")) == before
     assert not np.array_equal(found[0].smallest, found[1].smallest, equal_nan=True)
     # whoever asks for no settings gets the attacker at hand
     assert np.array_equal(
-        loaders.path(dataclasses.replace(learner, run=run)).smallest,
+        cached.runs.path(dataclasses.replace(learner, run=run)).smallest,
         found[1].smallest,
         equal_nan=True,
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from clustcore import files, runs
 from clustcore.runs import RunInfo
 from tests import demo
-from ui import answers, datasets, loaders
+from ui import cached
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from ui import answers, datasets, loaders
 def test_shipped_images_labels_and_sheets_belong_together(
     data: str, shape: tuple[int, ...], first: str
 ) -> None:
-    x, (y, names) = datasets.images(data), datasets.labels(data)
+    x, (y, names) = cached.images.images(data), cached.images.labels(data)
     assert x.shape == (10_000, *shape)
     assert x.dtype == np.uint8
     assert len(y) == len(x)
     assert len(names) == 10
     assert names[0] == first
-    sprites = datasets.sprites(data)
+    sprites = cached.images.sprites(data)
     assert sprites.size == shape[1:]
     sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(3))).convert("RGB"))
     row, column = divmod(17, sprites.columns)
@@ -37,8 +37,8 @@ def test_shipped_images_labels_and_sheets_belong_together(
 
 
 def test_data_that_do_not_ship_get_sheets_of_their_own() -> None:
-    x = datasets.images("digits")
-    sprites = datasets.sprites("digits")
+    x = cached.images.images("digits")
+    sprites = cached.images.sprites("digits")
     assert sprites.size == x.shape[2:]
     sheet = np.asarray(Image.open(io.BytesIO(sprites.sheet(0))))
     h, w = sprites.size
@@ -47,12 +47,12 @@ def test_data_that_do_not_ship_get_sheets_of_their_own() -> None:
 
 
 def test_data_that_are_not_there_have_no_labels_and_no_images(run: RunInfo) -> None:
-    assert not datasets.has_labels("unheard-of")
-    assert datasets.sprites("unheard-of") is None
+    assert not cached.images.has_labels("unheard-of")
+    assert cached.images.sprites("unheard-of") is None
     demo.make_run(run.folder.parent, "other", data="unheard-of")
-    arrays = loaders.map_arrays(runs.find_run("other"))
-    assert datasets.truth(arrays) == datasets.Truth()
-    assert datasets.images_or_none(arrays) is None
+    arrays = cached.runs.map_arrays(runs.find_run("other"))
+    assert cached.images.truth(arrays) == cached.images.Truth()
+    assert cached.images.images_or_none(arrays) is None
 
 
 def test_a_folder_is_read_as_the_model_takes_it(run: RunInfo, monkeypatch, tmp_path) -> None:
@@ -64,13 +64,13 @@ def test_a_folder_is_read_as_the_model_takes_it(run: RunInfo, monkeypatch, tmp_p
     shape = {"input_shape": [1, 28, 28]}
     demo.make_run(run.folder.parent, "grey", data="folder:mine", config=shape)
     own = runs.find_run("grey")
-    assert answers._samples_of(own).x.shape == (3, 1, 28, 28)
-    assert datasets.no_folder(own) == ""
+    assert cached.models._samples_of(own).x.shape == (3, 1, 28, 28)
+    assert cached.images.no_folder(own) == ""
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
     plan = {"model": "drc", "data": {"name": "folder:mine"}, "root": "/else where"}
     files.write_json(own.folder / "plan.json", plan)
-    assert datasets.no_folder(own).startswith("folder 'mine': expected it below")
-    assert datasets.no_folder(own).endswith("The training looked below /else where")
+    assert cached.images.no_folder(own).startswith("folder 'mine': expected it below")
+    assert cached.images.no_folder(own).endswith("The training looked below /else where")
 
 
 def test_a_data_set_is_looked_at_once_and_a_failure_again(monkeypatch, tmp_path) -> None:
@@ -82,10 +82,10 @@ def test_a_data_set_is_looked_at_once_and_a_failure_again(monkeypatch, tmp_path)
             raise OSError("no disk")
         return name
 
-    monkeypatch.setattr(datasets, "peek_apart", apart)
+    monkeypatch.setattr(cached.images, "peek_apart", apart)
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path))
     for _ in range(2):
-        assert datasets.peek("good") == ("good", "")
-        assert datasets.peek("bad") == (None, "no disk")
-        datasets._peek.clear()
+        assert cached.images.peek("good") == ("good", "")
+        assert cached.images.peek("bad") == (None, "no disk")
+        cached.images._peek.clear()
     assert looks == ["good", "bad", "bad"]

@@ -43,7 +43,7 @@ def draw(config: type[Config], **defaults: object) -> AppTest:
     def app(config, defaults):  # its source is run by itself: no names of this module
         import streamlit as st
 
-        from ui.form import form
+        from ui.parts.form import form
 
         st.session_state["given"] = form(config, "f", defaults)
 

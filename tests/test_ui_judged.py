@@ -11,7 +11,8 @@ import pytest
 
 from clustcore.experiments import report
 from tests import demo
-from ui import judged, tables
+from ui.compare import measurements
+from ui.parts import frames, sentences
 
 
 @pytest.fixture
@@ -26,15 +27,15 @@ def write(file: Path, *entries: dict[str, Any]) -> None:
 
 
 def test_without_measurements_of_these_data_there_is_nothing(file: Path) -> None:
-    assert judged.read("mnist") == []
+    assert measurements.read("mnist") == []
     write(file, demo.make_entry())
-    assert judged.read("fashion-mnist") == []
-    assert len(judged.read("mnist")) == 1
+    assert measurements.read("fashion-mnist") == []
+    assert len(measurements.read("mnist")) == 1
 
 
 def test_a_row_is_one_model_under_one_attacker(file: Path) -> None:
     write(file, demo.make_entry())
-    (one,) = judged.read("mnist")
+    (one,) = measurements.read("mnist")
     assert [row["Model"] for row in one.rows] == [
         "Undefended, its own attacker",
         "Control: same further steps, old attacker",
@@ -66,7 +67,7 @@ def test_several_seeds_are_a_mean_and_a_spread_and_modes_stay_apart(file: Path) 
     values = [0.60, 0.66, 0.69]
     entries = [demo.make_entry(seed=i, adaptive=value) for i, value in enumerate(values)]
     write(file, demo.make_entry(mode="quick"), *entries)
-    full, quick = judged.read("mnist")
+    full, quick = measurements.read("mnist")
     assert full.rows[4]["Moved"] == "65.0% 60.0–69.0"  # noqa: RUF001
     assert ", seeds 0, 1 and 2; " in full.about
     assert full.about.endswith("Beside each mean: the least and the most.")
@@ -77,8 +78,8 @@ def test_several_seeds_are_a_mean_and_a_spread_and_modes_stay_apart(file: Path) 
 
 
 def test_a_figure_that_was_not_measured_is_blank() -> None:
-    assert judged.cell([None, 0.5], ".1%") == ""
-    assert judged.cell([0.5], ".1%") == "50.0%"
+    assert measurements.cell([None, 0.5], ".1%") == ""
+    assert measurements.cell([0.5], ".1%") == "50.0%"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_the_gap_is_stated_in_either_direction(
 ) -> None:
     pairs = enumerate(zip(old, adaptive, strict=True))
     write(file, *(demo.make_entry(seed=i, old=a, adaptive=b) for i, (a, b) in pairs))
-    (one,) = judged.read("mnist")
+    (one,) = measurements.read("mnist")
     assert says in one.gap
     assert f"**{statistics.mean(old):.1%}** of the samples move under the attacker" in one.gap
     assert f"**{statistics.mean(adaptive):.1%}** under one fitted anew to it, " in one.gap
@@ -109,12 +110,12 @@ def test_without_both_attackers_nothing_is_said_of_a_gap(file: Path) -> None:
     entry = demo.make_entry()
     entry["rows"] = entry["rows"][:4]
     write(file, entry)
-    assert judged.read("mnist")[0].gap == ""
+    assert measurements.read("mnist")[0].gap == ""
 
 
 def test_each_bar_is_a_sentence(file: Path) -> None:
     write(file, demo.make_entry())
-    (one,) = judged.read("mnist")
+    (one,) = measurements.read("mnist")
     assert one.bars == [
         "**Cleared** in the embedding, seed 0: at b = rho 0.612 the worst case moves 50.1% of "
         "1,000 samples undefended and 14.3% (95 %: 12.3% to 16.3%) under the alternating defence; "
@@ -128,13 +129,13 @@ def test_each_bar_is_a_sentence(file: Path) -> None:
 
 def test_the_file_holds_every_seed(file: Path) -> None:
     write(file, demo.make_entry(), demo.make_entry(seed=1, old=0.18))
-    frame = judged.frame(judged.read("mnist"))
+    frame = measurements.frame(measurements.read("mnist"))
     assert len(frame) == 2 * len(demo.MOVED)
     row = frame[(frame.seed == 1) & (frame.model == "alrdc") & (frame.attacker == "old")]
     assert row.moved.item() == 0.18
     assert row.clean_acc.item() == 0.951
     assert (row.moved_low.item(), row.moved_high.item()) == pytest.approx((0.17, 0.19))
-    first = tables.csv(frame).decode().splitlines()[0]
+    first = frames.csv(frame).decode().splitlines()[0]
     assert first.startswith("data,mode,n_train,seed,model,attacker,clean_n,clean_acc,")
 
 
@@ -144,18 +145,18 @@ def test_the_file_holds_every_seed(file: Path) -> None:
 def test_a_damaged_file_is_named(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"alrdc\.json: expected "):
-        judged.read("mnist")
+        measurements.read("mnist")
 
 
 @pytest.mark.parametrize("part", ["rows", "bar", "n_train"])
 def test_entries_of_another_form_are_a_damaged_file(file: Path, part: str) -> None:
     write(file, demo.make_entry() | {part: [{}]})
     with pytest.raises(ValueError, match=r"alrdc\.json: expected the entries of `reproduce alrdc`"):
-        judged.read("mnist")
+        measurements.read("mnist")
 
 
 def test_a_difference_bears_its_sign() -> None:
-    assert [tables.signed(v, ".1f") for v in (0.3, -2.94, -0.04)] == [
+    assert [sentences.signed(v, ".1f") for v in (0.3, -2.94, -0.04)] == [
         "+0.3",
         "−2.9",  # noqa: RUF001
         "±0.0",

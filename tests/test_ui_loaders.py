@@ -14,50 +14,50 @@ from clustcore.runs import RunInfo
 from clustcore.types import PathKey
 from tests import demo
 from tests.demo import ask
-from ui import loaders
-from ui.stills import draw_map
+from ui import cached
+from ui.parts.still_map import draw_map
 
 
 def test_maps_and_paths_are_shared_and_read_only(run: RunInfo) -> None:
-    arrays, path = loaders.map_arrays(run), loaders.path(ask(run))
-    assert loaders.map_arrays(run) is arrays
-    assert loaders.path(ask(run)) is path
+    arrays, path = cached.runs.map_arrays(run), cached.runs.path(ask(run))
+    assert cached.runs.map_arrays(run) is arrays
+    assert cached.runs.path(ask(run)) is path
     for array in (arrays.xy, arrays.z, arrays.raster.p, path.xy, path.smallest):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
 def test_a_map_written_anew_is_seen(run: RunInfo) -> None:
-    before = loaders.map_arrays(run)
-    stamp = loaders.map_stamp(run)
+    before = cached.runs.map_arrays(run)
+    stamp = cached.runs.map_stamp(run)
     (run.folder / "map.npz").unlink()
-    assert loaders.map_arrays(run) is None
+    assert cached.runs.map_arrays(run) is None
     demo.make_run(run.folder.parent)
-    assert loaders.map_stamp(run) != stamp
-    assert np.array_equal(loaders.map_arrays(run).xy, before.xy)
-    assert loaders.map_arrays(run) is not before
+    assert cached.runs.map_stamp(run) != stamp
+    assert np.array_equal(cached.runs.map_arrays(run).xy, before.xy)
+    assert cached.runs.map_arrays(run) is not before
 
 
 def test_a_path_computed_here_is_found_and_other_questions_are_not(run: RunInfo) -> None:
-    assert loaders.path(ask(run, "fgsm")) is None
-    path = demo.make_path(loaders.map_arrays(run), "fgsm", "pixels", "linf")
+    assert cached.runs.path(ask(run, "fgsm")) is None
+    path = demo.make_path(cached.runs.map_arrays(run), "fgsm", "pixels", "linf")
     file = runs.cached_path_file(run.folder, PathKey("fgsm", "pixels", "linf"))
     runs.write_path(file, path)
-    assert np.array_equal(loaders.path(ask(run, "fgsm")).rows, path.rows)
-    assert loaders.path(ask(run, "fgsm", target=3)) is None
-    assert loaders.path(ask(run, "fgsm", seed=1)) is None
+    assert np.array_equal(cached.runs.path(ask(run, "fgsm")).rows, path.rows)
+    assert cached.runs.path(ask(run, "fgsm", target=3)) is None
+    assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
 
 
 def test_a_damaged_map_names_its_file(run: RunInfo) -> None:
     (run.folder / "map.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"map\.npz: expected a readable npz"):
-        loaders.map_arrays(run)
-    assert loaders.still(str(run.folder), loaders.map_stamp(run)) is None
+        cached.runs.map_arrays(run)
+    assert cached.runs.still(str(run.folder), cached.runs.map_stamp(run)) is None
 
 
 def test_neighbours_are_those_of_a_slow_search(run: RunInfo) -> None:
-    arrays = loaders.map_arrays(run)
-    found = loaders.neighbours(arrays, 17)
+    arrays = cached.runs.map_arrays(run)
+    found = cached.runs.neighbours(arrays, 17)
     z = arrays.z.astype(np.float64)
     distances = sorted((np.linalg.norm(z[i] - z[17]), i) for i in range(len(z)) if i != 17)
     assert found.rows.tolist() == [i for _, i in distances[:8]]
@@ -80,7 +80,7 @@ def test_a_still_shows_every_cluster_in_its_hue() -> None:
 def test_importing_the_loaders_imports_no_torch() -> None:
     import subprocess
 
-    code = "import sys, ui.answers, ui.datasets, ui.loaders; print('torch' in sys.modules)"
+    code = "import sys, ui.cached; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.map_views import back, big_view, make_view, whole
-from ui.cluster_map import packing, sprite_sheet
+from ui.cluster_map import checks, packing, sprite_sheet
 from ui.cluster_map.mount import _script
-from ui.cluster_map.packing import NEVER, quantise_smallest, stratified
+from ui.cluster_map.packing import quantise_smallest, stratified
+from ui.cluster_map.wire import NEVER
 
 
 def test_a_path_walked_anew_under_the_same_name_is_drawn_anew() -> None:
@@ -186,16 +187,16 @@ NAN_PATH = np.full((11, 40, 2), np.nan, np.float32)
 )
 def test_views_that_do_not_fit_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        packing.check(make_view(**changes))
+        checks.check_view(make_view(**changes))
 
 
 def test_rasters_that_do_not_fit_are_named() -> None:
     raster = dataclasses.replace(make_view().raster, margin=np.zeros((3, 3), np.float32))
     with pytest.raises(ValueError, match=r"MapView.raster.margin: expected shape \(8, 8\)"):
-        packing.check(make_view(raster=raster))
+        checks.check_view(make_view(raster=raster))
     raster = dataclasses.replace(raster, winner=np.zeros((8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"MapView.raster.winner: expected a square grid"):
-        packing.check(make_view(raster=raster))
+        checks.check_view(make_view(raster=raster))
 
 
 def test_sprite_sheet_puts_image_i_in_row_i_over_columns() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.map_views import back, big_view, make_partner, make_path, make_view, whole
-from ui.cluster_map import packing
+from ui.cluster_map import checks, packing
 from ui.cluster_map.mount import _script, _selected
 
 
@@ -57,7 +57,7 @@ def test_partners_that_do_not_fit_are_named(changes: dict[str, Any], says: str) 
     view = make_view()
     view = dataclasses.replace(view, mode="compare", partner=make_partner(view, **changes))
     with pytest.raises(ValueError, match=says):
-        packing.check(view)
+        checks.check_view(view)
 
 
 def test_a_partner_attacked_on_other_samples_is_refused_and_so_is_one_in_another_mode() -> None:
@@ -66,9 +66,9 @@ def test_a_partner_attacked_on_other_samples_is_refused_and_so_is_one_in_another
     partner = make_partner(view, path=path)
     says = "Partner.path: expected the samples and strengths of the view's, got others"
     with pytest.raises(ValueError, match=says):
-        packing.check(dataclasses.replace(view, mode="compare", partner=partner))
+        checks.check_view(dataclasses.replace(view, mode="compare", partner=partner))
     with pytest.raises(ValueError, match=r"MapView.partner: mode 'attack': got one"):
-        packing.check(dataclasses.replace(view, partner=partner))
+        checks.check_view(dataclasses.replace(view, partner=partner))
 
 
 def test_a_selection_is_of_the_panel_it_was_drawn_in() -> None:

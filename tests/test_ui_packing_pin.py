@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.map_views import decode, make_view, pin_of
-from ui.cluster_map import Pin, Probe, packing
+from ui.cluster_map import Pin, Probe, answers, packing
 
 
 def test_pin_change_keeps_its_contrast_at_every_strength() -> None:
     view = make_view()
     pin = pin_of(view)
-    header, sections = packing.pin_part(pin, packing.base(view))
+    header, sections = answers.pin_part(pin, packing.base(view))
     assert header["row"] == 5
     change = np.asarray(pin.frames) - pin.image / 255
     scale = sections["pin.scale"].reshape(-1, 1, 1, 1)
@@ -29,7 +29,7 @@ def test_decoded_images_come_back_at_every_strength() -> None:
     decoded = np.random.default_rng(4).uniform(0, 1, shape).astype(np.float32)
     decoded[1] = decoded[0] + 1e-4  # a faint change keeps its contrast
     base = packing.base(view)
-    pin, sections = packing.pin_part(pin_of(view, frames=None, decoded=decoded), base)
+    pin, sections = answers.pin_part(pin_of(view, frames=None, decoded=decoded), base)
     _, got = decode(packing.message(base, {"pin": pin}, sections, {}, whole=False))
     assert "pin.change" not in got
     scale = got["pin.decoded_scale"].reshape(-1, 1, 1, 1)
@@ -44,8 +44,8 @@ def test_decoded_images_come_back_at_every_strength() -> None:
 
 def test_pin_smallest_tells_never_from_not_searched() -> None:
     base = packing.base(make_view())
-    never = packing.pin_part(Pin(row=1, smallest=float("nan")), base)[0]
-    unknown = packing.pin_part(Pin(row=1), base)[0]
+    never = answers.pin_part(Pin(row=1, smallest=float("nan")), base)[0]
+    unknown = answers.pin_part(Pin(row=1), base)[0]
     assert (never["smallest"], never["searched"]) == (None, True)
     assert (unknown["smallest"], unknown["searched"]) == (None, False)
 
@@ -53,7 +53,7 @@ def test_pin_smallest_tells_never_from_not_searched() -> None:
 def test_a_patch_holds_no_geometry() -> None:
     view = make_view()
     base = packing.base(view)
-    pin, sections = packing.pin_part(pin_of(view), base)
+    pin, sections = answers.pin_part(pin_of(view), base)
     data = packing.message(base, {"pin": pin}, sections, {3: b"\x89PNG"}, whole=False)
     header, got = decode(data)
     assert header["base"] == base.hash
@@ -65,7 +65,7 @@ def test_a_patch_holds_no_geometry() -> None:
 def test_probe_speaks_the_units_of_the_message() -> None:
     base = packing.base(make_view())
     x0, y0, span = base.meta["origin"]
-    header, _ = packing.probe_part(Probe(x0 + span / 4, y0 + span / 2, np.full(4, 0.25)), base)
+    header, _ = answers.probe_part(Probe(x0 + span / 4, y0 + span / 2, np.full(4, 0.25)), base)
     assert (header["x"], header["y"]) == pytest.approx((0.25, 0.5))
 
 
@@ -101,10 +101,10 @@ def test_probe_speaks_the_units_of_the_message() -> None:
 def test_pins_that_do_not_fit_are_named(changes: dict[str, Any], says: str) -> None:
     view = make_view()
     with pytest.raises(ValueError, match=says):
-        packing.pin_part(pin_of(view, **changes), packing.base(view))
+        answers.pin_part(pin_of(view, **changes), packing.base(view))
 
 
 def test_probes_that_do_not_fit_are_named() -> None:
     base = packing.base(make_view())
     with pytest.raises(ValueError, match=r"Probe.p: expected shape \(4,\), got \(3,\)"):
-        packing.probe_part(Probe(0.0, 0.0, np.zeros(3)), base)
+        answers.probe_part(Probe(0.0, 0.0, np.zeros(3)), base)

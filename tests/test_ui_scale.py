@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
 from tests.map_views import big_view, decode, make_view
-from ui.cluster_map import packing
+from ui.cluster_map import answers, packing
 from ui.cluster_map.mount import _selected
 
 
@@ -82,7 +82,7 @@ def test_a_pin_that_is_not_drawn_travels_beside_the_base(small: None) -> None:
     base = packing.base(view)
     drawn = packing.drawn_rows(view.clusters)
     row = int(np.setdiff1d(np.arange(200), drawn)[-1])
-    lone = packing.lone_part(row, view, base)
+    lone = answers.lone_part(row, view, base)
     x0, y0, span = base.meta["origin"]
     place = lone["places"][0]
     at = [place["x"] * span + x0, place["y"] * span + y0]
@@ -90,9 +90,9 @@ def test_a_pin_that_is_not_drawn_travels_beside_the_base(small: None) -> None:
     assert (lone["row"], lone["label"]) == (row, view.labels[row])
     assert place["cluster"] == view.clusters[row]
     for known in (None, int(drawn[0]), int(drawn[-1])):
-        assert packing.lone_part(known, view, base) is None
+        assert answers.lone_part(known, view, base) is None
     plain = packing.base(dataclasses.replace(view, key="plain", labels=None))
-    assert packing.lone_part(row, dataclasses.replace(view, labels=None), plain)["label"] is None
+    assert answers.lone_part(row, dataclasses.replace(view, labels=None), plain)["label"] is None
 
 
 def page() -> None:

@@ -23,7 +23,8 @@ from clustcore.experiments.recipes import RECIPES
 from clustcore.runs import jobs
 from tests import demo
 from tests.job_files import make_job, make_snapshot
-from ui import panels, train, train_data
+from ui import notes, shell
+from ui.train import images, new
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -288,13 +289,13 @@ def test_an_archive_becomes_a_folder_that_is_chosen(tmp_path, flowers, monkeypat
             archive.write(file, file.relative_to(flowers))
     packed.name = "petals.zip"
     session: dict[str, Any] = {"train_zip": packed}
-    monkeypatch.setattr(train_data.st, "session_state", session)
-    train_data.unpack_upload()
+    monkeypatch.setattr(images.st, "session_state", session)
+    images.unpack_upload()
     assert session["train_kind"] == "Folder"
     assert session["train_folder"] in peek.folders()
     assert peek.peek(session["train_folder"]).n == 24
     session["train_zip"] = io.BytesIO(b"no archive")
-    train_data.unpack_upload()
+    images.unpack_upload()
     assert session["train_error"]
 
 
@@ -307,8 +308,8 @@ def test_an_archive_that_cannot_be_trained_on_leaves_nothing_and_says_why(
             archive.write(flowers / "red" / "0.png", f"{part}/red/0.png")
     packed.name = "one.zip"
     session: dict[str, Any] = {"train_zip": packed}
-    monkeypatch.setattr(train_data.st, "session_state", session)
-    train_data.unpack_upload()
+    monkeypatch.setattr(images.st, "session_state", session)
+    images.unpack_upload()
     assert "expected images, or at least 2 classes" in session["train_error"].replace("\\", "")
     assert "train_folder" not in session
     assert not list((tmp_path / "data" / "uploads").iterdir())
@@ -379,7 +380,7 @@ def test_a_named_folder_is_found_again_and_never_leaves_its_root(tmp_path, flowe
 
 def test_roots_are_named_at_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["app.py", "--root", str(tmp_path / "a"), "--root", "b"])
-    panels.take_roots()
+    shell.take_roots()
     assert os.environ["DRIFTMAP_DATA"].split(os.pathsep) == [
         str(tmp_path / "a"),
         str(Path("b").resolve()),
@@ -389,9 +390,9 @@ def test_roots_are_named_at_the_start(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rail", [True, False])
 def test_a_failure_names_only_ways_out_that_are_there(rail):
     def app(rail):  # its source is run by itself: no names of this module
-        from ui import panels
+        from ui import notes
 
-        with panels.calm(rail=rail):
+        with notes.calm(rail=rail):
             raise ValueError("no")
 
     shown = words(AppTest.from_function(app, kwargs={"rail": rail}).run())
@@ -454,7 +455,7 @@ def test_a_failed_training_says_which_part_and_epoch(place):
     make_job(place, "bad", end=f"clustcore train: {said}\njob: train ended with 2\n")
     app = open_train(training="bad")
     assert not app.exception
-    assert [panels.plain(said)] == [error.value for error in app.error]
+    assert [notes.plain(said)] == [error.value for error in app.error]
     assert button(app, "Resume")
 
 
@@ -487,7 +488,7 @@ def test_a_finished_training_leads_on(place):
 def test_earlier_trainings_are_listed_with_their_state(place):
     make_job(place, "halted", stop=True)
     app = open_train()
-    assert app.selectbox(key="training").value == train.NEW
+    assert app.selectbox(key="training").value == new.NEW
     app.selectbox(key="train_data").set_value("digits").run()
     assert "stopped at epoch 6 of 20 · started 2023-11-1" in words(app)
     button(app, "halted").click().run()
@@ -525,5 +526,5 @@ def test_a_run_without_a_map_gets_one(place, monkeypatch):
 def test_an_unknown_training_of_a_link_is_said(place):
     make_job(place, "halted")
     app = open_train(training="nothing")
-    assert app.selectbox(key="training").value == train.NEW
+    assert app.selectbox(key="training").value == new.NEW
     assert "There is no training 'nothing' here" in app.toast[0].value

@@ -10,8 +10,10 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, MapArrays
-from ui import answers, datasets, loaders, mirror, panels, scene, selection, tables
+from ui import cached, notes, scene, shell
 from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
+from ui.parts import frames, selection, sentences
+from ui.scene import entries
 
 _NO_IMAGE = "This model has no decoder: there is no image of a place without a sample."
 _SHOWN = {"All": None, "5,000": 5000, "2,000": 2000, "500": 500}
@@ -35,7 +37,7 @@ def view_controls(place: Any, now: scene.Scene) -> ViewChoice:
         key="regions",
         bind="query-params",
     )
-    most = loaders.shown_rows(now.run)
+    most = cached.runs.shown_rows(now.run)
     with place.popover("View"):
         trust = st.toggle(
             "Hatch where the picture is unreliable",
@@ -59,7 +61,7 @@ def view_controls(place: Any, now: scene.Scene) -> ViewChoice:
             help="Fewer points are a fixed sample, each cluster with its share.",
         )
     count = _SHOWN[shown or "All"]
-    rows = most if count is None else loaders.shown_rows(now.run, count)
+    rows = most if count is None else cached.runs.shown_rows(now.run, count)
     return ViewChoice(bool(regions), bool(trust), bool(names), rows, shown or "All")
 
 
@@ -88,28 +90,28 @@ def status(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> str:
     """The line under the title."""
     n = len(arrays.xy)
     count = f"{n:,}" if choice.shown is None else f"{len(choice.shown):,} of {n:,}"
-    parts = [panels.data_line(now), f"{count} {arrays.split} images"]
+    parts = [notes.data_line(now), f"{count} {arrays.split} images"]
     parts.append(f"map computed ahead, seed {arrays.seed}")
-    device = answers.device_in_use(now.run, now.device)
+    device = cached.models.device_in_use(now.run, now.device)
     return " · ".join([*parts, device] if device else parts)
 
 
 @st.fragment
 def explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
     """The map and all that follows it: entries, selection, table of clusters."""
-    with panels.calm():
+    with notes.calm():
         _explore_map(now, arrays, choice)
 
 
 def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> None:
-    _, row = mirror.entries(now, len(arrays.xy))
-    truth = datasets.truth(arrays)
-    path = loaders.path(now.ask)
+    _, row = entries.entries(now, len(arrays.xy))
+    truth = cached.images.truth(arrays)
+    path = cached.runs.path(now.ask)
     cluster = _picked_cluster()
     if cluster != st.session_state.get("zoomed_cluster"):
         st.session_state["zoomed_cluster"] = cluster
-        mirror.order_map(zoom="all" if cluster is None else cluster)
-    order = mirror.take_order()
+        entries.order_map(zoom="all" if cluster is None else cluster)
+    order = entries.take_order()
     colour, note = now.colour, ""
     if colour == "fragility" and path is None:
         colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
@@ -133,18 +135,22 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_select_change=mirror.hold,
+        on_select_change=entries.hold,
         on_probe=_set_probe,
     )
     if pin_waits:
-        with st.spinner(panels.model_note("decoding the image"), show_time=True):
-            answers.attempt("image", row, lambda: answers.reconstruction(now.run, row, now.device))
-        panels.redraw()
+        with st.spinner(notes.model_note("decoding the image"), show_time=True):
+            cached.models.attempt(
+                "image", row, lambda: cached.models.reconstruction(now.run, row, now.device)
+            )
+        shell.redraw()
     if probe_waits:
         place = st.session_state["probe"]
-        with st.spinner(panels.model_note("decoding the image there"), show_time=True):
-            answers.attempt("probe", place, lambda: answers.probe(now.run, place, now.device))
-        panels.redraw()
+        with st.spinner(notes.model_note("decoding the image there"), show_time=True):
+            cached.models.attempt(
+                "probe", place, lambda: cached.models.probe(now.run, place, now.device)
+            )
+        shell.redraw()
     selection.draw(state, arrays, truth, path, row)
     _cluster_table(now, arrays, truth, path)
 
@@ -154,9 +160,16 @@ def _view(
     arrays: MapArrays,
     choice: ViewChoice,
     path: AttackPath | None,
-    truth: datasets.Truth,
+    truth: cached.images.Truth,
 ) -> MapView:
-    which = (now.run.name, loaders.map_stamp(now.run), now.attack, now.space, now.norm, now.seed)
+    which = (
+        now.run.name,
+        cached.runs.map_stamp(now.run),
+        now.attack,
+        now.space,
+        now.norm,
+        now.seed,
+    )
     about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
     p = arrays.p
     return MapView(
@@ -174,9 +187,9 @@ def _view(
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
         shown=choice.shown,
-        sprites=datasets.sprites(arrays.data, arrays.split),
+        sprites=cached.images.sprites(arrays.data, arrays.split),
         probe=True,
-        alt=tables.map_sentence(arrays, now.run.name),
+        alt=sentences.map_sentence(arrays, now.run.name),
     )
 
 
@@ -184,10 +197,10 @@ def _detail(
     now: scene.Scene, arrays: MapArrays, path: AttackPath | None, row: int
 ) -> tuple[Pin, bool]:
     """What is known of the pinned sample, and whether its reconstruction is still to come."""
-    near = loaders.neighbours(arrays, row)
-    images = datasets.images_or_none(arrays)
-    found = answers.reconstruction(now.run, row, now.device, compute=False)
-    waits = found is None and panels.has_weights(now.run) and images is not None
+    near = cached.runs.neighbours(arrays, row)
+    images = cached.images.images_or_none(arrays)
+    found = cached.models.reconstruction(now.run, row, now.device, compute=False)
+    waits = found is None and notes.has_weights(now.run) and images is not None
     smallest, note = None, ""
     at = np.flatnonzero(path.rows == row) if path is not None else []
     if len(at):
@@ -203,8 +216,8 @@ def _detail(
         neighbours=near.rows,
         near=near.near,
         neighbour_images=None if images is None else images[near.rows],
-        note=answers.failure("image", row),
-    ), waits and not answers.failure("image", row)
+        note=cached.models.failure("image", row),
+    ), waits and not cached.models.failure("image", row)
 
 
 def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
@@ -219,21 +232,21 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     line = int(np.clip((y - y0) / (y1 - y0) * grid, 0, grid - 1))
     inside = x0 <= x <= x1 and y0 <= y <= y1
     trusted = bool(inside and raster.trusted[line, column])
-    if not loaders.decodes(now.run):
+    if not cached.runs.decodes(now.run):
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
-    found = answers.probe(now.run, place, now.device, compute=False)
+    found = cached.models.probe(now.run, place, now.device, compute=False)
     if found is None:
-        failed = answers.failure("probe", place)
-        waits = panels.has_weights(now.run) and not failed
+        failed = cached.models.failure("probe", place)
+        waits = notes.has_weights(now.run) and not failed
         return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
     return Probe(x, y, found.p, image=found.image, trusted=found.trusted, note=note), False
 
 
 def _cluster_table(
-    now: scene.Scene, arrays: MapArrays, truth: datasets.Truth, path: AttackPath | None
+    now: scene.Scene, arrays: MapArrays, truth: cached.images.Truth, path: AttackPath | None
 ) -> None:
-    frame = tables.cluster_frame(arrays, truth.y, path)
+    frame = frames.cluster_frame(arrays, truth.y, path)
     st.subheader("Clusters", anchor=False)
     attacked = "no path computed for this attack" if path is None else f"{len(path.rows):,} samples"
     st.caption(
@@ -280,9 +293,9 @@ def _picked_cluster() -> int | None:
 
 def _set_pin(row: int | None) -> None:
     st.session_state["probe"] = None
-    mirror.set_pin(row)
+    entries.set_pin(row)
 
 
 def _set_probe(x: float, y: float) -> None:
     st.session_state["probe"] = (float(x), float(y))
-    mirror.hold()
+    entries.hold()

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from clustcore.runs import RunInfo
-from ui import loaders, panels, scene
+from ui import cached, notes, scene, shell
 
 _DOORS = (
     (
@@ -60,7 +60,7 @@ def doors() -> None:
             st.subheader(title, anchor=False)
             st.caption(text)
             st.page_link(
-                panels.PAGES[page],
+                shell.PAGES[page],
                 label=f"Open {page}",
                 icon=":material/arrow_forward:",
                 query_params=query,
@@ -74,7 +74,7 @@ def gallery(runs: Sequence[RunInfo]) -> None:
     """
     st.subheader("Models", anchor=False)
     if not runs:
-        panels.no_runs()
+        notes.no_runs()
         return
     good = scene.usable(runs)
     cards = st.grid("auto", min_column_width=300)
@@ -83,36 +83,36 @@ def gallery(runs: Sequence[RunInfo]) -> None:
             _broken(run) if run.problem else _card(run)
     if all(run.shipped for run in runs):
         st.caption("These runs ship with Driftmap. One of your own appears here once trained.")
-        panels.to_train()
+        notes.to_train()
 
 
 def _card(run: RunInfo) -> None:
-    picture = loaders.still(str(run.folder), loaders.map_stamp(run))
+    picture = cached.runs.still(str(run.folder), cached.runs.map_stamp(run))
     if picture is not None:
         st.image(picture, width="stretch", alt=f"Map of {run.name}: its clusters as clouds of dots")
-    st.subheader(panels.plain(run.name), anchor=False)
+    st.subheader(notes.plain(run.name), anchor=False)
     data = scene.dataset_of(run)
-    defence = panels.defence(run)
+    defence = notes.defence(run)
     defence = defence if defence == "undefended" else f"defence: {defence}"
     kind = f"{scene.label('dataset', data)} · {run.card['model'].upper()} · {defence}"
-    st.caption(panels.plain(kind))
+    st.caption(notes.plain(kind))
     for line in headline(run.card):
-        st.caption(panels.plain(line))
+        st.caption(notes.plain(line))
     icon, word = _READINESS[run.readiness]
     st.caption(f"{icon} {word}" + ("" if run.shipped else " · your own"))
     st.page_link(
-        panels.PAGES["Explore"],
-        label=f"Explore {panels.plain(run.name)}",
+        shell.PAGES["Explore"],
+        label=f"Explore {notes.plain(run.name)}",
         icon=":material/arrow_forward:",
         query_params={"dataset": scene.label("dataset", data), "run": run.name},
     )
 
 
 def _broken(run: RunInfo) -> None:
-    st.subheader(panels.plain(run.name), anchor=False)
+    st.subheader(notes.plain(run.name), anchor=False)
     icon, word = _READINESS["broken"]
     st.caption(f"{icon} {word}")
-    st.caption(panels.say(ValueError(run.problem)))
+    st.caption(notes.say(ValueError(run.problem)))
 
 
 def headline(card: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from ui.cluster_map import packing
+from ui.cluster_map import answers, packing, wire
 from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
 
 _HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def cluster_map(
     _steer(record, view, base, strength, pin, select, zoom)
     parts, sections = _parts(record, view, base, options, detail, pin_note, probe)
     parts["control"]["camera"] = on_camera_change is not None
-    _decide(record, base, packing.digest(parts, sections))
+    _decide(record, base, wire.digest(parts, sections))
     tiles = {j: view.sprites.sheet(j) for j in record["tiles"]} if view.sprites else {}
     data = packing.message(base, parts, sections, tiles, record["whole"])
 
@@ -192,15 +192,15 @@ def _parts(
     detail: Pin | None,
     pin_note: str,
     probe: Probe | None,
-) -> tuple[dict[str, Any], packing.Sections]:
+) -> tuple[dict[str, Any], wire.Sections]:
     """Everything but the geometry, as header entries and sections."""
     if options.colour not in base.meta["colours"]:
         known = ", ".join(base.meta["colours"])
         raise ValueError(f"MapOptions.colour: expected one of {known}, got {options.colour!r}")
     if detail is not None and detail.row != record["pin"]:
         detail = None
-    pin_header, pin_sections = packing.pin_part(detail, base)
-    probe_header, probe_sections = packing.probe_part(probe, base)
+    pin_header, pin_sections = answers.pin_part(detail, base)
+    probe_header, probe_sections = answers.probe_part(probe, base)
     sections = {**pin_sections, **probe_sections}
     if options.highlight is not None:
         sections["options.highlight"] = np.asarray(options.highlight).astype(np.uint32)
@@ -220,7 +220,7 @@ def _parts(
     }
     control = {"mount": record["mount"], **record["control"]}
     parts = {"options": shown, "control": control, "pin": pin_header, "pin_note": pin_note}
-    lone = packing.lone_part(record["pin"], view, base)
+    lone = answers.lone_part(record["pin"], view, base)
     return parts | {"probe": probe_header, "alt": view.alt, "lone": lone}, sections
 
 

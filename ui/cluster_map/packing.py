@@ -1,13 +1,8 @@
-"""The map's bytes: a JSON header, then little-endian sections at offsets divisible by 4.
+"""A view as the base of a message: positions, clusters, colours, paths and regions as sections.
 
-    "DMAP" | uint32 length of the header | header, padded with spaces | sections
-
-A message is either *whole* (the geometry, called the base, and everything that changes more often,
-called the parts) or a *patch* (the parts alone; its header names the hash of the base it belongs
-to). Parts are always complete, so a patch that was overtaken by the next one is no loss. Positions
-are uint16 on one scale for x and y, strengths of a flip uint16 on the scale of the dial. N points,
-M paths in ascending order of `smallest`, S strengths, a G x G raster. Of two models the second
-one's sections bear the same names behind "b.", on the same scales.
+Positions are uint16 on one scale for x and y, strengths of a flip uint16 on the scale of the dial.
+N points, M paths in ascending order of `smallest`, S strengths, a G x G raster. Of two models the
+second one's sections bear the same names behind "b.", on the same scales.
 """
 
 from __future__ import annotations
@@ -15,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
-import math
 import threading
 import zlib
 from collections import OrderedDict
@@ -26,39 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ui.cluster_map.checks import check_view
+from ui.cluster_map.wire import MISSING, NEVER, Sections, content_hash, pack
+
 if TYPE_CHECKING:
     from clustcore.types import AttackPath
-    from ui.cluster_map.view import MapView, Partner, Pin, Probe
+    from ui.cluster_map.view import MapView, Partner
 
-FORMAT = 1
-MAGIC = b"DMAP"
+
 LIMIT = 200_000  # beyond it a stratified base is drawn
 SAMPLE = 175_000  # so many points of it: their row numbers travel too, and 1.5 MB are to hold all
 ALL_COLOURS = 70_000  # up to here all four colours travel with the base, beyond it the one in use
-NEVER = 65_535  # `smallest` of a sample that no strength of the path moves
-MISSING = 255  # colour of a sample without a value
-_TYPES = {"uint8": "u1", "int8": "i1", "uint16": "<u2", "uint32": "<u4", "float32": "<f4"}
-
-Sections = dict[str, NDArray[Any]]
-
-
-def pack(header: dict[str, Any], sections: Sections) -> bytes:
-    """One message; `format` and the list of sections join the header, offsets count from its end.
-
-    An array's dtype is one of uint8, int8, uint16, uint32, float32.
-    """
-    listed, blobs, offset = [], [], 0
-    for name, array in sections.items():
-        blob = np.ascontiguousarray(array, _TYPES[array.dtype.name]).tobytes()
-        place = {"dtype": array.dtype.name, "shape": list(array.shape), "offset": offset}
-        listed.append({"name": name, **place})
-        blobs.append(blob + b"\0" * (-len(blob) % 4))
-        offset += len(blobs[-1])
-    text = json.dumps(
-        {"format": FORMAT, **header, "sections": listed}, separators=(",", ":"), allow_nan=False
-    ).encode()
-    text += b" " * (-len(text) % 4)
-    return b"".join([MAGIC, len(text).to_bytes(4, "little"), text, *blobs])
 
 
 def quantise_smallest(smallest: NDArray[np.floating], end: float) -> NDArray[np.uint16]:
@@ -184,7 +155,7 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
 
 
 def _build(view: MapView) -> Base:
-    check(view)
+    check_view(view)
     n, k, path, partner = len(view.xy), view.k, view.path, view.partner
     shown = drawn_rows(view.clusters) if view.shown is None else np.sort(view.shown)
     drawn = path is not None and view.mode != "explore"
@@ -261,7 +232,7 @@ def _build(view: MapView) -> Base:
         sections["trusted"] = r.trusted.astype(np.uint8)
     places = sections["xy"].tobytes() + sections.get("b.xy", sections["xy"][:0]).tobytes()
     meta["layout"] = hashlib.sha256(places + low.tobytes()).hexdigest()[:12]
-    return Base(_hash(meta, sections), meta, sections, colours, order, shown)
+    return Base(content_hash(meta, sections), meta, sections, colours, order, shown)
 
 
 def _frame(
@@ -301,15 +272,6 @@ def _moves(
     return sections
 
 
-def _hash(header: Any, sections: Sections) -> str:
-    """Twenty hex digits that name this content."""
-    state = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name, array in sections.items():
-        state.update(f"{name}{array.dtype}{array.shape}".encode())
-        state.update(np.ascontiguousarray(array).tobytes())
-    return state.hexdigest()[:20]
-
-
 def _end(view: MapView) -> float:
     assert view.path is not None
     return float(view.path.strengths[-1] if view.end is None else view.end)
@@ -331,257 +293,6 @@ def _colours(
     return colours
 
 
-def check(view: MapView) -> None:
-    """Check a view's arrays once, at the door.
-
-    Raises:
-        ValueError: what, where, expected, got.
-    """
-    n = len(view.xy)
-    _shape("MapView.xy", view.xy, (n, 2))
-    if n == 0:
-        raise ValueError("MapView.xy: expected at least one sample, got none")
-    _finite("MapView.xy", view.xy)
-    if not 1 <= view.k <= MISSING:
-        raise ValueError(f"MapView.k: expected 1 to {MISSING} clusters, got {view.k}")
-    _shape("MapView.clusters", view.clusters, (n,))
-    if np.min(view.clusters) < 0 or np.max(view.clusters) >= view.k:
-        worst = int(np.max(view.clusters))
-        raise ValueError(f"MapView.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if view.confidence is not None:
-        _shape("MapView.confidence", view.confidence, (n,))
-        _finite("MapView.confidence", view.confidence)
-    if view.labels is not None:
-        _shape("MapView.labels", view.labels, (n,))
-    if view.shown is not None:
-        _rows("MapView.shown", view.shown, n)
-        if len(view.shown) == 0:
-            raise ValueError("MapView.shown: expected at least one row, got none")
-    if view.mode not in ("explore", "attack", "compare"):
-        known = "'explore', 'attack' or 'compare'"
-        raise ValueError(f"MapView.mode: expected {known}, got {view.mode!r}")
-    for name in ("path", "noise"):
-        if getattr(view, name) is not None:
-            _check_path(f"MapView.{name}", getattr(view, name), n, view.k)
-    if view.noise is not None and view.path is None:
-        raise ValueError("MapView.noise: expected a path beside it, got none")
-    _check_partner(view)
-    if view.end is not None and not (math.isfinite(view.end) and view.end > 0):
-        raise ValueError(f"MapView.end: expected a number above 0, got {view.end}")
-    if view.raster is not None:
-        g = view.raster.winner.shape
-        if len(g) != 2 or g[0] != g[1]:
-            raise ValueError(f"MapView.raster.winner: expected a square grid, got shape {g}")
-        _shape("MapView.raster.margin", view.raster.margin, g)
-        _shape("MapView.raster.trusted", view.raster.trusted, g)
-        _finite("MapView.raster.margin", view.raster.margin)
-
-
-def _check_partner(view: MapView) -> None:
-    partner, n = view.partner, len(view.xy)
-    if (view.mode == "compare") != (partner is not None):
-        got = "none" if partner is None else "one"
-        raise ValueError(f"MapView.partner: mode {view.mode!r}: got {got}; 'compare' alone has one")
-    if partner is None:
-        return
-    _shape("Partner.xy", partner.xy, (n, 2))
-    _finite("Partner.xy", partner.xy)
-    _shape("Partner.clusters", partner.clusters, (n,))
-    if np.min(partner.clusters) < 0 or np.max(partner.clusters) >= view.k:
-        worst = int(np.max(partner.clusters))
-        raise ValueError(f"Partner.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if partner.confidence is not None:
-        _shape("Partner.confidence", partner.confidence, (n,))
-        _finite("Partner.confidence", partner.confidence)
-    for name in ("path", "noise"):
-        one, other = getattr(view, name), getattr(partner, name)
-        if other is not None:
-            _check_path(f"Partner.{name}", other, n, view.k)
-        if (one is None) != (other is None) or not (
-            one is None
-            or (
-                np.array_equal(np.sort(one.rows), np.sort(other.rows))
-                and np.array_equal(one.strengths, other.strengths)
-            )
-        ):
-            raise ValueError(
-                f"Partner.{name}: expected the samples and strengths of the view's, got others"
-            )
-
-
-def _check_path(where: str, path: AttackPath, n: int, k: int) -> None:
-    steps, m = len(path.strengths), len(path.rows)
-    if steps < 2 or path.strengths[0] != 0 or not (np.diff(path.strengths) > 0).all():
-        got = np.asarray(path.strengths).tolist()
-        raise ValueError(f"{where}.strengths: expected ascending strengths from 0, got {got}")
-    _shape(f"{where}.xy", path.xy, (steps, m, 2))
-    _finite(f"{where}.xy", path.xy)
-    _shape(f"{where}.labels", path.labels, (steps, m))
-    _shape(f"{where}.smallest", path.smallest, (m,))
-    _rows(f"{where}.rows", path.rows, n)
-    if m and path.labels.max() >= k:
-        raise ValueError(f"{where}.labels: expected 0 to {k - 1}, got {int(path.labels.max())}")
-
-
-def _shape(where: str, array: Any, shape: tuple[int, ...]) -> None:
-    if np.shape(array) != shape:
-        raise ValueError(f"{where}: expected shape {shape}, got {np.shape(array)}")
-
-
-def _finite(where: str, array: Any) -> None:
-    bad = np.size(array) - int(np.isfinite(array).sum())
-    if bad:
-        raise ValueError(f"{where}: expected finite numbers, got NaN or infinity {bad} times")
-
-
-def _rows(where: str, rows: Any, n: int) -> None:
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or (len(rows) and (rows.min() < 0 or rows.max() >= n)):
-        raise ValueError(
-            f"{where}: expected row numbers from 0 to {n - 1}, got {rows.tolist()!r:.60}"
-        )
-    if len(np.unique(rows)) != len(rows):
-        raise ValueError(f"{where}: expected each row once, got some twice")
-
-
-def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sections]:
-    """What is known of the pinned sample as header entry and sections; None: nothing known.
-
-    A change, of the image or of the decoded one, is sent as signed bytes with one scale per
-    strength, so that a small strength keeps its full contrast.
-
-    Raises:
-        ValueError: arrays whose shapes do not fit together, or not finite.
-    """
-    if pin is None:
-        return None, {}
-    sections: Sections = {}
-    smallest = None if pin.smallest is None or not math.isfinite(pin.smallest) else pin.smallest
-    header: dict[str, Any] = {
-        "row": int(pin.row),
-        "note": pin.note,
-        "smallest": None if smallest is None else float(smallest),
-        "searched": pin.smallest is not None,
-        "smallest_note": pin.smallest_note,
-    }
-    steps = 1 if base.meta["mode"] == "explore" else len(base.meta["strengths"])
-    if pin.image is not None:
-        if np.ndim(pin.image) != 3:
-            raise ValueError(f"Pin.image: expected shape (c, h, w), got {np.shape(pin.image)}")
-        sections["pin.image"] = _image("Pin.image", pin.image)
-    if pin.frames is not None:
-        if pin.image is None:
-            raise ValueError("Pin.frames: expected Pin.image beside them, got none")
-        _shape("Pin.frames", pin.frames, (steps, *np.shape(pin.image)))
-        _finite("Pin.frames", pin.frames)
-        clean = sections["pin.image"].astype(np.float32) / 255
-        sections["pin.change"], sections["pin.scale"] = _change(pin.frames, clean)
-    if pin.decoded is not None:
-        if pin.image is None:
-            raise ValueError("Pin.decoded: expected Pin.image beside it, got none")
-        _shape("Pin.decoded", pin.decoded, (steps, *np.shape(pin.image)))
-        _finite("Pin.decoded", pin.decoded)
-        sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])
-        change, scale = _change(pin.decoded, np.asarray(pin.decoded[0], np.float32))
-        sections["pin.decoded_change"], sections["pin.decoded_scale"] = change, scale
-    if pin.p is not None:
-        _shape("Pin.p", pin.p, (steps, base.meta["k"]))
-        _finite("Pin.p", pin.p)
-        sections["pin.p"] = np.asarray(pin.p, np.float32)
-    if pin.xy is not None:
-        _shape("Pin.xy", pin.xy, (steps, 2))
-        _finite("Pin.xy", pin.xy)
-        x0, y0, span = base.meta["origin"]
-        sections["pin.xy"] = ((np.asarray(pin.xy) - [x0, y0]) / span).astype(np.float32)
-    if pin.clusters is not None:
-        _shape("Pin.clusters", pin.clusters, (steps,))
-        sections["pin.clusters"] = np.asarray(pin.clusters).astype(np.uint8)
-    if pin.l2 is not None:
-        _shape("Pin.l2", pin.l2, (steps,))
-        _finite("Pin.l2", pin.l2)
-        sections["pin.l2"] = np.asarray(pin.l2, np.float32)
-    if pin.reconstruction is not None:
-        sections["pin.reconstruction"] = _image("Pin.reconstruction", pin.reconstruction)
-    if pin.neighbours is not None:
-        m = len(pin.neighbours)
-        _rows("Pin.neighbours", pin.neighbours, base.meta["total"])
-        sections["pin.neighbours"] = np.asarray(pin.neighbours).astype(np.uint32)
-        if pin.near is not None:
-            _shape("Pin.near", pin.near, (m,))
-            sections["pin.near"] = np.asarray(pin.near).astype(np.uint8)
-        if pin.neighbour_images is not None:
-            if np.ndim(pin.neighbour_images) != 4 or len(pin.neighbour_images) != m:
-                got = np.shape(pin.neighbour_images)
-                raise ValueError(f"Pin.neighbour_images: expected ({m}, c, h, w), got {got}")
-            images = _image("Pin.neighbour_images", pin.neighbour_images)
-            sections["pin.neighbour_images"] = images
-    return header, sections
-
-
-def _change(
-    frames: NDArray[np.floating], clean: NDArray[np.float32]
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """What (S, c, h, w) images have changed of a clean one, in parts of 127 of (S,) scales."""
-    change = np.asarray(frames, np.float32) - clean
-    # The step at strength 0 is the clean image; its rounding to bytes is no change.
-    change[0] = 0
-    scale = np.abs(change).reshape(len(change), -1).max(1)
-    whole = np.where(scale > 0, scale, 1).reshape(-1, 1, 1, 1)
-    return np.round(change / whole * 127).astype(np.int8), scale.astype(np.float32)
-
-
-def _image(where: str, image: Any) -> NDArray[np.uint8]:
-    _finite(where, image)
-    if np.shape(image)[-3] not in (1, 3):
-        raise ValueError(f"{where}: expected 1 or 3 channels, got shape {np.shape(image)}")
-    return to_uint8(image)
-
-
-def lone_part(row: int | None, view: MapView, base: Base) -> dict[str, Any] | None:
-    """Where a pinned row is that the base does not draw, on each map, and what is known of it; None
-    where it is drawn, or nothing pinned.
-    """
-    if row is None or (
-        (at := np.searchsorted(base.shown, row)) < len(base.shown) and base.shown[at] == row
-    ):
-        return None
-    x0, y0, span = base.meta["origin"]
-    places = [
-        {
-            "x": float((one.xy[row, 0] - x0) / span),
-            "y": float((one.xy[row, 1] - y0) / span),
-            "cluster": int(one.clusters[row]),
-        }
-        for one in (view, view.partner)
-        if one is not None
-    ]
-    label = None if view.labels is None else int(view.labels[row])
-    return {"row": int(row), "label": label, "places": places}
-
-
-def probe_part(probe: Probe | None, base: Base) -> tuple[dict[str, Any] | None, Sections]:
-    """The answer to a probe as header entry and sections.
-
-    Raises:
-        ValueError: p is not one number per cluster, or not finite.
-    """
-    if probe is None:
-        return None, {}
-    _shape("Probe.p", probe.p, (base.meta["k"],))
-    _finite("Probe.p", probe.p)
-    x0, y0, span = base.meta["origin"]
-    header = {
-        "x": (float(probe.x) - x0) / span,
-        "y": (float(probe.y) - y0) / span,
-        "trusted": bool(probe.trusted),
-        "note": probe.note,
-    }
-    sections: Sections = {"probe.p": np.asarray(probe.p, np.float32)}
-    if probe.image is not None:
-        sections["probe.image"] = _image("Probe.image", probe.image)
-    return header, sections
-
-
 def message(
     base: Base, parts: dict[str, Any], sections: Sections, tiles: dict[int, bytes], whole: bool
 ) -> bytes:
@@ -595,11 +306,6 @@ def message(
     for number, png in tiles.items():
         everything[f"tile.{number}"] = np.frombuffer(png, np.uint8)
     return pack(header, everything)
-
-
-def digest(parts: dict[str, Any], sections: Sections) -> str:
-    """A short hash of the parts: unchanged parts are not sent again."""
-    return _hash(parts, sections)
 
 
 def inside(polygon: NDArray[np.floating], xy: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustcore.experiments import report
-from ui import tables
+from ui.parts import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,7 +224,7 @@ def bar_sentence(bar: Entry, seed: int) -> str:
     where, unit = _SPACES[bar["space"]]
     low, high = bar["defended"]["moved_interval"]
     ratio, points = bar["reconstruction_ratio"], 100 * bar["acc_change"]
-    cost = [f"accuracy {tables.signed(points, '.1f')} points"]
+    cost = [f"accuracy {sentences.signed(points, '.1f')} points"]
     cost += [] if ratio is None else [f"decoder's error x {ratio:.2f}"]
     cost.append(f"{bar['neighbour_overlap']:.0%} of the nearest neighbours kept")
     return (

@@ -11,8 +11,9 @@ from clustcore import runs
 from clustcore.maps import live as livemap
 from clustcore.runs import jobs
 from clustcore.runs.jobs import History, Job
-from ui import loaders, panels, scene, train
-from ui.stills import draw_map
+from ui import cached, notes, scene, shell
+from ui.parts.still_map import draw_map
+from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
@@ -31,7 +32,7 @@ def watch(job: Job, status: Any, controls: Any) -> None:
     running = job.state in ("running", "mapping")
     # drawn once, while the bar goes on: no epoch, which would soon be an old one
     plainly = job.state == "running" and not (job.stopping or job.teaching)
-    status.caption(f"{_what(job)} · {'training' if plainly else train.state(job)}")
+    status.caption(f"{_what(job)} · {'training' if plainly else new.state(job)}")
     if running and controls.button("Terminate" if job.stopping else "Stop", icon=":material/stop:"):
         _ask(job)
     if job.state in ("stopped", "failed"):
@@ -53,8 +54,8 @@ def watch(job: Job, status: Any, controls: Any) -> None:
 def _what(job: Job) -> str:
     data = scene.label("dataset", job.plan["data"]["name"])
     if "defence" in job.plan:
-        return panels.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
-    return panels.plain(f"{data} · {job.plan['model'].upper()}")
+        return notes.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
+    return notes.plain(f"{data} · {job.plan['model'].upper()}")
 
 
 @st.dialog("Stop this training?")
@@ -74,21 +75,21 @@ def _stop(job: Job) -> None:
     try:
         jobs.stop(job.folder)
     except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.report(error)
+        st.session_state["train_error"] = notes.report(error)
 
 
 def _resume(job: Job) -> None:
     try:
         jobs.resume(job.folder)
     except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.report(error)
+        st.session_state["train_error"] = notes.report(error)
 
 
 def _make_map(job: Job) -> None:
     try:
         jobs.make_map(job.folder)
     except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.report(error)
+        st.session_state["train_error"] = notes.report(error)
 
 
 def _say(job: Job) -> None:
@@ -98,7 +99,7 @@ def _say(job: Job) -> None:
         st.info(f"{kept}. Resume lets it go on.", title=f"Stopped at epoch {job.epochs}")
     elif job.state == "failed":
         st.error(
-            f"{panels.plain(job.reason)}",
+            f"{notes.plain(job.reason)}",
             title="The training failed",
             icon=":material/error:",
         )
@@ -110,9 +111,9 @@ def _say(job: Job) -> None:
 
 def _finished(job: Job) -> None:
     run = runs.find_run(job.name)
-    if job.reason or not loaders.map_stamp(run):
+    if job.reason or not cached.runs.map_stamp(run):
         st.warning(
-            f"{panels.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
+            f"{notes.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
             title="Trained, but there is no map",
         )
         st.button("Make the map", icon=":material/map:", on_click=_make_map, args=(job,))
@@ -121,7 +122,7 @@ def _finished(job: Job) -> None:
     with st.container(horizontal=True):
         for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
             st.page_link(
-                panels.PAGES[page],
+                shell.PAGES[page],
                 label=text,
                 icon=":material/arrow_forward:",
                 query_params=query,
@@ -130,7 +131,7 @@ def _finished(job: Job) -> None:
 
 def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
     """Draw what the files say now; where the state is another, the whole page is drawn anew."""
-    with panels.calm(rail=False):
+    with notes.calm(rail=False):
         job = jobs.look(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
@@ -197,7 +198,7 @@ def _undecided(history: History) -> bool:
 def _map(job: Job) -> None:
     live = livemap.newest(job.folder)
     run = runs.find_run(job.name) if job.state == "finished" else None
-    arrays = None if run is None else loaders.map_arrays(run)
+    arrays = None if run is None else cached.runs.map_arrays(run)
     if live is not None and arrays is None:
         st.image(
             draw_map(live.xy, live.labels.astype(np.uint8), _size(len(live.xy))),
@@ -212,9 +213,9 @@ def _map(job: Job) -> None:
         return
     if run is not None and arrays is not None:
         n = len(arrays.xy)
-        still = loaders.still(str(job.folder), loaders.map_stamp(run), _size(n))
+        still = cached.runs.still(str(job.folder), cached.runs.map_stamp(run), _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
-        st.caption(f"The finished run's map · {n:,} images, {panels.plain(arrays.split)} split")
+        st.caption(f"The finished run's map · {n:,} images, {notes.plain(arrays.split)} split")
     elif job.state == "mapping":
         st.caption("The map of the test images is being made.")
     elif job.state == "running":

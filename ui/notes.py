@@ -1,30 +1,20 @@
-"""What the pages say in words: page list, heads, captions, empty and failed states."""
+"""What the pages say in words: captions, warnings, empty and failed states."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from clustcore import runs
 from clustcore.runs import PROJECT, RunInfo, jobs
+from ui.shell import PAGES
 
-PAGES = {
-    "Home": "app.py",
-    "Explore": "pages/1_Explore.py",
-    "Attack": "pages/2_Attack.py",
-    "Compare": "pages/4_Compare.py",
-    "Train": "pages/6_Train.py",
-}
 _LOG = logging.getLogger("driftmap")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$<>]|:(?=\S))")
 
@@ -37,48 +27,6 @@ def plain(text: str) -> str:
 def say(error: Exception) -> str:
     """The message of an error for the screen: paths relative to the project."""
     return plain(str(error).replace(f"{PROJECT}/", ""))
-
-
-def open_page(page: str) -> None:
-    """What each page file does first."""
-    take_roots()
-    title = "Driftmap" if page == "Home" else f"{page} · Driftmap"
-    icons = {"Home": "scatter_plot", "Explore": "travel_explore", "Attack": "moving"}
-    icons |= {"Compare": "compare", "Train": "model_training"}
-    st.set_page_config(page_title=title, page_icon=f":material/{icons[page]}:", layout="wide")
-
-
-def take_roots() -> None:
-    """Below which folders images are looked for: `streamlit run app.py -- --root DIR`, as often as
-    there are folders. What is started from here looks there as well.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--root", action="append", default=[])
-    if given := parser.parse_known_args(sys.argv[1:])[0].root:
-        os.environ["DRIFTMAP_DATA"] = os.pathsep.join(str(Path(root).resolve()) for root in given)
-
-
-def page_list() -> None:
-    """Links to the pages there are, in the sidebar."""
-    with st.sidebar.container(gap="xsmall"):
-        for name, file in PAGES.items():
-            st.page_link(file, label=name, width="stretch")
-
-
-def head(title: str) -> tuple[Any, Any]:
-    """The head of a page: its question, a line for the status, and room for controls at the right.
-
-    Returns:
-        a placeholder for the status line, and a horizontal container.
-    """
-    row = st.container(
-        horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"
-    )
-    with row.container(width="content", gap="xsmall"):
-        st.title(title, anchor=False, width="content")
-        status = st.empty()
-    controls = row.container(horizontal=True, vertical_alignment="bottom", width="content")
-    return status, controls
 
 
 def report(error: Exception) -> str:
@@ -106,14 +54,6 @@ def calm(rail: bool = True) -> Iterator[None]:
             title="This cannot be shown",
             icon=":material/error:",
         )
-
-
-def redraw() -> None:
-    """Draw the fragment again, or the whole page where it is a whole page that runs."""
-    try:
-        st.rerun(scope="fragment")
-    except StreamlitAPIException:  # not inside a fragment's own run
-        st.rerun()
 
 
 def has_weights(run: RunInfo) -> bool:

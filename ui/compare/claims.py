@@ -9,51 +9,51 @@ import numpy as np
 from clustcore.maps import alignment
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import answers, attack, loaders, panels, scene, tables
+from ui import cached, notes, scene
 from ui.cluster_map.packing import quantise_smallest
+from ui.parts import compute, sentences
 
 
 def defended(run: RunInfo) -> bool:
     """Whether a run claims a defence."""
-    return panels.defence(run) != "undefended"
+    return notes.defence(run) != "undefended"
 
 
-def status(now: scene.Scene, found: loaders.Pair, path: AttackPath | None) -> str:
+def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:
     """The line under the title."""
-    kind = " beside ".join(panels.defence(run) for run in (now.run, now.partner))
+    kind = " beside ".join(notes.defence(run) for run in (now.run, now.partner))
     if not (defended(now.run) or defended(now.partner)):
         kind = "two models, no defence"
-    parts = [panels.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
+    parts = [notes.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
     if path is None:
         parts.append("not computed yet")
     else:
         n = f"{len(path.rows):,} of {len(found.a.xy):,} {found.a.split} images"
         models = (now.run, now.partner)
-        old = [r.name for r in models if loaders.attacker_state(r, now.attack) == "stale"]
+        old = [r.name for r in models if cached.runs.attacker_state(r, now.attack) == "stale"]
         how = f"an old attacker on {' and '.join(old)}" if old else "run anew on each model"
-        parts[-1] += f" on {n}, {panels.plain(how)}"
+        parts[-1] += f" on {n}, {notes.plain(how)}"
         parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
     for run in (now.run, now.partner):
-        fitted = attack.changed(loaders.attacker_settings(run, now.attack))
+        fitted = compute.changed(cached.runs.attacker_settings(run, now.attack))
         if fitted:
-            parts.append(f"{panels.plain(run.name)}'s attacker fitted with {fitted}")
-    device = answers.device_in_use(now.partner, now.device)
+            parts.append(f"{notes.plain(run.name)}'s attacker fitted with {fitted}")
+    device = cached.models.device_in_use(now.partner, now.device)
     return " · ".join([*parts, device] if device else parts)
 
 
 def clean_cost(now: scene.Scene) -> str:
     """Accuracy and NMI of both without any attack, from their cards, and what lies between."""
     a, b = (clean_figures(run) for run in (now.run, now.partner))
-    names = [panels.plain(run.name) for run in (now.run, now.partner)]
+    names = [notes.plain(run.name) for run in (now.run, now.partner)]
     lead = "Clean cost" if defended(now.partner) else "Before any attack"
     lines = []
     if "acc" in a and "acc" in b:
         points = 100 * (b["acc"] - a["acc"])
-        lines.append(
-            f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {tables.signed(points, '.1f')} points"
-        )
+        change = sentences.signed(points, ".1f")
+        lines.append(f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {change} points")
     if "nmi" in a and "nmi" in b:
-        by = tables.signed(b["nmi"] - a["nmi"], ".3f")
+        by = sentences.signed(b["nmi"] - a["nmi"], ".3f")
         lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
@@ -81,25 +81,25 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
     ):
         if not defended(run):
             continue
-        name, what = panels.plain(run.name), scene.attack_name(now.attack)
+        name, what = notes.plain(run.name), scene.attack_name(now.attack)
         if now.attack == "noise":
             found.append(f"Random noise is a control, no attack: it says nothing of {name}.")
-        if loaders.attacker_state(run, now.attack) == "stale":
+        if cached.runs.attacker_state(run, now.attack) == "stale":
             found.append(
                 f"{what} was fitted to other weights than those of {name}: an old attacker."
             )
-        fitted = [loaders.attacker_settings(one, now.attack) for one in (run, other)]
+        fitted = [cached.runs.attacker_settings(one, now.attack) for one in (run, other)]
         if None not in fitted and fitted[0] != fitted[1]:
-            beside_it = panels.plain(other.name)
+            beside_it = notes.plain(other.name)
             found.append(f"{what} was fitted to {name} with other settings than to {beside_it}.")
         mine, theirs = (_reported(one, now) for one in (run, other))
         protocol = mine.get("protocol", "adaptive")
         shown = path is None or path.ahead  # what was walked here since is not the card's
         if protocol != "adaptive" and shown:
-            said = panels.plain(str(protocol))
+            said = notes.plain(str(protocol))
             found.append(f"The card of {name} reports {what} under the protocol {said!r}.")
         if _weaker(mine, theirs, path, beside):
-            found.append(f"{name} got a smaller budget of {what} than {panels.plain(other.name)}.")
+            found.append(f"{name} got a smaller budget of {what} than {notes.plain(other.name)}.")
     return found
 
 
@@ -154,7 +154,7 @@ def counts(
         end: of the dial.
         among: rows to count, or None for all.
     """
-    at = tables.threshold(strength, end)
+    at = sentences.threshold(strength, end)
     codes = alignment.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
     if among is not None:
         codes = codes[np.isin(a.rows, among)]
@@ -168,21 +168,21 @@ def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, stren
         return "No attack path of both models has been computed yet: the maps show clean samples."
     left, both, right, neither = counts(a, b, strength, now.dial.end)
     return (
-        f"At strength {tables.strength_text(strength)}, {left:,} of {len(a.rows):,} samples left "
-        f"their cluster only in {panels.plain(now.run.name)}, {both:,} in both, {right:,} only in "
-        f"{panels.plain(now.partner.name)}, {neither:,} in neither."
+        f"At strength {sentences.strength_text(strength)}, {left:,} of {len(a.rows):,} "
+        f"samples left their cluster only in {notes.plain(now.run.name)}, {both:,} in both, {right:,} only in "
+        f"{notes.plain(now.partner.name)}, {neither:,} in neither."
     )
 
 
 def pinned(
-    now: scene.Scene, found: loaders.Pair, a: AttackPath | None, b: AttackPath | None, row: int
+    now: scene.Scene, found: cached.runs.Pair, a: AttackPath | None, b: AttackPath | None, row: int
 ) -> str:
     """What both models say of the pinned sample."""
     parts = []
     models = ((now.run, found.a, a), (now.partner, found.b, b))
     for run, arrays, path in models:
         at = np.flatnonzero(path.rows == row) if path is not None else []
-        words = f"cluster {arrays.labels[row]} in {panels.plain(run.name)}"
+        words = f"cluster {arrays.labels[row]} in {notes.plain(run.name)}"
         if len(at):
             smallest = float(path.smallest[at[0]])
             end = f"up to {now.dial.end:g}"
@@ -193,9 +193,9 @@ def pinned(
     return f"Sample {row}: {'; '.join(parts)}.{note}"
 
 
-def maps_sentence(now: scene.Scene, found: loaders.Pair) -> str:
+def maps_sentence(now: scene.Scene, found: cached.runs.Pair) -> str:
     """Which projector draws which map, and whose cluster numbers these are."""
-    a, b = (panels.plain(run.name) for run in (now.run, now.partner))
+    a, b = (notes.plain(run.name) for run in (now.run, now.partner))
     if found.turn is None:
         maps = f"One projector draws both maps, that of {a}; trustworthiness"
     else:

@@ -9,8 +9,11 @@ import streamlit as st
 
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import answers, attack, claims, datasets, judged, loaders, mirror, panels, scene, tables
+from ui import attack, cached, notes, scene
 from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
+from ui.compare import claims, measurements
+from ui.parts import compute, frames
+from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
 _FONT = {"font_family": "Source Sans, sans-serif"}
@@ -31,7 +34,7 @@ _BAR = (
 
 def no_partner(now: scene.Scene) -> None:
     """There is no other model of these data: says which runs could be one."""
-    name, data = panels.plain(now.run.name), panels.plain(now.data_label)
+    name, data = notes.plain(now.run.name), notes.plain(now.data_label)
     st.info(
         f"A partner is another model of {data} with a map: one trained by another method, or "
         f"`{now.run.name}` itself, defended. "
@@ -49,8 +52,8 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
         a, b = paths
         st.warning(
             f"The stored paths are of different samples: {len(a.rows):,} of "
-            f"{panels.plain(now.run.name)} and {len(b.rows):,} of "
-            f"{panels.plain(now.partner.name)}. Only the clean maps are shown.",
+            f"{notes.plain(now.run.name)} and {len(b.rows):,} of "
+            f"{notes.plain(now.partner.name)}. Only the clean maps are shown.",
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
@@ -64,52 +67,52 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
         )
 
 
-def asks(now: scene.Scene) -> tuple[list[loaders.Ask], list[loaders.Ask]]:
+def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]]:
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
     for run in (now.run, now.partner):
-        ask = loaders.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
+        ask = cached.runs.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
 
 
 def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
-    missing = attack.missing([*asks(now)[0], *asks(now)[1]])
+    missing = compute.missing([*asks(now)[0], *asks(now)[1]])
     afresh = any(claims.defended(ask.run) for ask in missing)
-    label = attack.action(missing)
-    if afresh and label != attack.ANEW:
+    label = compute.action(missing)
+    if afresh and label != compute.ANEW:
         label = "Attack the defended model afresh"
-    attack.offer(now, missing, label)
+    compute.offer(now, missing, label)
 
 
 @st.fragment
-def twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
+def twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     """Both maps under one dial, and all that follows a release."""
-    with panels.calm():
+    with notes.calm():
         _twin_maps(now, found)
 
 
 def _paths(
-    now: scene.Scene, found: loaders.Pair
+    now: scene.Scene, found: cached.runs.Pair
 ) -> tuple[list[AttackPath | None], list[AttackPath | None]]:
     """Of A and of B: the attack and its noise control, B's under A's numbers.
 
     None: not there, or of other samples than those of the other model.
     """
     of_a, of_b = asks(now)
-    a = [loaders.path(ask) for ask in of_a]
-    b = [loaders.partner_path(found, ask) for ask in of_b]
+    a = [cached.runs.path(ask) for ask in of_a]
+    b = [cached.runs.partner_path(found, ask) for ask in of_b]
     if not all(claims.same_samples(*both) for both in zip(a, b, strict=True)):
         return [None, None], [None, None]
     return [*a, None][:2], [*b, None][:2]
 
 
-def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
-    strength, row = mirror.entries(now, len(found.a.xy))
+def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
+    strength, row = entries.entries(now, len(found.a.xy))
     a, b = _paths(now, found)
     both = a[0] is not None and b[0] is not None
-    order = mirror.take_order()
+    order = entries.take_order()
     colour = "cluster" if now.colour == "fragility" and not both else now.colour
     said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
@@ -123,9 +126,9 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
         pin=row,
         select=order.get("select"),
         zoom=order.get("zoom"),
-        on_strength_change=mirror.set_strength,
-        on_pin_change=mirror.set_pin,
-        on_select_change=mirror.hold,
+        on_strength_change=entries.set_strength,
+        on_pin_change=entries.set_pin,
+        on_select_change=entries.hold,
     )
     st.caption(said)
     if row is not None:
@@ -135,7 +138,7 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
     if both:
         st.download_button(
             "Attacked samples, both models (CSV)",
-            lambda: tables.csv(_frame(a[0], b[0])),
+            lambda: frames.csv(_frame(a[0], b[0])),
             file_name=f"compared-{now.run.name}-{now.partner.name}-{now.attack}-{now.norm}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -146,16 +149,16 @@ def _twin_maps(now: scene.Scene, found: loaders.Pair) -> None:
 
 def _view(
     now: scene.Scene,
-    found: loaders.Pair,
+    found: cached.runs.Pair,
     a: list[AttackPath | None],
     b: list[AttackPath | None],
     alt: str,
 ) -> MapView:
-    truth = datasets.truth(found.a)
+    truth = cached.images.truth(found.a)
     both = a[0] is not None and b[0] is not None
     noise = both and a[1] is not None and b[1] is not None
     which = (now.attack, now.space, now.norm, now.seed, both, noise)
-    which += tuple(loaders.path_stamp(one[0]) for one in asks(now))
+    which += tuple(cached.runs.path_stamp(one[0]) for one in asks(now))
     shown = stratified(found.a.labels, _SHOWN) if len(found.a.xy) > _SHOWN else None
     return MapView(
         key=f"compare {found.key} {which}",
@@ -172,7 +175,7 @@ def _view(
         attack_name=scene.attack_name(now.attack),
         strength_unit=now.unit,
         shown=shown,
-        sprites=datasets.sprites(found.a.data, found.a.split),
+        sprites=cached.images.sprites(found.a.data, found.a.split),
         alt=alt,
         name=_head(now.run),
         aside=_aside(now.run),
@@ -189,8 +192,8 @@ def _view(
 
 
 def _head(run: RunInfo) -> str:
-    said = not claims.defended(run) or run.name.endswith(f"-{panels.defence(run)}")
-    return run.name if said else f"{run.name}, {panels.defence(run)}"
+    said = not claims.defended(run) or run.name.endswith(f"-{notes.defence(run)}")
+    return run.name if said else f"{run.name}, {notes.defence(run)}"
 
 
 def _aside(run: RunInfo) -> str:
@@ -208,14 +211,14 @@ def _selection(
     rows = state.selection
     if not len(rows):
         return
-    text = f"**{len(rows):,}** selected, by {panels.plain(state.selected_by)}."
+    text = f"**{len(rows):,}** selected, by {notes.plain(state.selected_by)}."
     if a is not None and b is not None:
         left, both, right, neither = claims.counts(a, b, strength, now.dial.end, rows)
         n = left + both + right + neither
         text += (
             f" Of the {n:,} attacked ones {left:,} left their cluster only in "
-            f"{panels.plain(now.run.name)}, {both:,} in both, {right:,} only in "
-            f"{panels.plain(now.partner.name)}."
+            f"{notes.plain(now.run.name)}, {both:,} in both, {right:,} only in "
+            f"{notes.plain(now.partner.name)}."
         )
     place = st.container(horizontal=True, vertical_alignment="center")
     place.markdown(text, width="content")
@@ -223,7 +226,7 @@ def _selection(
 
 
 def _clear() -> None:
-    mirror.order_map(select=[])
+    entries.order_map(select=[])
 
 
 def _frame(a: AttackPath, b: AttackPath) -> Any:
@@ -240,7 +243,7 @@ def _frame(a: AttackPath, b: AttackPath) -> Any:
     )
 
 
-def figures(now: scene.Scene, found: loaders.Pair) -> None:
+def figures(now: scene.Scene, found: cached.runs.Pair) -> None:
     """Curves of both models with bands, drawn once opened: plotly is a large download."""
     box = st.expander(
         "Curves: moved share, accuracy, NMI, purity; transfer", on_change="rerun", key="curves"
@@ -262,27 +265,27 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("A change in one model's embedding means nothing in the other's: no transfer.")
         return None
     ask = asks(now)[0][0]
-    found = answers.transfer(ask, now.partner, now.device)
+    found = cached.models.transfer(ask, now.partner, now.device)
     if found is not None:
         return found
     name = f"Attack {now.run.name}, judge on {now.partner.name}"
-    if not all(panels.has_weights(run) for run in (now.run, now.partner)):
+    if not all(notes.has_weights(run) for run in (now.run, now.partner)):
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = attack.duration(attack.estimate(ask))
+    seconds = compute.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:
-        attack.work_through(
-            {"transfer": lambda show: answers.transfer(ask, now.partner, now.device, show)}
+        compute.work_through(
+            {"transfer": lambda show: cached.models.transfer(ask, now.partner, now.device, show)}
         )
     return None
 
 
 def _curves(
     now: scene.Scene,
-    found: loaders.Pair,
+    found: cached.runs.Pair,
     a: list[AttackPath | None],
     b: list[AttackPath | None],
     moved: Any,
@@ -290,7 +293,7 @@ def _curves(
     from clustcore import measures
     from clustcore.measures import figures as draw
 
-    truth = datasets.truth(found.a)
+    truth = cached.images.truth(found.a)
     theme = "dark" if st.context.theme.type == "dark" else "light"
     rows = a[0].rows
     y = None if truth.y is None else truth.y[rows]
@@ -332,7 +335,7 @@ def _curves(
         "Bands: 95 %. Moved share, accuracy and transfer by Wilson's interval, NMI and purity by "
         "1.96 bootstrap standard errors. Dotted: random noise of equal size."
         + (
-            f" Transfer: made on {panels.plain(names[0])}, judged on {panels.plain(names[1])} "
+            f" Transfer: made on {notes.plain(names[0])}, judged on {notes.plain(names[1])} "
             "against its own clean assignment."
             if moved is not None
             else ""
@@ -340,15 +343,15 @@ def _curves(
     )
 
 
-def measurements(now: scene.Scene) -> None:
+def judged(now: scene.Scene) -> None:
     """What `reproduce alrdc` measured on these data, where one of the models is ALRDC's."""
     if not any(run.card["model"] == "alrdc" for run in (now.run, now.partner) if run):
         return
     try:
-        found = judged.read(now.dataset)
+        found = measurements.read(now.dataset)
     except ValueError as error:
         st.warning(
-            f"{panels.report(error)} `python -m clustcore reproduce alrdc` measures anew.",
+            f"{notes.report(error)} `python -m clustcore reproduce alrdc` measures anew.",
             title="The defence's measurements cannot be read",
             icon=":material/warning:",
         )
@@ -366,7 +369,7 @@ def measurements(now: scene.Scene) -> None:
     st.caption(_MEASURED + (_BAR if any(one.bars for one in found) else ""))
     st.download_button(
         "All measurements, seed by seed (CSV)",
-        lambda: tables.csv(judged.frame(found)),
+        lambda: frames.csv(measurements.frame(found)),
         file_name=f"alrdc-{now.dataset}.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -374,7 +377,7 @@ def measurements(now: scene.Scene) -> None:
     )
 
 
-def _measured(one: judged.Judged) -> None:
+def _measured(one: measurements.Judged) -> None:
     import pandas as pd
 
     text = st.column_config.TextColumn
@@ -386,6 +389,6 @@ def _measured(one: judged.Judged) -> None:
         alt="Each model under each attacker: accuracy, moved shares, length of the change",
         column_config={
             "Model": text("Model, attacker", width=156, pinned=True),
-            **{f.title: text(f.title, help=f.help, width=80) for f in judged.FIGURES},
+            **{f.title: text(f.title, help=f.help, width=80) for f in measurements.FIGURES},
         },
     )

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from clustcore.config import Config
-from ui import panels
+from ui import notes
 
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PER_ROW = 4
@@ -64,7 +64,7 @@ def form(
     except ValueError as error:
         named = re.match(rf"{config.__name__}\.(\w+): (.*)", str(error), re.S)
         slot = slots.get(named[1]) if named else None
-        said = panels.plain(named[2] if slot is not None and named else str(error))
+        said = notes.plain(named[2] if slot is not None and named else str(error))
         (st if slot is None else slot).error(said, icon=":material/error:")
         return None
     return {name: value for name, value in values.items() if value is not None}
@@ -77,7 +77,7 @@ def _control(field: Any, kind: Any, start: Mapping[str, Any], key: str) -> Any:
     unit = f", {unit}" if unit and not name.startswith(unit) else ""
     common = {
         "key": f"{key}_{field.name}",
-        "help": panels.plain(f"{about[:1].upper()}{about[1:]}{_span(meta.get('range'))}."),
+        "help": notes.plain(f"{about[:1].upper()}{about[1:]}{_span(meta.get('range'))}."),
         "persist_state": "session",
     }
     label = f"{name[:1].upper()}{name[1:]}{unit}"

@@ -9,10 +9,12 @@ import streamlit as st
 
 from clustcore.config import digest
 from clustcore.types import AttackPath, MapArrays
-from ui import datasets, mirror, panels, tables
+from ui import cached, notes
 from ui.cluster_map import MapState
-from ui.gallery import Thumb, gallery
-from ui.stills import PETROFF
+from ui.parts import frames
+from ui.parts.still_map import PETROFF
+from ui.parts.thumbnails import Thumb, gallery
+from ui.scene import entries
 
 _PAGE = 48  # thumbnails
 
@@ -20,7 +22,7 @@ _PAGE = 48  # thumbnails
 def draw(
     state: MapState,
     arrays: MapArrays,
-    truth: datasets.Truth,
+    truth: cached.images.Truth,
     path: AttackPath | None,
     pinned: int | None,
     empty: str = "Nothing selected. Drag a shape on the map, or pick a cluster in the table.",
@@ -31,31 +33,31 @@ def draw(
     if not len(rows):
         st.caption(empty)
         return
-    by = f", by {panels.plain(state.selected_by)}" if state.selected_by else ""
+    by = f", by {notes.plain(state.selected_by)}" if state.selected_by else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{len(rows):,}** of {len(arrays.xy):,} samples{by}", width="content")
         st.button(
             "Zoom to selection",
             icon=":material/zoom_in_map:",
-            on_click=functools.partial(mirror.order_map, zoom=rows),
+            on_click=functools.partial(entries.order_map, zoom=rows),
         )
         st.button(
             "Clear",
             icon=":material/close:",
-            on_click=functools.partial(mirror.order_map, select=[]),
+            on_click=functools.partial(entries.order_map, select=[]),
         )
         st.download_button(
             "CSV",
-            lambda: tables.csv(tables.sample_frame(rows, arrays, truth.y, truth.names, path)),
+            lambda: frames.csv(frames.sample_frame(rows, arrays, truth.y, truth.names, path)),
             file_name="selection.csv",
             mime="text/csv",
             icon=":material/download:",
             on_click="ignore",
             help="Sample, cluster, label, confidence, margin, smallest strength, position.",
         )
-    parts = {"Cluster": tables.composition(arrays.labels[rows])}
+    parts = {"Cluster": frames.composition(arrays.labels[rows])}
     if truth.y is not None:
-        parts["True label"] = tables.composition(truth.y[rows], truth.names)
+        parts["True label"] = frames.composition(truth.y[rows], truth.names)
     for place, (name, found) in zip(st.columns(2), parts.items(), strict=False):
         with place:
             _bars(name, found)
@@ -83,9 +85,9 @@ def _bars(name: str, parts: list[tuple[str, int, float]]) -> None:
 
 
 def _gallery(
-    rows: np.ndarray, arrays: MapArrays, truth: datasets.Truth, pinned: int | None
+    rows: np.ndarray, arrays: MapArrays, truth: cached.images.Truth, pinned: int | None
 ) -> None:
-    images = datasets.images_or_none(arrays)
+    images = cached.images.images_or_none(arrays)
     if images is None:
         st.caption("The images of this data set are not on this machine: no gallery.")
         return
@@ -108,5 +110,5 @@ def _gallery(
         key="gallery",
         name=f"{len(part)} selected samples; choosing one pins it on the map",
         pinned=pinned,
-        on_pick=mirror.set_pin,
+        on_pick=entries.set_pin,
     )

@@ -12,7 +12,7 @@ from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
 from clustcore.maps.live import FEWEST
-from ui import datasets, panels, scene
+from ui import cached, notes, scene
 
 _DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
 
@@ -39,7 +39,7 @@ def images() -> tuple[str, bool] | None:
         for root in roots():
             if not root.is_dir():
                 st.warning(
-                    f"There is no folder {panels.plain(str(root))}, which was named at the start.",
+                    f"There is no folder {notes.plain(str(root))}, which was named at the start.",
                     icon=":material/folder_off:",
                 )
     if kind == "Folder":
@@ -67,9 +67,9 @@ def images() -> tuple[str, bool] | None:
             "Data set", names, format_func=_label, key="train_data", persist_state="session"
         )
     with st.spinner("Looking at the images", show_time=True):
-        peek, problem = datasets.peek(name)
+        peek, problem = cached.images.peek(name)
     if peek is None:
-        st.warning(panels.plain(problem), title="No images to train on", icon=":material/image:")
+        st.warning(notes.plain(problem), title="No images to train on", icon=":material/image:")
         able = kind == "Data set" and name in _DOWNLOADS
         if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
             return name, True
@@ -90,7 +90,7 @@ def _thumbs(peek: Peek) -> None:
     st.image(peek.sheet, alt="A few of the images")
     st.caption(f"{peek.n:,} images · {peek.sizes} · {colour}{classes}")
     if peek.unread:
-        shown = "; ".join(panels.plain(file) for file in peek.unread[:3])
+        shown = "; ".join(notes.plain(file) for file in peek.unread[:3])
         st.caption(f":material/warning: {len(peek.unread)} cannot be read: {shown}")
 
 
@@ -119,7 +119,7 @@ def unpack_upload() -> None:
             shutil.rmtree(place)
             raise
     except (ValueError, OSError) as error:
-        st.session_state["train_error"] = panels.say(error)
+        st.session_state["train_error"] = notes.say(error)
         return
     name = f"folder:{place.relative_to(data_folder()).as_posix()}"
     st.session_state["train_folder"] = st.session_state["train_unpacked"] = name

@@ -11,7 +11,9 @@ import streamlit as st
 from clustcore.attacks import LEARNED
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo, list_runs
-from ui import datasets, mirror, panels, scene
+from ui import cached, notes, shell
+from ui.scene import entries
+from ui.scene import state as scene
 
 # the settings of a fit that the screen offers, and by what steps
 _FIT = {
@@ -36,7 +38,7 @@ def draw(page: str, head: Any) -> scene.Scene | None:
     Returns:
         None where there is no run to show.
     """
-    panels.page_list()
+    shell.page_list()
     offered = scene.usable(list_runs())
     if not offered:
         return None
@@ -47,7 +49,9 @@ def draw(page: str, head: Any) -> scene.Scene | None:
     attack, space, norm, target = _attack(page, head, run)
     entry_slot = side.container()
     dataset = scene.dataset_of(run)
-    colours = [c for c in scene.LABELS["colour"] if c != "label" or datasets.has_labels(dataset)]
+    colours = [
+        c for c in scene.LABELS["colour"] if c != "label" or cached.images.has_labels(dataset)
+    ]
     if page != "Explore":
         colour = _select(side, "Colour", "colour", colours)
     else:
@@ -143,7 +147,7 @@ def _fit() -> ALRDCConfig:
             format="%d" if kind is int else "%g",
             key=f"fit_{key}",
             persist_state="session",
-            help=panels.plain(f"{about[0].upper()}{about[1:]}. Not part of a link."),
+            help=notes.plain(f"{about[0].upper()}{about[1:]}. Not part of a link."),
         )
     return ALRDCConfig(**values)
 
@@ -153,7 +157,7 @@ def _two_models(head: Any, named: Mapping[str, RunInfo]) -> tuple[RunInfo, RunIn
     drawn = [name for name, run in named.items() if scene.has_map(run)] or [*named]
     asked = st.session_state.get("run")
     if asked in named and asked not in drawn:
-        st.toast(f"{panels.plain(asked)} has no map yet: showing {panels.plain(drawn[0])}.")
+        st.toast(f"{notes.plain(asked)} has no map yet: showing {notes.plain(drawn[0])}.")
     bare = {"label_visibility": "collapsed", "width": 190}
     run = named[_select(head, "Model A", "run", drawn, on_change=_other_run, **bare)]
     beside = scene.partners(run, [*named.values()])
@@ -249,4 +253,4 @@ def _reset() -> None:
     for key in (*_VIEW, "last_pin", "probe"):
         st.session_state.pop(key, None)
     st.session_state["generation"] = st.session_state.get("generation", 0) + 1
-    mirror.order_map(zoom="all", select=[])
+    entries.order_map(zoom="all", select=[])

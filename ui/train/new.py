@@ -18,8 +18,9 @@ from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
-from ui import panels, scene, train_checks, train_data
-from ui.form import form
+from ui import notes, scene
+from ui.parts.form import form
+from ui.train import checks, images
 
 NEW = "New training"
 NO_DEFENCE = "none"
@@ -80,7 +81,7 @@ def choose(place: Any, found: Sequence[Job], arrived: bool) -> Job | None:
         asked = st.query_params.get("training", running[0] if running else NEW)
         st.session_state["training"] = asked if asked in names else NEW
         if asked not in (*names, NEW):
-            st.toast(panels.plain(f"There is no training {asked[:80]!r} here."))
+            st.toast(notes.plain(f"There is no training {asked[:80]!r} here."))
     if st.session_state.get("training", NEW) not in names:
         st.session_state["training"] = NEW
     if not found:
@@ -101,7 +102,7 @@ def status(found: Sequence[Job]) -> str:
     running = [job.name for job in found if job.state in ("running", "mapping")]
     if not running:
         return "A training is a process of its own: leaving this page stops nothing."
-    names = ", ".join(panels.plain(name) for name in running)
+    names = ", ".join(notes.plain(name) for name in running)
     return f"{names} is running. A second training shares the machine with it: both take longer."
 
 
@@ -110,7 +111,7 @@ def new(found: Sequence[Job]) -> None:
     if problem := st.session_state.pop("train_error", ""):
         st.error(problem, title="That did not work", icon=":material/error:")
     st.subheader("Images", anchor=False)
-    data = train_data.images()
+    data = images.images()
     if data is None:
         return
     name, download = data
@@ -153,7 +154,7 @@ def _model(data: str) -> dict[str, Any] | None:
         left.caption(_MODELS[model])
         return {"model": model}
     right.caption(_DEFENCES.get(defence, ""))
-    good = [run for run in scene.usable(runs.list_runs()) if panels.has_weights(run)]
+    good = [run for run in scene.usable(runs.list_runs()) if notes.has_weights(run)]
     names = [run.name for run in good if scene.dataset_of(run) == data]
     if not names:
         left.info(
@@ -167,7 +168,7 @@ def _model(data: str) -> dict[str, Any] | None:
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     """What differs from the defaults, and so belongs in the plan; None where a field is wrong."""
-    with st.spinner(panels.model_note("reading the settings")):
+    with st.spinner(notes.model_note("reading the settings")):
         from clustcore.training.epoch import TrainConfig
         from clustcore.training.views import AugmentConfig
 
@@ -176,7 +177,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
         else:
             defence, source = lookup(DEFENCES, plan["defence"], "defence"), plan["source"]
             own, kept = defence.Config, runs.find_run(source).card
-    if "model" not in plan and defence.needs_attacker and not train_checks.has_attacker(source):
+    if "model" not in plan and defence.needs_attacker and not checks.has_attacker(source):
         return None
     name = plan.get("model") or plan["defence"]
     train = {key: v for key, v in kept.get("train", {}).items() if key not in _LOOP}
@@ -187,7 +188,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     rate = _rate(name, plan["data"]["name"]) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
     if "model" in plan and not (
-        train_checks.agree(teach, asked["config"]) and train_checks.has_epochs(asked["config"])
+        checks.agree(teach, asked["config"]) and checks.has_epochs(asked["config"])
     ):
         return None
     st.caption("The training loop")
@@ -268,9 +269,9 @@ def _wrong_name(name: str, found: Sequence[Job]) -> str:
     if not runs.is_name(name):
         return "Expected letters, digits, '.', '_' and '-', beginning with a letter or a digit."
     if any(job.name == name for job in found):
-        return f"There is a training {panels.plain(name)} already: choose it above, or another name"
+        return f"There is a training {notes.plain(name)} already: choose it above, or another name"
     if any((place / name / "card.json").exists() for place in runs.folders()):
-        return f"There is a run {panels.plain(name)} already: choose another name."
+        return f"There is a run {notes.plain(name)} already: choose another name."
     return ""
 
 
@@ -280,7 +281,7 @@ def _start(name: str, plan: dict[str, Any]) -> None:
             Path(plan["root"]).mkdir(parents=True, exist_ok=True)
         jobs.start(name, plan)
     except (ValueError, OSError) as error:
-        st.error(panels.report(error), title="That did not work", icon=":material/error:")
+        st.error(notes.report(error), title="That did not work", icon=":material/error:")
         return
     st.session_state["train_begun"] = name  # for `choose`, before its widget is there
     st.rerun()
@@ -294,9 +295,7 @@ def earlier(found: Sequence[Job]) -> None:
     for job in found:
         icon, _ = _WORDS[job.state]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.button(
-                panels.plain(job.name), key=f"see_{job.name}", on_click=_see, args=(job.name,)
-            )
+            st.button(notes.plain(job.name), key=f"see_{job.name}", on_click=_see, args=(job.name,))
             began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started))
             st.caption(f"{icon} {state(job)} · started {began}", width="content")
 

@@ -1,6 +1,6 @@
 """The scene: what every page shares (data set, model, attack, strength, pin, ...), in the URL too.
 
-Here are its parts and their rules; `ui.rail` draws its widgets, and `ui.mirror` those that follow a
+Here are its parts and their rules; `sidebar` draws its widgets, and `entries` those that follow a
 map. The URL holds what the widgets show ("Margin PGD"); links may hold the plain names too ("pgd").
 Streamlit drops bound values on a page switch, so a plain copy is kept in the session and seeds the
 widgets on arrival; a link wins over what was kept.
@@ -23,7 +23,7 @@ from clustcore.defences import DEFENCES
 from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
-from ui import loaders, panels
+from ui import cached, notes
 
 KEYS = (
     "dataset",
@@ -100,10 +100,10 @@ class Scene:
     link_slot: Any
 
     @property
-    def ask(self) -> loaders.Ask:
+    def ask(self) -> cached.runs.Ask:
         """Which path the map shows."""
         where = (self.attack, self.space, self.norm, self.target, self.seed, self.fit)
-        return loaders.Ask(self.run, *where)
+        return cached.runs.Ask(self.run, *where)
 
     @property
     def data_label(self) -> str:
@@ -189,7 +189,7 @@ def partners(run: RunInfo, runs: Sequence[RunInfo]) -> list[RunInfo]:
 
     def rank(other: RunInfo) -> tuple[int, int]:
         if _origin(other) == run.name:
-            known, name = [*DEFENCES], panels.defence(other)
+            known, name = [*DEFENCES], notes.defence(other)
             return 0, known.index(name) if name in known else len(known)
         return (1 if _origin(run) == other.name else 2), 0
 
@@ -276,7 +276,7 @@ def resolve(
             values["strength"] = strength
     values["pin"] = kept.get("pin", "") if kept.get("dataset") == values["dataset"] else ""
     if "pin" in link:
-        # the box shows what the link says whatever stands here, and `mirror.entries` speaks of it
+        # the box shows what the link says whatever stands here, and `entries.entries` speaks of it
         values["pin"] = link["pin"] if link["pin"].isdecimal() else ""
     return values, problems
 
@@ -311,7 +311,7 @@ def arrive(page: str) -> None:
         st.session_state[key] = value
     kept.update(values)
     for problem in problems:
-        st.toast(panels.plain(problem), icon=":material/link_off:")
+        st.toast(notes.plain(problem), icon=":material/link_off:")
     st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import runs
 from clustcore.datasets import load_samples
-from clustcore.runs import RunInfo
+from clustcore.runs import FIT_SAMPLES, RunInfo
 from clustcore.types import AttackPath, Samples
-from ui import datasets, loaders, panels
-from ui.loaders import Ask
+from ui import notes
+from ui.cached import images, runs
+from ui.cached.runs import Ask
 
 if TYPE_CHECKING:
     from clustcore.pipeline.paths import PinFrames
@@ -47,7 +47,7 @@ def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFram
 
         return paths.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, ask.key)
 
-    key = ("pin", ask.key, loaders.attacker_stamp(ask), row)
+    key = ("pin", ask.key, runs.attacker_stamp(ask), row)
     return _answer(ask.run, key, work if compute else None)
 
 
@@ -55,7 +55,7 @@ def reconstruction(
     run: RunInfo, row: int, device: str, compute: bool = True
 ) -> tuple[NDArray[np.float32] | None] | None:
     """(image,) as the decoder gives it back, (None,) without a decoder; as `pin_frames` else."""
-    if not loaders.decodes(run):
+    if not runs.decodes(run):
         return (None,)
 
     def work() -> tuple[NDArray[np.float32] | None]:
@@ -94,7 +94,7 @@ def compute_path(ask: Ask, device: str, on_step: OnStep) -> AttackPath:
     with _alone(on_step):
         from clustcore.pipeline import paths
 
-        if loaders.needs_fit(ask):
+        if runs.needs_fit(ask):
             on_step, fitting = _in_two(on_step)
             _fit_attacker(run, ask, fitting)
         return paths.compute_path(run, data, ask.key, on_step)
@@ -140,9 +140,9 @@ def fit_images(run: RunInfo) -> tuple[int, str]:
     try:
         n, split = _size(data["name"], data["split"]), data["split"]
     except ValueError:
-        arrays = loaders.map_arrays(run)
+        arrays = runs.map_arrays(run)
         n, split = (0, data["split"]) if arrays is None else (len(arrays.xy), arrays.split)
-    return min(n, runs.FIT_SAMPLES), split
+    return min(n, FIT_SAMPLES), split
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -172,7 +172,7 @@ def transfer(
             return paths.transfer(*models, _samples_of(ask.run), untargeted, on_step)
 
     untargeted = dataclasses.replace(ask.key, target=None)
-    stamp = loaders.weights_stamp(partner)
+    stamp = runs.weights_stamp(partner)
     key = (*_made_of(ask.run), "transfer", partner.name, stamp, untargeted)
     found = _recent().get(key)
     if found is None and on_step is not None:
@@ -187,7 +187,7 @@ def attempt(what: str, about: Any, work: Callable[[], Any]) -> None:
     try:
         work()
     except Exception as error:
-        st.session_state[f"failed_{what}"] = (about, panels.report(error))
+        st.session_state[f"failed_{what}"] = (about, notes.report(error))
 
 
 def failure(what: str, about: Any) -> str:
@@ -232,7 +232,7 @@ def _device(device: str) -> tuple[str, str]:
 
 
 def _model(run: RunInfo, device: str) -> Run:
-    where = (str(run.folder), loaders.weights_stamp(run))
+    where = (str(run.folder), runs.weights_stamp(run))
     found = _load(run.name, _device(device)[0], where)
     _recent().put((run.name, "device", device), str(found.device).upper())
     return found
@@ -246,10 +246,10 @@ def _load(name: str, device: str, where: tuple[str, tuple[int, ...]]) -> Run:
 
 
 def _samples_of(run: RunInfo) -> Samples:
-    arrays = loaders.map_arrays(run)
+    arrays = runs.map_arrays(run)
     if arrays is None:
         raise ValueError(f"{run.name}: expected a map (`python -m clustcore project`), got none")
-    return datasets.samples(arrays.data, arrays.split, **_shape(run, arrays.data))
+    return images.samples(arrays.data, arrays.split, **_shape(run, arrays.data))
 
 
 def _shape(run: RunInfo, data: str) -> dict[str, int]:
@@ -297,4 +297,4 @@ def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) 
 
 
 def _made_of(run: RunInfo) -> tuple[Any, ...]:
-    return str(run.folder), loaders.weights_stamp(run), loaders.map_stamp(run)
+    return str(run.folder), runs.weights_stamp(run), runs.map_stamp(run)

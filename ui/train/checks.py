@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from clustcore import runs
-from ui import loaders, panels
+from ui import cached, notes
 
 # of DRC: each may have no epoch; the last stage of the other models has at least one
 _STAGES = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
@@ -46,11 +46,11 @@ def has_epochs(config: Mapping[str, Any] | None) -> bool:
 
 def has_attacker(source: str) -> bool:
     """Whether the run has an attacker that was fitted on its weights; else it is said."""
-    found = loaders.attacker_state(runs.find_run(source), "alrdc")
+    found = cached.runs.attacker_state(runs.find_run(source), "alrdc")
     if found != "fitted":
         has = "one that was fitted on other weights" if found else "none"
         st.error(
-            f"This defence trains against a fitted attacker, and {panels.plain(source)} has {has}. "
+            f"This defence trains against a fitted attacker, and {notes.plain(source)} has {has}. "
             "Choose the attack ALRDC on Attack, and fit it there first.",
             icon=":material/error:",
         )

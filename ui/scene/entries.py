@@ -11,8 +11,8 @@ from typing import Any
 
 import streamlit as st
 
-from ui import panels
-from ui.scene import DEFAULTS, Scene, link
+from ui import notes
+from ui.scene.state import DEFAULTS, Scene, link
 
 _MEANS = {
     "L∞": "The largest change of a pixel, whose values go from 0 to 1",
@@ -59,7 +59,7 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
         if text and (row is None or row >= n):
             row = st.session_state.get("last_pin")
             left = "Nothing is pinned." if row is None else f"Sample {row} stays pinned."
-            unknown = f"There is no sample {panels.plain(text)}: 0 to {n - 1:,}. {left}"
+            unknown = f"There is no sample {notes.plain(text)}: 0 to {n - 1:,}. {left}"
             st.caption(f":material/error: {unknown}")
             if st.session_state.get("unknown_pin") != text:
                 st.toast(unknown)

@@ -1,7 +1,7 @@
 """Runs as they lie on disk, cached: maps, paths, pairs, attackers. Nothing here imports torch.
 
 Keys are cheap: a run's name and folder, and the time stamp of the file that is read. Every cache
-is bounded. Nothing caches but this, `ui.datasets` and `ui.answers`.
+is bounded. Nothing caches but this, `images` and `models` beside it.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
         stamp: of the map's file: see `map_stamp`.
         size: width and height in pixels.
     """
-    from ui.stills import draw_map
+    from ui.parts.still_map import draw_map
 
     try:
         arrays = runs.read_map(Path(folder))

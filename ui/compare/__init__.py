@@ -1,0 +1,1 @@
+"""Comparing two models under one dial: the page, its claims, and the measurements it cites."""

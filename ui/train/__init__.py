@@ -1,0 +1,1 @@
+"""Training from the app: what is asked for, checked, begun and watched."""
