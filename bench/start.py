@@ -23,8 +23,8 @@ from typing import Any
 from bench import end, print_table
 from bench.map import MAP, chromium
 from clustcore import runs
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
 BUDGET = 2.0  # seconds beyond the empty page
 _EMPTY = "import streamlit as st\nst.title('An empty page')\n"

@@ -1,3 +1,5 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.map_views", "tests.screens", "tests.browser")
+pytest.register_assert_rewrite(
+    "tests.support.map_views", "tests.support.screens", "tests.support.browser"
+)

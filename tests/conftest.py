@@ -115,7 +115,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(place: Path) -> RunInfo:
     """A run of random numbers, the only one."""
     from clustcore import runs
-    from tests import demo
+    from tests.support import demo
 
     demo.make_run(place)
     return runs.find_run("demo")
@@ -124,7 +124,7 @@ def run(place: Path) -> RunInfo:
 @pytest.fixture
 def two(place: Path) -> Path:
     """A run and another one whose clusters bear other numbers, on a map turned by 90 degrees."""
-    from tests import demo
+    from tests.support import demo
 
     return demo.make_two(place)
 
@@ -239,7 +239,7 @@ def mapped(mapped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one server for the browser tests of a file that do not need a fresh one."""
-    from tests.browser import served
+    from tests.support.browser import served
 
     with served(tmp_path_factory.mktemp("cache")) as address:
         yield address
@@ -248,7 +248,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A Chromium with software WebGL."""
-    from tests.browser import CHROMIUM, FLAGS, playwright
+    from tests.support.browser import CHROMIUM, FLAGS, playwright
 
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -259,7 +259,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def screen(chromium: Any, server: str) -> Iterator[Any]:
     """Makes screens: `screen(width=..., dark=...)`; afterwards none may have had trouble."""
-    from tests.browser import Screen
+    from tests.support.browser import Screen
 
     made: list[tuple[Any, Any]] = []
 

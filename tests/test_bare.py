@@ -1,4 +1,4 @@
-"""The commands on a machine that has what training needs and no more: see `tests.bare`."""
+"""The commands on a machine that has what training needs and no more: see `tests.support.bare`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from clustcore.cli.flags import COMMANDS
 from clustcore.files import save_npz
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = "--model.width 4 --model.alone 2 --train.batch 64 --train.lr 0.003 --device cpu"
 HELP = [f"{name} --help" for name in ["", *COMMANDS, "train drc", "defend d --defence pgd_at"]]
 MEASURED = ["evaluate d --device cpu", "attack d --eps 0.1 --device cpu"]
@@ -34,7 +34,7 @@ def bare(place: Path, *argv: str, **given: Any) -> subprocess.CompletedProcess[s
     own = {"DRIFTMAP_RUNS": str(place / "runs"), "DRIFTMAP_CACHE": str(place / "cache")}
     own |= {"DRIFTMAP_DATA": str(place / "data"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bare", *argv],
+        [sys.executable, "-m", "tests.support.bare", *argv],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | own,
         capture_output=True,
@@ -70,7 +70,7 @@ def said(place: Path) -> dict[str, tuple[int, str, str]]:
 def test_the_packages_are_as_if_they_were_not_installed():
     code = (
         "from importlib.util import find_spec\n"
-        "from tests.bare import HIDDEN, hide\n"
+        "from tests.support.bare import HIDDEN, hide\n"
         "hide()\n"
         "print({find_spec(name) for name in HIDDEN})"
     )

@@ -20,9 +20,7 @@ from torch import Tensor
 from clustcore import distributed
 from clustcore.files import load_npz
 from clustcore.training.resume import load_resume
-from tests import ranks
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import ROOT, ranks
 
 
 def start(*command: str, **variables: str) -> subprocess.Popen[str]:
@@ -46,7 +44,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     shared["DRIFTMAP_RUNS"] = str(digits_run.parent)
     started = [
-        start("-m", "tests.ranks", str(folder), RANK=rank, LOCAL_RANK=rank, **shared)
+        start("-m", "tests.support.ranks", str(folder), RANK=rank, LOCAL_RANK=rank, **shared)
         for rank in ("0", "1")
     ]
     try:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,13 @@ from clustcore.training.epoch import Epoch, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import RESUME
 from clustcore.training.views import AugmentConfig
-from tests import ranks
 from tests.conftest import make_blobs
-from tests.test_train import Cancel, stepped
+from tests.support import ROOT, ranks
+from tests.training.test_loop import Cancel, stepped
 
 pytestmark = pytest.mark.gpu
 
 DEVICE = "cuda"
-ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrainConfig(batch=64, device=DEVICE, lr=3e-3)
 
 
@@ -125,7 +123,7 @@ def test_a_training_goes_on_with_the_layout_it_had(tmp_path, optimisers):
 
 def test_the_compiled_model_learns_stops_and_goes_on_as_the_model_does(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.compiled", DEVICE, str(tmp_path)],
+        [sys.executable, "-m", "tests.support.compiled", DEVICE, str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -185,7 +183,7 @@ def test_two_gpus_learn_what_one_learns(tmp_path):
         pytest.skip("two CUDA devices are not here")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = launched(
-        [sys.executable, *launch, "-m", "tests.ranks", str(tmp_path), DEVICE],
+        [sys.executable, *launch, "-m", "tests.support.ranks", str(tmp_path), DEVICE],
         300,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

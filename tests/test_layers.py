@@ -3,83 +3,61 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {
-    "datasets",
-    "runs",
-    "augment",
-    "models",
-    "attacks",
-    "projection",
-    "boundaries",
-    "evaluation",
-    "comparing",
-    "figures",
-    "teach",
-}
-# what each part of clustcore may import of clustcore; a leaf may import types and itself
-ALLOWED = {name: {"types", name} for name in LEAVES} | {
-    "types": set(),
+from tests.support import ROOT
+
+# what each part of the library may import of it; a part may import itself
+LIBRARY = {
     "__init__": set(),
+    "__main__": {"cli"},
+    # the ground floor: results, configs, and what every process, file and memory needs
+    "types": set(),
+    "config": set(),
+    "dial": {"types"},
+    "files": set(),
     "distributed": set(),
     "memory": set(),
-    "manifold": set(),
-    "files": set(),
-    "trust": set(),
-    "runs": {"types", "files", "runs"},
-    "attacks": {"types", "files", "attacks"},
-    "teach": {"types", "files", "manifold"},
-    "projection": {"types", "files", "manifold", "trust", "projection"},
-    "datasets": {"types", "runs", "datasets"},  # runs: for where the project is
-    # its contract is written in the models' terms, and it may use an attack
-    "defences": {"types", "models", "attacks", "defences"},
-    "comparing": {"types", "runs"},  # runs: for the form of a map
-    # epoch and train for the form of what is kept alone
-    "checkpoint": {"models", "defences", "files", "runs", "types", "epoch", "train"},
     "machine": set(),
-    "epoch": {"models", "augment", "types"},
-    "train": {"models", "defences", "augment", "checkpoint", "epoch", "types"},
-    "batches": {"attacks", "models", "types"},
-    "pipeline": LEAVES - {"figures", "comparing"} | {"types", "batches", "checkpoint"},
-    "paths": {"attacks", "batches", "evaluation", "pipeline", "runs", "types"},
-    "parts": {"attacks", "batches", "boundaries", "evaluation", "paths", "pipeline", "projection"}
-    | {"runs", "types"},
-    "making": {"attacks", "augment", "batches", "checkpoint", "defences", "files", "models"}
-    | {"machine", "parts", "pipeline", "projection", "runs", "teach", "train", "types"},
-    "cli": {"augment", "making", "models", "train", "types"},
-    "tables": {"files", "runs", "drc_results"},
-    "published": set(),
-    "drc_results": {"files", "runs", "published"},
-    "judging": LEAVES - {"figures"} | {"types", "batches", "pipeline"},
-    "recipes": {"making"},
-    "jobs": {"files", "runs"},
-    "livemap": {"files", "comparing", "manifold"},
-    "drc_table": LEAVES - {"figures"}
-    | {"types", "files", "pipeline", "train", "recipes", "reproduce", "drc_results", "budget"}
-    | {"judging"}
-    | {"export", "machine"},
-    "throughput": {"augment", "epoch", "models"},
-    "budget": {"augment", "checkpoint", "epoch", "machine", "making", "models", "throughput"}
-    | {"train"},
-    "export": {"checkpoint", "manifold", "parts", "paths", "pipeline", "runs", "types"},
-    "alrdc_table": LEAVES - {"figures"}
-    | {"types", "files", "pipeline", "parts", "judging", "recipes", "reproduce", "tables"},
-    "assemble": {"batches", "checkpoint", "files", "parts", "paths", "pipeline", "projection"}
-    | {"runs", "types"},
-    "reproduce": LEAVES - {"figures"}
-    | {"defences", "types", "files", "checkpoint", "pipeline", "parts", "making", "manifold"}
-    | {"recipes"},
+    "manifold": set(),
+    # runs as they lie on disk: what draws a map imports no more
+    "runs": {"types", "config", "files"},
+    "datasets": {"types", "config", "runs"},  # runs: for where the project is
+    "measures": {"types"},
+    "maps": {"types", "config", "files", "manifold"},
+    # torch
+    "attacks": {"types", "config", "files", "memory"},
+    "models": {"config", "distributed", "files", "memory", "runs"},
+    # a defence's contract is written in the models' terms, and it may use an attack
+    "defences": {"types", "config", "distributed", "models", "attacks"},
+    "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
+    "pipeline": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
+    | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
+    "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
+    | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
+    "cli": {"types", "config", "dial", "distributed", "runs", "datasets", "measures", "maps"}
+    | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
 }
-
-
-def part_of(path: Path) -> str:
-    return path.relative_to(ROOT / "clustcore").parts[0].removesuffix(".py")
+# what each part of the screens may import of them
+SCREENS = {
+    "__init__": set(),
+    "shell": set(),
+    "notes": {"shell"},
+    "cluster_map": set(),
+    "cached": {"notes", "cluster_map"},
+    "scene": {"shell", "notes", "cached"},
+    "parts": {"notes", "cluster_map", "cached", "scene"},
+    "home": {"shell", "notes", "cached", "scene"},
+    "explore": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
+    "attack": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
+    "compare": {"notes", "cluster_map", "cached", "scene", "parts", "attack"},
+    "train": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -94,23 +72,39 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-FILES = sorted((ROOT / "clustcore").rglob("*.py"))
+FILES = [path for top in ("clustcore", "ui") for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def part_of(path: Path) -> tuple[str, str]:
+    top, part, *_ = path.relative_to(ROOT).parts
+    return top, part.removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_arrows(path):
+    top, part = part_of(path)
     found = imports(path)
-    assert not {name for name in found if name.split(".")[0] in ("streamlit", "ui", "pages")}
-    part = part_of(path)
-    if part == "__main__":
-        return
-    inside = {name.split(".")[1] for name in found if name.startswith("clustcore.")}
-    parts = {p.stem for p in (ROOT / "clustcore").iterdir() if not p.name.startswith("_")}
-    allowed = ALLOWED[part] | {
-        "distributed",
-        "memory",
-    }  # one process or many, enough of it or not: everyone may ask
-    assert inside & parts <= allowed, f"{part} imports {inside & parts - allowed}"
+    if top == "clustcore":
+        assert not {name for name in found if name.split(".")[0] in ("streamlit", "ui", "pages")}
+    table = LIBRARY if top == "clustcore" else SCREENS
+    inside = {name.split(".")[1] for name in found if name.startswith(f"{top}.")}
+    assert inside & set(table) <= table[part] | {part}
+
+
+def test_no_arrow_is_missing_from_the_tables_and_none_is_spare():
+    for top, table in (("clustcore", LIBRARY), ("ui", SCREENS)):
+        drawn: dict[str, set[str]] = {}
+        for path in FILES:
+            if part_of(path)[0] == top:
+                part = part_of(path)[1]
+                inside = {n.split(".")[1] for n in imports(path) if n.startswith(f"{top}.")}
+                drawn.setdefault(part, set()).update(inside & set(table) - {part})
+        assert drawn == table
+
+
+def test_the_arrows_go_round_in_no_circle():
+    for table in (LIBRARY, SCREENS):
+        graphlib.TopologicalSorter(table).prepare()
 
 
 def run(code: str) -> str:
@@ -137,11 +131,12 @@ def test_what_draws_a_map_imports_no_torch():
 def test_the_screens_cache_in_three_places_and_what_lies_on_disk_needs_no_model():
     files = [*(ROOT / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"]
     caching = {path.stem for path in files if "st.cache_" in path.read_text(encoding="utf-8")}
-    assert caching == {"loaders", "datasets", "answers"}
-    heavy = ("batches", "checkpoint", "making", "parts", "paths", "pipeline", "projection", "train")
-    models = {"torch", "clustcore.maps.trustworthiness"} | {f"clustcore.{part}" for part in heavy}
-    for name in ("loaders", "datasets"):
-        assert not imports(ROOT / "ui" / f"{name}.py") & models
+    assert caching == {"runs", "images", "models"}
+    heavy = {"torch"} | {f"clustcore.{part}" for part in ("models.base", "pipeline", "training")}
+    heavy |= {"clustcore.maps.projection", "clustcore.maps.trustworthiness"}
+    for name in ("runs", "images"):
+        found = imports(ROOT / "ui" / "cached" / f"{name}.py")
+        assert not {name for name in found if name.startswith(tuple(heavy))}
 
 
 def test_no_process_is_waited_for_without_a_limit():

@@ -214,7 +214,7 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
         stamp: of the map's file: see `map_stamp`.
         size: width and height in pixels.
     """
-    from ui.parts.still_map import draw_map
+    from ui.cluster_map.still_map import draw_map
 
     try:
         arrays = runs.read_map(Path(folder))

@@ -168,9 +168,9 @@ def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, stren
         return "No attack path of both models has been computed yet: the maps show clean samples."
     left, both, right, neither = counts(a, b, strength, now.dial.end)
     return (
-        f"At strength {sentences.strength_text(strength)}, {left:,} of {len(a.rows):,} "
-        f"samples left their cluster only in {notes.plain(now.run.name)}, {both:,} in both, {right:,} only in "
-        f"{notes.plain(now.partner.name)}, {neither:,} in neither."
+        f"At strength {sentences.strength_text(strength)}, {left:,} of {len(a.rows):,} samples "
+        f"left their cluster only in {notes.plain(now.run.name)}, {both:,} in both, {right:,} "
+        f"only in {notes.plain(now.partner.name)}, {neither:,} in neither."
     )
 
 

@@ -11,8 +11,8 @@ from clustcore.config import digest
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes
 from ui.cluster_map import MapState
+from ui.cluster_map.still_map import PETROFF
 from ui.parts import frames
-from ui.parts.still_map import PETROFF
 from ui.parts.thumbnails import Thumb, gallery
 from ui.scene import entries
 

@@ -12,7 +12,7 @@ from clustcore.maps import live as livemap
 from clustcore.runs import jobs
 from clustcore.runs.jobs import History, Job
 from ui import cached, notes, scene, shell
-from ui.parts.still_map import draw_map
+from ui.cluster_map.still_map import draw_map
 from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks

@@ -1,0 +1,432 @@
+"""Trainings as processes: started, looked at, stopped, gone on with; their plans and live maps."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clustcore import files, runs
+from clustcore.cli.commands import main
+from clustcore.cli.flags import plan_from_flags
+from clustcore.datasets import roots
+from clustcore.maps import live
+from clustcore.runs import jobs
+from tests.support.job_files import make_job, make_snapshot
+
+LONG: dict[str, Any] = {
+    "model": "dec",
+    "data": {"name": "digits"},
+    "config": {"width": 4, "dim": 4, "autoencode": 300},
+    "train": {"device": "cpu", "lr": 0.003},
+}
+SHORT = LONG | {"config": {"width": 4, "dim": 4, "autoencode": 1, "cluster": 1}}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An own folder of runs; what still runs in it at the end is killed."""
+    monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield tmp_path / "own"
+    for job in jobs.jobs():
+        kill(job.folder)
+
+
+def kill(folder: Path) -> None:
+    """End every process of a job at once, as a machine does that is switched off."""
+    if jobs._locked(folder):
+        os.killpg(jobs._json(folder / "job.json")["pid"], signal.SIGKILL)
+    wait(folder, lambda job: job.state not in ("running", "mapping"))
+
+
+def wait(folder: Path, until: Callable[[jobs.Job], bool]) -> jobs.Job:
+    for _ in range(3000):
+        job = jobs.look(folder)
+        if until(job):
+            return job
+        time.sleep(0.1)
+    raise AssertionError(f"{job}: {jobs.log_tail(folder)}")
+
+
+def names() -> list[str]:
+    return [run.name for run in runs.list_runs() if not run.shipped and not run.problem]
+
+
+def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
+    job = jobs.start("a", LONG)
+    assert (job.state, job.epochs) == ("running", 0)
+    with pytest.raises(ValueError, match="run 'a' is being trained by another process"):
+        jobs.start("a", LONG)
+    with pytest.raises(ValueError, match="run 'a' is being trained by another process"):
+        jobs.resume(job.folder)
+    other = jobs.start("b", SHORT)  # two at once
+
+    wait(job.folder, lambda job: job.epochs >= 2)
+    assert jobs.look(job.folder).total == 310
+    jobs.stop(job.folder)
+    assert jobs.look(job.folder).stopping
+    stopped = wait(job.folder, lambda job: job.state != "running")
+    assert stopped.state == "stopped"
+    assert not stopped.stopping
+    assert stopped.epochs >= 2
+    jobs.stop(job.folder)  # nothing is left to stop
+    assert not files.held(job.folder)
+
+    again = jobs.resume(job.folder)
+    assert again.epochs >= stopped.epochs
+    wait(job.folder, lambda job: job.epochs > stopped.epochs)
+    kill(job.folder)
+    assert jobs.look(job.folder).state == "stopped"
+    assert jobs.look(job.folder).epochs > stopped.epochs
+
+    wait(other.folder, lambda job: job.state == "mapping")
+    assert names() == ["b"]  # in every picker, before its map is there
+    assert jobs.look(other.folder).epochs == 2
+    with pytest.raises(ValueError, match="expected a new run, got one that is there already"):
+        jobs.start("b", SHORT)
+    assert {job.name for job in jobs.jobs()} == {"a", "b"}
+
+
+def test_a_training_that_fails_says_why(place):
+    bad = SHORT | {"data": {"name": "folder:nothing/here"}}
+    job = wait(jobs.start("c", bad).folder, lambda job: job.state != "running")
+    assert job.state == "failed"
+    assert job.reason.startswith("folder 'nothing/here': expected it below")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 81])
+def test_a_name_is_no_path(place, name):
+    with pytest.raises(ValueError, match="run name: expected letters, digits"):
+        jobs.start(name, SHORT)
+    assert not place.exists()
+
+
+# What the files say
+
+
+def test_the_states_of_a_job(place):
+    def state(name: str, **more: Any) -> tuple[str, str]:
+        job = jobs.look(make_job(place, name, **more))
+        assert (job.epochs, job.total) == (6, 20)
+        return job.state, job.reason
+
+    assert state("killed") == ("stopped", "")
+    assert state("told", stop=True, end="clustcore train: x\njob: train ended with 2\n") == (
+        "stopped",
+        "",
+    )
+    assert state("interrupted", end="job: train ended with 130\n") == ("stopped", "")
+    assert state("limit", end="job: train ended with 0\n") == ("stopped", "")
+    said = "clustcore train: stage 'x': loss: expected\njob: train ended with 2\n"
+    assert state("said", end=said) == ("failed", "stage 'x': loss: expected")
+    trace = "Traceback ...\nKeyError: 'z'\njob: train ended with 1\n"
+    assert state("trace", end=trace) == ("failed", "KeyError: 'z'")
+    name, reason = state("memory", end="job: train ended with -9\n")
+    assert name == "failed"
+    assert "killed by signal 9, as happens where memory runs out; a smaller batch" in reason
+    folder = make_job(place, "done", end="job: train ended with 0\njob: project ended with 0\n")
+    (folder / "card.json").write_text("{}")
+    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
+    end = "job: train ended with 0\nclustcore project: no test images\njob: project ended with 2\n"
+    folder = make_job(place, "unmapped", end=end)
+    (folder / "card.json").write_text("{}")
+    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "no test images")
+
+
+def test_a_job_runs_as_long_as_its_log_is_locked(place):
+    folder = make_job(place, "going")
+    with (folder / "log.txt").open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert jobs.look(folder).state == "running"
+        with pytest.raises(ValueError, match="run 'going' is being trained by another process"):
+            jobs.resume(folder)
+    assert jobs.look(folder).state == "stopped"
+
+
+def test_a_training_by_hand_is_not_stopped_from_here(place):
+    folder = make_job(place, "mine")
+    with files.hold(folder):
+        assert jobs.look(folder).state == "running"
+        with pytest.raises(ValueError, match="trained by a command elsewhere: stop it there"):
+            jobs.stop(folder)
+        with pytest.raises(ValueError, match="is being trained by another process"):
+            jobs.resume(folder)
+
+
+def test_damaged_files_are_said_and_left_out_of_the_list(place):
+    good, bad = make_job(place, "good"), make_job(place, "bad")
+    (bad / "job.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"job\.json: expected a JSON object, got list"):
+        jobs.look(bad)
+    (bad / "job.json").write_text("{")
+    with pytest.raises(ValueError, match=r"job\.json: expected JSON, got"):
+        jobs.look(bad)
+    assert [job.name for job in jobs.jobs()] == ["good"]
+    (good / "history.csv").write_text("epoch,loss\n0,x\n")
+    with pytest.raises(ValueError, match=r"history\.csv: expected a line an epoch"):
+        jobs.read_history(good)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("job", {"pid": 4000}),
+        ("job", {"pid": None, "started": 1.0}),
+        ("job", {"pid": 0, "started": 1.0}),
+        ("job", {"pid": 4000, "started": None}),
+        ("plan", {"model": "dec"}),
+        ("plan", {"model": "dec", "data": None}),
+        ("plan", {"model": "dec", "data": {"name": 3}}),
+        ("plan", {"data": {"name": "digits"}}),
+        ("plan", {"defence": "control", "data": {"name": "digits"}}),
+        ("plan", {"model": "dec", "data": {"name": "digits"}, "train": [1]}),
+    ],
+)
+def test_odd_files_are_said_and_left_out_of_the_list(place, file, values):
+    folder = make_job(place, "odd")
+    (folder / f"{file}.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"{file}\.json: field '[\w.]+': expected"):
+        jobs.look(folder)
+    assert jobs.jobs() == []
+
+
+def test_a_process_that_another_thread_let_go_is_no_error(place, monkeypatch):
+    class Ended:
+        def poll(self) -> int:
+            jobs._STARTED.clear()
+            return 0
+
+    monkeypatch.setattr(jobs, "_STARTED", [Ended()])
+    assert jobs.look(make_job(place, "a")).state == "stopped"
+
+
+def test_own_runs_and_data_have_whole_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRIFTMAP_RUNS", "mine")
+    monkeypatch.setenv("DRIFTMAP_DATA", "a")
+    assert runs.folders()[1] == tmp_path / "mine"
+    assert roots() == [tmp_path / "a"]
+
+
+# Only the map, and where its images are
+
+
+def test_the_map_is_made_from_the_same_root_and_the_live_one_stays_until_then(place, monkeypatch):
+    folder = make_job(place, "a")
+    make_snapshot(folder, 1, mapped=True)
+    plan = {"model": "dec", "data": {"name": "folder:x"}, "root": "/some where"}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    calls: list[tuple[list[str], bool, bool]] = []
+
+    def run(name: str, command: list[str], follow: bool) -> int:
+        (folder / "card.json").write_text("{}")
+        calls.append((command, follow, (folder / "livemap.npz").is_file()))
+        return 0
+
+    monkeypatch.setattr(jobs, "_run", run)
+    project = ["project", "a", "--root", "/some where"]
+    assert jobs.main(["a", "train", "dec"]) == 0
+    assert calls == [(["train", "dec"], True, True), (project, False, True)]
+    assert not (folder / "livemap.npz").exists()
+    calls.clear()
+    assert jobs.main(["a", *project]) == 0
+    assert calls == [(project, False, False)]
+
+
+def test_a_map_that_fails_leaves_the_live_one(place, monkeypatch):
+    folder = make_job(place, "a")
+    make_snapshot(folder, 1, mapped=True)
+    (folder / "card.json").write_text("{}")
+    monkeypatch.setattr(jobs, "_run", lambda name, command, follow: 2)
+    assert jobs.main(["a", "project", "a"]) == 2
+    assert live.newest(folder) is not None
+
+
+def test_a_teacher_is_made_once_before_the_training(place, monkeypatch):
+    folder = make_job(place, "a", end="job: teach ended with 2\n")
+    teacher = folder / "teacher.npz"
+    plan = {"model": "drc", "data": {"name": "digits"}, "config": {"clusters": 7}, "teach": True}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    calls: list[str] = []
+    code = 2
+
+    def run(name: str, command: list[str], follow: bool) -> int:
+        calls.append(" ".join(command))
+        return code if command[0] == "teach" else 0
+
+    monkeypatch.setattr(jobs, "_run", run)
+    train = jobs.arguments("a", plan)
+    assert train[-2:] == ["--teacher", str(teacher)]
+    assert jobs.main(["a", *train]) == 2
+    first = f"teach --data digits --seed 0 --out {teacher} --teacher.clusters 7"
+    assert calls == [first]
+    assert jobs.look(folder).state == "failed"
+    with (folder / "log.txt").open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert jobs.look(folder).teaching
+    code = 0
+    assert jobs.main(["a", *train]) == 0
+    assert calls[1:] == [first, " ".join(train)]
+    teacher.write_bytes(b"made")
+    jobs.main(["a", *train])
+    assert calls[3:] == [" ".join(train)]
+
+
+def test_a_map_alone_needs_a_trained_run(place):
+    with pytest.raises(ValueError, match="expected one trained to its end, got no card"):
+        jobs.make_map(make_job(place, "a"))
+
+
+def test_a_map_that_was_stopped_leaves_a_finished_run(place):
+    folder = make_job(place, "a", stop=True, end="job: project ended with 130\n")
+    (folder / "card.json").write_text("{}")
+    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
+
+
+def test_a_history_is_read_as_it_was_written(place):
+    history = jobs.read_history(make_job(place, "a", epochs=3))
+    assert history.stage == ["cluster"] * 3
+    assert history.loss.tolist() == [1, 1 / 2, 1 / 3]
+    assert history.parts.keys() == {"kl"}
+    assert history.sizes.shape == (3, 10)
+    assert history.sizes[-1, -1] == 0
+    assert history.batch.tolist() == [256] * 3
+    assert len(jobs.read_history(place / "nothing").loss) == 0
+
+
+def test_a_history_without_batches_is_read_too(place):
+    folder = make_job(place, "a", epochs=2)
+    lines = (folder / "history.csv").read_text().replace("batch,", "other,")
+    (folder / "history.csv").write_text(lines)
+    assert np.isnan(jobs.read_history(folder).batch).all()
+
+
+# The same from a terminal
+
+
+def test_the_command_says_what_the_plan_says():
+    plan = {
+        "model": "drc",
+        "data": {"name": "folder:a/b c"},
+        "config": {"clusters": 7, "weight_r": 0.25, "normalize": False, "regulariser": "square"},
+        "train": {"lr": 1e-7, "seed": 5, "device": "cpu", "batch": 32},
+        "augment": {"flip": 0.5},
+        "root": "/some where",
+        "download": True,
+        "start_from": "other",
+    }
+    argv = jobs.arguments("x", plan)
+    assert argv[:2] == ["train", "drc"]
+    read, options = plan_from_flags(argv[1:])
+    assert (read.model, read.data) == ("drc", plan["data"])
+    for part in ("config", "train", "augment"):
+        values = getattr(read, part)
+        assert {key: values[key] for key in plan[part]} == plan[part]
+    asked = {"name": "x", "teacher": None, "root": "/some where", "download": True}
+    assert options == asked | {"start_from": "other"}
+
+
+def test_the_command_of_a_defence():
+    plan = {
+        "source": "drc-mnist",
+        "defence": "pgd_at",
+        "data": {"name": "mnist"},
+        "config": {"eps": 0.2},
+        "train": {"lr": 0.001},
+    }
+    said = "defend drc-mnist --defence pgd_at --data mnist --name y --defence.eps 0.2"
+    assert jobs.arguments("y", plan) == [*said.split(), "--train.lr", "0.001"]
+
+
+def test_a_defence_downloads_where_it_may(digits_run, tmp_path, monkeypatch):
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, split: str, **options: Any) -> None:
+        asked.append({"name": name, "split": split} | options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", digits_run.parent)
+    monkeypatch.setattr("clustcore.datasets.load_samples", load)
+    plan = {"source": digits_run.name, "defence": "control", "data": {"name": "mnist"}}
+    argv = jobs.arguments("y", plan | {"root": str(tmp_path), "download": True})
+    assert main(argv) == 2
+    where = {"name": "mnist", "split": "train", "root": str(tmp_path)}
+    assert asked == [where | {"download": True}]
+
+
+# Live maps
+
+
+@pytest.fixture
+def umap(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """In place of umap: a mirrored, shifted copy of where it was told to begin; those are kept."""
+    begun: list[np.ndarray] = []
+
+    class UMAP:
+        def __init__(self, init: np.ndarray, **_: Any) -> None:
+            begun.append(init)
+            self.embedding_ = 3 - init[:, ::-1]
+
+        def fit(self, z: np.ndarray) -> UMAP:
+            assert len(z) == len(self.embedding_)
+            return self
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+    return begun
+
+
+def test_each_map_begins_where_the_last_one_ended_and_lies_as_it_did(tmp_path, umap):
+    make_snapshot(tmp_path, 0)
+    make_snapshot(tmp_path, 1)
+    maps: list[live.LiveMap] = []
+    live.follow(tmp_path, maps.append, pause=0.0)  # nobody trains: it ends
+    assert [found.epoch for found in maps] == [2]  # behind, so only the newest
+    make_snapshot(tmp_path, 4)
+    live.follow(tmp_path, maps.append, pause=0.0)
+    assert [found.epoch for found in maps] == [2, 5]
+    np.testing.assert_array_equal(umap[1], maps[0].xy)
+    # a mirrored map is turned back onto the one before
+    np.testing.assert_allclose(maps[1].xy, maps[0].xy, atol=1e-5)
+    kept = live.newest(tmp_path)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.xy, maps[1].xy)
+    live.follow(tmp_path, maps.append, pause=0.0)  # drawn already
+    assert len(maps) == 2
+
+
+def test_other_samples_begin_a_map_of_their_own(tmp_path, umap):
+    make_snapshot(tmp_path, 0, 30)
+    live.follow(tmp_path, pause=0.0)
+    make_snapshot(tmp_path, 1, 40)
+    live.follow(tmp_path, pause=0.0)
+    assert [len(begun) for begun in umap] == [30, 40]
+
+
+@pytest.mark.parametrize("z", [np.ones((30, 3)), np.eye(5, 3), np.arange(8.0)[:, None]])
+def test_what_umap_cannot_lay_out_stays_on_the_principal_plane(z, umap):
+    xy = live.lay_out(z.astype(np.float32), None)
+    assert xy.shape == (len(z), 2)
+    assert np.isfinite(xy).all()
+    assert not umap
+
+
+def test_damaged_or_missing_maps_are_none(tmp_path):
+    assert live.newest(tmp_path) is None
+    (tmp_path / "livemap.npz").write_bytes(b"no npz")
+    assert live.newest(tmp_path) is None
+
+
+def test_snapshots_of_no_run(place, capsys):
+    assert main(["snapshots", "../x"]) == 2
+    assert "expected a run that is being trained, got '../x'" in capsys.readouterr().err
