@@ -6,7 +6,10 @@ neither torch nor umap.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+from clustcore import moved
 
 __all__ = [
     "add_run",
@@ -25,6 +28,8 @@ _HOMES = {
     "load_samples": "clustcore.datasets",
     "wrap": "clustcore.models.base",
 }
+
+sys.meta_path.append(moved.Finder)
 
 
 def __getattr__(name: str) -> Any:
