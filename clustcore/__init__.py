@@ -14,18 +14,22 @@ from clustcore import moved
 __all__ = [
     "add_run",
     "attack",
+    "defend",
     "evaluate",
     "list_runs",
     "load_run",
     "load_samples",
     "project",
+    "train",
     "wrap",
 ]
 
 _HOMES = {
     "add_run": "clustcore.pipeline.make",
+    "defend": "clustcore.door",
     "list_runs": "clustcore.runs",
     "load_samples": "clustcore.datasets",
+    "train": "clustcore.door",
     "wrap": "clustcore.models.base",
 }
 

@@ -39,6 +39,8 @@ LIBRARY = {
     "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
     "pipeline": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
     | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
+    # what a script or a notebook calls
+    "door": {"types", "config", "datasets", "models", "training", "pipeline"},
     "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
     | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
     "cli": {"types", "config", "dial", "distributed", "runs", "datasets", "measures", "maps"}
