@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clustcore.display import brief, percent, table
+
 if TYPE_CHECKING:
     import torch
 
@@ -62,6 +64,13 @@ class Samples:
         y = None if self.y is None else self.y[rows]
         return dataclasses.replace(self, x=self.x[rows], y=y, ids=self.ids[rows])
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.x.shape[1:]))
+        parts = [f"{self.name!r}, {self.split!r}", f"{len(self):,} images of {shape}"]
+        parts.append("no labels" if self.y is None else f"{len(np.unique(self.y))} classes")
+        parts += [f"{len(self.skipped):,} files skipped"] * bool(self.skipped)
+        return f"Samples({', '.join(parts)})"
+
 
 @dataclass(frozen=True)
 class Clustering:
@@ -75,6 +84,8 @@ class Clustering:
     def labels(self) -> NDArray[np.int64]:
         """(n,) the cluster of each sample: the argmax of the scores."""
         return self.s.argmax(1)
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,28 @@ class AttackResult:
     l2: torch.Tensor  # (n,) realised L2 of the change (in units of R in the embedding)
     linf: torch.Tensor  # (n,) realised L-inf of the change (likewise)
     steps: int  # gradient steps a sample got at most, all restarts together
+
+    def __repr__(self) -> str:
+        parts = [f"{name} {value}" for name, value in self._rows()[2:]]
+        return f"AttackResult({self._moved()}, {self._budget()}, {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return table("Attack", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("moved", self._moved()), ("budget", self._budget())]
+        if len(self.moved):
+            sizes = {"l2": self.l2, "linf": self.linf}
+            rows += [(f"median {name}", f"{float(v.median()):.3g}") for name, v in sizes.items()]
+        return [*rows, ("steps", f"{self.steps:,}")]
+
+    def _moved(self) -> str:
+        return f"{int(self.moved.sum()):,} of {len(self.moved):,} moved"
+
+    def _budget(self) -> str:
+        found = sorted({float(eps) for eps in self.eps})
+        size = " to ".join(f"{eps:.3g}" for eps in dict.fromkeys(found[:1] + found[-1:]))
+        return f"{self.space} {self.norm} {size}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -139,6 +172,24 @@ class AttackPath:
     weights: str = ""  # sha256 of the weights it was made with
     ahead: bool = False  # shipped with the run, or computed now
 
+    def __repr__(self) -> str:
+        end = f"{len(self.strengths)} strengths to {self.strengths[-1]:.3g}"
+        moved = f"{self._moved()[-1]} moved at the last"
+        return f"AttackPath({self._what()}, {end}, {len(self.rows):,} samples, {moved})"
+
+    def _repr_html_(self) -> str:
+        strengths = [f"{strength:.3g}" for strength in self.strengths]
+        head = ("strength", f"moved, of {len(self.rows):,}")
+        return table(self._what(), [head, *zip(strengths, self._moved(), strict=True)])
+
+    def _what(self) -> str:
+        into = "" if self.target is None else f" into cluster {self.target}"
+        return f"{self.attack}{into}, {self.space} {self.norm}"
+
+    def _moved(self) -> list[str]:
+        hits = (self.smallest <= self.strengths[:, None]).sum(1)
+        return [percent(int(count) / max(1, len(self.rows))) for count in hits]
+
 
 @dataclass(frozen=True)
 class BarePath:
@@ -161,6 +212,8 @@ class BarePath:
     seed: int = 0
     weights: str = ""  # sha256 of the weights it was made with
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -176,6 +229,8 @@ class Layout:
     held_out: float  # trustworthiness on samples that neither UMAP nor the projector was fitted on
     among: int  # samples that trustworthiness and error look at: all, or a seeded sample of them
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Raster:
@@ -186,6 +241,8 @@ class Raster:
     p: NDArray[np.float32]  # (G, G, k)
     margin: NDArray[np.float32]  # (G, G) gap between the two best soft assignments, in [0, 1]
     trusted: NDArray[np.bool_]  # (G, G) False where the projectors' round trip errs
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -209,6 +266,8 @@ class MapArrays:
     weights: str  # sha256 of the weights it was made with
     among: int = 0  # samples that trustworthiness and error look at; 0: all
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class MinFlips:
@@ -224,6 +283,8 @@ class MinFlips:
     seed: int
     weights: str
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -232,6 +293,9 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def __repr__(self) -> str:
+        return f"Interval({self.value:.3g} [{self.low:.3g}, {self.high:.3g}])"
 
 
 @dataclass(frozen=True)
@@ -251,3 +315,28 @@ class Scores:
     acc_rematched: float = math.nan  # matched anew after the attack: hides a relabelling
     acc_interval: Interval = Interval(math.nan, math.nan, math.nan)
     clusters_used: int = 0
+
+    def __repr__(self) -> str:
+        return f"Scores({', '.join(' '.join(filter(None, row)) for row in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return table("Scores, with 95 % intervals", self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        figures = {"acc": self.acc, "nmi": self.nmi, "ari": self.ari}
+        attacked = self.strength > 0 or self.moved.value > 0
+        if attacked:
+            figures["acc rematched"] = self.acc_rematched
+        ends = self.acc_interval
+        within = {"acc": "" if math.isnan(ends.low) else f"[{ends.low:.3f}, {ends.high:.3f}]"}
+        rows = [
+            (name, f"{value:.3f}", within.get(name, ""))
+            for name, value in figures.items()
+            if not math.isnan(value)
+        ]
+        if attacked:
+            moved = f"{percent(self.moved.value)} at {self.strength:.3g}"
+            ends = self.moved
+            rows.append(("moved", moved, f"[{percent(ends.low)}, {percent(ends.high)}]"))
+        rows += [("clusters used", f"{self.clusters_used}", "")] * bool(self.clusters_used)
+        return [*rows, ("n", f"{self.n:,}", "")]

@@ -18,7 +18,8 @@ LIBRARY = {
     "__main__": {"cli"},
     "moved": set(),
     # the ground floor: results, configs, and what every process, file and memory needs
-    "types": set(),
+    "display": set(),
+    "types": {"display"},
     "config": set(),
     "dial": {"types"},
     "files": set(),
