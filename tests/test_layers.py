@@ -21,7 +21,7 @@ LIBRARY = {
     "display": set(),
     "types": {"display"},
     "config": set(),
-    "dial": {"types"},
+    "registry": {"types"},
     "files": set(),
     "distributed": set(),
     "memory": set(),
@@ -29,22 +29,42 @@ LIBRARY = {
     "manifold": set(),
     # runs as they lie on disk: what draws a map imports no more
     "runs": {"types", "config", "files"},
-    "datasets": {"types", "config", "runs"},  # runs: for where the project is
+    "datasets": {"types", "config", "registry", "runs"},  # runs: for where the project is
+    "dial": {"types", "datasets"},
     "measures": {"types"},
     "maps": {"types", "config", "files", "manifold"},
     # torch
-    "attacks": {"types", "config", "files", "memory"},
-    "models": {"config", "distributed", "files", "memory", "runs"},
+    "attacks": {"types", "config", "registry", "files", "memory"},
+    "models": {"config", "registry", "distributed", "files", "memory", "runs"},
     # a defence's contract is written in the models' terms, and it may use an attack
-    "defences": {"types", "config", "distributed", "models", "attacks"},
+    "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
     "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
-    "pipeline": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
+    "pipeline": {
+        "types",
+        "config",
+        "registry",
+        "dial",
+        "distributed",
+        "files",
+        "machine",
+        "manifold",
+    }
     | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
     # what a script or a notebook calls
     "door": {"types", "config", "datasets", "models", "training", "pipeline"},
     "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
     | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
-    "cli": {"types", "config", "dial", "distributed", "runs", "datasets", "measures", "maps"}
+    "cli": {
+        "types",
+        "config",
+        "registry",
+        "dial",
+        "distributed",
+        "runs",
+        "datasets",
+        "measures",
+        "maps",
+    }
     | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
 }
 # what each part of the screens may import of them

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures, runs
-from clustcore.attacks import ATTACKS, LEARNED
+from clustcore.attacks import ATTACKS, learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
-from clustcore.config import lookup
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main, wait
 from clustcore.maps import projection, regions
 from clustcore.pipeline.batches import check_images, cluster, cluster_all, parts_of
 from clustcore.pipeline.paths import path_rows, walk
 from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
+from clustcore.registry import lookup
 from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
 
 # the paths a shipped run carries
@@ -156,7 +156,7 @@ def fit_attacker(
     Raises:
         ValueError: unknown kind, or images that are not the model's.
     """
-    names = {lookup(ATTACKS, name, "attack").kind: name for name in LEARNED}
+    names = {kind: name for name, kind in learned().items()}
     if kind not in names:
         raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
     name = names[kind]
