@@ -46,7 +46,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and, where there are any, their labels (labels are read by `evaluation` alone)."""
+    """Images and, where there are any, their labels (labels are read by `evaluation` alone).
+
+    Examples:
+        >>> import clustcore
+        >>> digits = clustcore.load_samples("digits")
+        >>> digits
+        Samples('digits', 'test', 500 images of 1 x 8 x 8, 10 classes)
+        >>> digits.x.shape, digits.y[:3].tolist()
+        ((500, 1, 8, 8), [1, 7, 6])
+    """
 
     x: NDArray[np.float32]  # (n, c, h, w) in [0, 1]
     y: NDArray[np.int64] | None  # (n,)
@@ -60,21 +69,36 @@ class Samples:
         return len(self.x)
 
     def take(self, rows: NDArray[np.integer]) -> Samples:
-        """The samples in these rows, ids kept."""
+        """The samples in these rows, ids kept.
+
+        Examples:
+            >>> import clustcore
+            >>> digits = clustcore.load_samples("digits")
+            >>> digits.take(np.flatnonzero(digits.y == 3))
+            Samples('digits', 'test', 39 images of 1 x 8 x 8, 1 class)
+        """
         y = None if self.y is None else self.y[rows]
         return dataclasses.replace(self, x=self.x[rows], y=y, ids=self.ids[rows])
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.x.shape[1:]))
         parts = [f"{self.name!r}, {self.split!r}", f"{len(self):,} images of {shape}"]
-        parts.append("no labels" if self.y is None else f"{len(np.unique(self.y))} classes")
+        classes = 0 if self.y is None else len(np.unique(self.y))
+        parts.append(f"{classes} class{'es' * (classes > 1)}" if classes else "no labels")
         parts += [f"{len(self.skipped):,} files skipped"] * bool(self.skipped)
         return f"Samples({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What a model says of samples: embedding, scores before softmax, soft assignment."""
+    """What a model says of samples: embedding, scores before softmax, soft assignment.
+
+    Examples:
+        >>> s = np.array([[2, 1], [0, 3]], np.float32)
+        >>> found = Clustering(z=s, s=s, p=np.array([[0.7, 0.3], [0.05, 0.95]], np.float32))
+        >>> found.labels.tolist()
+        [0, 1]
+    """
 
     z: NDArray[np.float32]  # (n, d)
     s: NDArray[np.float32]  # (n, k)
@@ -136,6 +160,11 @@ class AttackResult:
 class PathKey:
     """What identifies a path of a run: which attack walks it, where, and how its strength is
     measured.
+
+    Examples:
+        >>> key = PathKey("pgd", "pixels", "linf")
+        >>> key.target is None, key.seed
+        (True, 0)
     """
 
     attack: str
@@ -288,7 +317,12 @@ class MinFlips:
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % bootstrap interval."""
+    """A figure with its 95 % bootstrap interval.
+
+    Examples:
+        >>> Interval(0.945, low=0.93, high=0.96)
+        Interval(0.945 [0.93, 0.96])
+    """
 
     value: float
     low: float
@@ -303,6 +337,13 @@ class Scores:
     """How good a clustering is, or how it fares under an attack.
 
     Fields that need labels are NaN without them.
+
+    Examples:
+        >>> found = Scores(acc=0.95, nmi=0.91, ari=0.9, n=2000, clusters_used=10)
+        >>> found
+        Scores(acc 0.950, nmi 0.910, ari 0.900, clusters used 10, n 2,000)
+        >>> found.acc
+        0.95
     """
 
     acc: float  # clusters matched to classes once, on clean data

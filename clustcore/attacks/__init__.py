@@ -44,7 +44,8 @@ ATTACKS = {
 def learned() -> dict[str, str]:
     """The attacks that are fitted to a model before they are used: name -> kind of attacker.
 
-    >>> learned()
-    {'alrdc': 'affine', 'alrdc-relu': 'relu'}
+    Examples:
+        >>> learned()
+        {'alrdc': 'affine', 'alrdc-relu': 'relu'}
     """
     return {name: entry.learned for name, entry in ATTACKS.items() if entry.learned}
