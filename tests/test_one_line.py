@@ -64,9 +64,6 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DRIFTMAP_RUNS", str(place / "runs"))
         patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
         patch.setattr("clustcore.runs.folder.SHIPPED", place / "shipped")
-        for known in REGISTRIES.values():
-            for name in known:  # so that all that is added is taken away again
-                patch.setitem(known, name, known[name])
         before = {name: set(known) for name, known in REGISTRIES.items()}
         for file, line in examples().values():
             module = re.search(r'"(\w+):', line)[1]
@@ -74,8 +71,8 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             exec(line, vars(registry) | REGISTRIES)
         yield place / "runs"
         for name, known in REGISTRIES.items():
-            for added in set(known) - before[name]:
-                del known[added]
+            for other in set(known) - before[name]:
+                del known[other]
     for _, line in examples().values():
         sys.modules.pop(re.search(r'"(\w+):', line)[1], None)
 
