@@ -34,11 +34,20 @@ LIBRARY = {
     "measures": {"types"},
     "maps": {"types", "config", "files", "manifold"},
     # torch
-    "attacks": {"types", "config", "registry", "files", "memory"},
+    "attacks": {"types", "config", "registry", "display", "files", "memory"},
     "models": {"config", "registry", "distributed", "files", "memory", "runs"},
     # a defence's contract is written in the models' terms, and it may use an attack
     "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
-    "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
+    "training": {
+        "config",
+        "display",
+        "distributed",
+        "files",
+        "manifold",
+        "memory",
+        "models",
+        "defences",
+    },
     "pipeline": {
         "types",
         "config",
