@@ -70,7 +70,7 @@ SCREENS = {
     "notes": {"shell"},
     "cluster_map": set(),
     "cached": {"notes", "cluster_map"},
-    "scene": {"shell", "notes", "cached"},
+    "scene": {"shell", "notes", "cached", "cluster_map"},
     "parts": {"notes", "cluster_map", "cached", "scene"},
     "home": {"shell", "notes", "cached", "scene"},
     "explore": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},

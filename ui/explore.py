@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
-from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
+from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, Probe, cluster_map, ramps
 from ui.parts import frames, selection, sentences
 from ui.scene import entries
 
@@ -113,8 +113,9 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         entries.order_map(zoom="all" if cluster is None else cluster)
     order = entries.take_order()
     colour, note = now.colour, ""
-    if colour == "fragility" and path is None:
-        colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
+    if path is None and COLOURS[colour].needs_path:
+        comes = COLOURS[colour].title.lower()
+        colour, note = "cluster", f"No path of this attack yet: {comes} comes with it. See Attack."
     probe, probe_waits = _probe(now, arrays)
     detail, pin_waits = (None, False) if row is None else _detail(now, arrays, path, row)
     state = cluster_map(
@@ -178,7 +179,7 @@ def _view(
         xy=arrays.xy,
         clusters=arrays.labels,
         k=p.shape[1],
-        confidence=p.max(1).astype(np.float32),
+        ramps=ramps(arrays, path, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         raster=arrays.raster,

@@ -10,7 +10,16 @@ import streamlit as st
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
 from ui import attack, cached, notes, scene
-from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
+from ui.cluster_map import (
+    COLOURS,
+    MapOptions,
+    MapState,
+    MapView,
+    Partner,
+    cluster_map,
+    ramps,
+    stratified,
+)
 from ui.compare import claims, measurements
 from ui.parts import compute, frames
 from ui.scene import entries
@@ -113,7 +122,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     a, b = _paths(now, found)
     both = a[0] is not None and b[0] is not None
     order = entries.take_order()
-    colour = "cluster" if now.colour == "fragility" and not both else now.colour
+    colour = "cluster" if not both and COLOURS[now.colour].needs_path else now.colour
     said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
         _view(now, found, a, b, said),
@@ -166,7 +175,7 @@ def _view(
         xy=found.a.xy,
         clusters=found.a.labels,
         k=found.a.p.shape[1],
-        confidence=found.a.p.max(1).astype(np.float32),
+        ramps=ramps(found.a, a[0] if both else None, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         path=a[0] if both else None,
@@ -184,7 +193,7 @@ def _view(
             aside=_aside(now.partner),
             xy=found.b.xy,
             clusters=found.b.labels,
-            confidence=found.b.p.max(1).astype(np.float32),
+            ramps=ramps(found.b, b[0] if both else None, now.dial.end),
             path=b[0] if both else None,
             noise=b[1] if noise else None,
         ),

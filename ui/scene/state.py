@@ -24,6 +24,7 @@ from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
 from ui import cached, notes
+from ui.cluster_map import COLOURS
 
 KEYS = (
     "dataset",
@@ -50,12 +51,6 @@ DEFAULTS = {
 LABELS = {
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
-    "colour": {
-        "cluster": "Cluster",
-        "label": "True label",
-        "confidence": "Confidence",
-        "fragility": "Fragility",
-    },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
 
@@ -107,7 +102,7 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
-    known = {"dataset": DATASETS, "attack": ATTACKS}.get(key, {})
+    known = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}.get(key, {})
     if value in known:
         return known[value].title
     return LABELS.get(key, {}).get(value, str(value))
@@ -236,8 +231,8 @@ def resolve(
             f"{run.name} is of {one} and {stranger.name} of {other}: they cannot be compared."
         )
     values["partner"] = choose("partner", beside, beside[0] if beside else "")
-    for key in ("space", "norm", "colour"):
-        values[key] = choose(key, [*LABELS[key]], DEFAULTS[key])
+    for key, options in (("space", LABELS["space"]), ("norm", LABELS["norm"]), ("colour", COLOURS)):
+        values[key] = choose(key, [*options], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
     values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
