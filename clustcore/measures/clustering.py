@@ -42,16 +42,23 @@ def contingency(
 
 
 def matching(
-    labels: Integer[np.ndarray, " n"], y: Integer[np.ndarray, " n"], k: int | None = None
+    labels: Integer[np.ndarray, " n"],
+    y: Integer[np.ndarray, " n"],
+    k: int | None = None,
+    classes: int | None = None,
 ) -> Int[np.ndarray, " k"]:
     """The class of each cluster under the one-to-one matching that agrees with most samples; -1 for
     a cluster left over.
 
-    Hungarian matching, as in Xie et al., "Unsupervised Deep Embedding for Clustering Analysis",
-    ICML 2016, eq. 10. With the clusters of another model as `y`, it gives each cluster the number
-    of the one it agrees with.
+    Hungarian matching (Kuhn 1955), as in Xie et al., "Unsupervised Deep Embedding for Clustering
+    Analysis", ICML 2016, eq. 10. With the clusters of another model as `y`, and as many `classes`
+    as clusters, it renames the clusters: each gets the number of the one it agrees with, an empty
+    one a number that is left.
+
+    Raises:
+        ValueError: see `contingency`.
     """
-    table = contingency(labels, y, k)
+    table = contingency(labels, y, k, classes)
     rows, columns = linear_sum_assignment(table, maximize=True)
     match = np.full(len(table), -1)
     match[rows] = columns
