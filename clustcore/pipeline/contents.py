@@ -35,20 +35,6 @@ PATHS = [
 ]
 
 
-def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """R of attacks.md: half the mean distance from each cluster's empirical mean to the nearest
-    other one.
-    """
-    means = np.stack([z[labels == k].mean(0) for k in np.unique(labels)])
-    if len(means) < 2:
-        raise ValueError(
-            f"embedding radius: expected samples in 2 clusters or more, got {len(means)}"
-        )
-    distance = np.linalg.norm(means[:, None] - means[None], axis=2)
-    np.fill_diagonal(distance, np.inf)
-    return float(distance.min(1).mean() / 2)
-
-
 def make_map(
     run: Run,
     samples: Samples,

@@ -29,16 +29,17 @@ from clustcore.machine import describe
 from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
+from clustcore.models.radius import embedding_radius
 from clustcore.models.weights import begin_with, build, save_weights, sha256
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
-from clustcore.pipeline.contents import embedding_radius, make_map
+from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
 from clustcore.training.teacher import TeachConfig, Teacher, teach
 from clustcore.training.views import AugmentConfig
-from clustcore.types import Images, Samples
+from clustcore.types import Clustering, Images, Samples
 
 _SOURCES = {
     "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
@@ -360,7 +361,7 @@ def _finish(
         "config": model.config.to_dict(),
         "decoder": model.has_decoder,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "source": _SOURCES[card["model"]],
         "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
@@ -424,7 +425,7 @@ def add_run(
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "train": {"seed": 0},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "teacher": None,
         "source": _SOURCES[kind],
         "torch": torch.__version__,
@@ -457,6 +458,11 @@ def _check_teacher(teacher: Teacher, clusters: int) -> None:
             f"teacher: expected samples in each of {clusters} clusters (the model's), got "
             f"{int((sizes > 0).sum())} of {len(sizes)}"
         )
+
+
+def _embedding(clean: Clustering) -> dict[str, Any]:
+    radius = embedding_radius(torch.from_numpy(clean.z), torch.from_numpy(clean.labels))
+    return {"R": float(radius), "dim": clean.z.shape[1]}
 
 
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:
