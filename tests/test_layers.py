@@ -29,7 +29,7 @@ LIBRARY = {
     "runs": {"types", "config", "files"},
     "datasets": {"types", "config", "runs"},  # runs: for where the project is
     "measures": {"types"},
-    "maps": {"types", "config", "files", "manifold"},
+    "maps": {"types", "config", "files", "manifold", "measures"},
     # torch
     "attacks": {"types", "config", "files", "memory"},
     "models": {"config", "distributed", "files", "memory", "runs"},

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
+from clustcore.measures.clustering import margin
 from clustcore.types import Raster
 
 if TYPE_CHECKING:
@@ -74,13 +75,11 @@ def raster(
         raise ValueError(f"soft: expected finite numbers ({len(cells)}, k), got shape {p.shape}")
     ends = np.linalg.norm(projector.place(z) - cells, axis=1)
     trusted = (ends <= ROUND_TRIP * width) & _near(cells, xy, REACH * width)
-    ordered = np.sort(p, 1)
-    margin = ordered[:, -1] - (ordered[:, -2] if p.shape[1] > 1 else 0)
     return Raster(
         bounds=tuple(float(v) for v in (*low, *high)),
         winner=p.argmax(1).astype(np.uint8).reshape(grid, grid),
         p=p.reshape(grid, grid, -1),
-        margin=margin.astype(np.float32).reshape(grid, grid),
+        margin=margin(p).reshape(grid, grid),
         trusted=trusted.reshape(grid, grid),
     )
 

@@ -143,6 +143,14 @@ def test_a_matching_is_one_to_one(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert len(set(found)) == len(found)
 
 
+@given(hnp.arrays(np.float16, (7, 4), elements=st.floats(0, 1, width=16)))
+def test_a_margin_is_the_gap_between_the_two_best(p: np.ndarray) -> None:
+    for row, gap in zip(p.astype(np.float32), measures.margin(p), strict=True):
+        best, second = sorted(row.tolist(), reverse=True)[:2]
+        assert gap == np.float32(best) - np.float32(second)
+    np.testing.assert_array_equal(measures.margin(p[:, :1]), p[:, 0].astype(np.float32))
+
+
 @given(seed=st.integers(0, 1000), k=st.integers(1, 5), used=st.integers(1, 5))
 def test_with_as_many_classes_as_clusters_it_is_the_renaming_that_agrees_most(
     seed: int, k: int, used: int
