@@ -30,7 +30,7 @@ from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
 from clustcore.models.radius import embedding_radius
-from clustcore.models.weights import begin_with, build, save_weights, sha256
+from clustcore.models.weights import begin_with, build, save_weights
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
 from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
@@ -272,7 +272,7 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
         )
-    return attack.perturb, sha256(file)
+    return attack.perturb, files.sha256(file)
 
 
 @dataclass(frozen=True)

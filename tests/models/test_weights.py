@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clustcore import runs
-from clustcore.models.weights import join_weights, load_model, save_weights, sha256, split_weights
+from clustcore.files import sha256
+from clustcore.models.weights import join_weights, load_model, save_weights, split_weights
 from clustcore.runs import WEIGHTS
 
 
