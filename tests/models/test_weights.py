@@ -140,7 +140,7 @@ def test_a_kill_while_saving_leaves_what_was_there(run, monkeypatch):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clustcore.training.resume.save_file", killed)
+    monkeypatch.setattr("clustcore.models.weights.save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         save_weights(run, model)
     assert (run / WEIGHTS).read_bytes() == before
