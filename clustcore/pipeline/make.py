@@ -120,7 +120,7 @@ def make_run(
     Raises:
         ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
     """
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     settings = TrainConfig.from_dict(plan.train, "train")
     augment = AugmentConfig.from_dict(plan.augment, "augment")
     shape = list(samples.x.shape[1:])
@@ -225,7 +225,7 @@ def defend(
         ValueError: unknown defence or setting, images that do not fit, or a defence against a
             fitted attacker where the source has none that was fitted on its weights.
     """
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     cls = lookup(DEFENCES, defence, "defence")
     config = cls.Config.from_dict(settings, f"defence {defence!r}")
     loop = TrainConfig.from_dict(train_settings, "train")
@@ -412,7 +412,7 @@ def add_run(
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
     """
-    folder = _new_folder(name)
+    folder = runs.new_folder(name)
     if isinstance(model, Wrapped) and not model.config.builder:
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
@@ -440,15 +440,6 @@ def add_run(
         shutil.rmtree(folder)  # half a run would only stand in the way of the next try
         raise
     return folder
-
-
-def _new_folder(name: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return runs.folders()[1] / name
 
 
 def _check_teacher(teacher: Teacher, clusters: int) -> None:
