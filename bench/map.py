@@ -255,7 +255,7 @@ def payload(n: int) -> dict[str, int]:
     """
     from clustcore.types import AttackPath, Raster
     from ui.cluster_map import MapView, packing
-    from ui.cluster_map.mount import _script
+    from ui.cluster_map.script import joined
 
     rng, m, g = np.random.default_rng(0), 2000, 200
     xy = rng.normal(0, 1, (n, 2)).astype(np.float32)
@@ -293,7 +293,7 @@ def payload(n: int) -> dict[str, int]:
     base = packing.base(view)
     colour = {f"colour.{name}": values for name, values in [*base.colours.items()][:1]}
     size = len(packing.message(base, {}, colour, {}, whole=True))
-    return {"points": n, "payload_bytes": size, "script_bytes": len(_script())}
+    return {"points": n, "payload_bytes": size, "script_bytes": len(joined())}
 
 
 def run() -> dict[str, Any]:

@@ -89,17 +89,3 @@ def digest(*parts: Any) -> str:
     """A short hash of JSON values: the name of a cached result that depends on exactly these."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def lookup(registry: dict[str, str], name: str, kind: str) -> Any:
-    """The class behind a registry's "module:Class" entry, imported only now.
-
-    Raises:
-        ValueError: no such name.
-    """
-    import importlib
-
-    if name not in registry:
-        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
-    module, _, attribute = registry[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)

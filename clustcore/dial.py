@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clustcore.datasets import DATASETS
 from clustcore.types import NORMS, SPACES
 
 
@@ -28,17 +29,17 @@ class Dial:
         return self.end / 200
 
 
+# (end, default) of the dials that data sets share; `DATASETS` says which one is whose
 _DIALS = {
-    "mnist": {"linf": Dial(0.4, 0.3), "l2": Dial(3.0, 2.0)},
-    "fashion-mnist": {"linf": Dial(0.3, 0.1), "l2": Dial(1.5, 1.0)},
-    "cifar10": {"linf": Dial(16 / 255, 8 / 255), "l2": Dial(1.0, 0.5)},
-    "digits": {"linf": Dial(0.3, 0.1), "l2": Dial(1.0, 0.5)},
+    "mnist": {"linf": (0.4, 0.3), "l2": (3.0, 2.0)},
+    "fashion-mnist": {"linf": (0.3, 0.1), "l2": (1.5, 1.0)},
+    "cifar10": {"linf": (16 / 255, 8 / 255), "l2": (1.0, 0.5)},
+    "digits": {"linf": (0.3, 0.1), "l2": (1.0, 0.5)},
 }
-_COLOUR = ("cifar", "stl10", "imagenet-", "tiny-imagenet")  # what these names begin with
 
 
 def dial(data: str, space: str, norm: str) -> Dial:
-    """The dial of a data set. The colour benchmarks share CIFAR-10's; unknown data get MNIST's.
+    """The dial of a data set, as its entry in `DATASETS` says; unknown data get MNIST's.
 
     Raises:
         ValueError: unknown space or norm.
@@ -49,5 +50,6 @@ def dial(data: str, space: str, norm: str) -> Dial:
         raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if space == "embedding":
         return Dial(2.0, 0.3)
-    base = "cifar10" if data.startswith(_COLOUR) else data
-    return _DIALS.get(base, _DIALS["mnist"])[norm]
+    entry = DATASETS.get(data.partition(":")[0])
+    own = "mnist" if entry is None else entry.dial
+    return Dial(*(_DIALS[own] if isinstance(own, str) else own)[norm])

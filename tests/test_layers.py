@@ -19,7 +19,7 @@ LIBRARY = {
     # the ground floor: results, configs, and what every process, file and memory needs
     "types": set(),
     "config": set(),
-    "dial": {"types"},
+    "registry": {"types"},
     "files": set(),
     "distributed": set(),
     "memory": set(),
@@ -27,20 +27,40 @@ LIBRARY = {
     "manifold": set(),
     # runs as they lie on disk: what draws a map imports no more
     "runs": {"types", "config", "files"},
-    "datasets": {"types", "config", "runs"},  # runs: for where the project is
+    "datasets": {"types", "config", "registry", "runs"},  # runs: for where the project is
+    "dial": {"types", "datasets"},
     "measures": {"types"},
     "maps": {"types", "config", "files", "manifold", "measures"},
     # torch
-    "attacks": {"types", "config", "files", "memory"},
-    "models": {"config", "distributed", "files", "memory", "runs"},
+    "attacks": {"types", "config", "registry", "files", "memory"},
+    "models": {"config", "registry", "distributed", "files", "memory", "runs"},
     # a defence's contract is written in the models' terms, and it may use an attack
-    "defences": {"types", "config", "distributed", "models", "attacks"},
+    "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
     "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
-    "pipeline": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
+    "pipeline": {
+        "types",
+        "config",
+        "registry",
+        "dial",
+        "distributed",
+        "files",
+        "machine",
+        "manifold",
+    }
     | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
     "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
     | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
-    "cli": {"types", "config", "dial", "distributed", "runs", "datasets", "measures", "maps"}
+    "cli": {
+        "types",
+        "config",
+        "registry",
+        "dial",
+        "distributed",
+        "runs",
+        "datasets",
+        "measures",
+        "maps",
+    }
     | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
 }
 # what each part of the screens may import of them

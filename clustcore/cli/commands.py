@@ -99,8 +99,8 @@ def _train(argv: list[str]) -> int:
 
 
 def _defend(argv: list[str]) -> int:
-    from clustcore.config import lookup
     from clustcore.defences import DEFENCES
+    from clustcore.registry import lookup
     from clustcore.training.epoch import TrainConfig
     from clustcore.training.views import AugmentConfig
 
@@ -225,10 +225,10 @@ def _snapshots(argv: list[str]) -> int:
 def _attack(argv: list[str]) -> int:
     from clustcore import measures
     from clustcore.attacks import ATTACKS
-    from clustcore.config import lookup
     from clustcore.dial import dial
     from clustcore.pipeline.paths import compute_path
     from clustcore.pipeline.run import attack_of, evaluate, load_run
+    from clustcore.registry import lookup
     from clustcore.types import NORMS, SPACES, PathKey
 
     args = parse(

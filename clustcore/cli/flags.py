@@ -88,9 +88,9 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     Raises:
         ValueError: no model, or an unknown one.
     """
-    from clustcore.config import lookup
     from clustcore.models import MODELS
     from clustcore.pipeline.make import Plan
+    from clustcore.registry import lookup
     from clustcore.training.epoch import TrainConfig
     from clustcore.training.views import AugmentConfig
 

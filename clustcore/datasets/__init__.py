@@ -9,34 +9,46 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clustcore.config import lookup
+from clustcore.registry import DataEntry, lookup
 from clustcore.types import Samples
 
+_MERGED = ("train", "test", "all")
+_COLOUR = {"dial": "cifar10", "splits": _MERGED}  # what the colour benchmarks have in common
+
 DATASETS = {
-    "digits": "clustcore.datasets.digits:load",
-    "mnist": "clustcore.datasets.mnist:load",
-    "fashion-mnist": "clustcore.datasets.mnist:load",
-    "cifar10": "clustcore.datasets.cifar:load",
-    "cifar10-jpeg": "clustcore.datasets.cifar:load",
-    "cifar100-20": "clustcore.datasets.cifar:load_super_classes",
-    "stl10": "clustcore.datasets.stl:load",
-    "imagenet-10": "clustcore.datasets.imagenet:load",
-    "imagenet-dogs": "clustcore.datasets.imagenet:load",
-    "tiny-imagenet": "clustcore.datasets.imagenet:load_tiny",
-    "folder": "clustcore.datasets.folder:load",
-}
-_SPLITS = ("train", "test")
-_WITHOUT_TEST = ("imagenet-10", "imagenet-dogs")
-# those with a split "all": both merged, as the clustering benchmarks do, or all there is
-_WITH_ALL = {
-    "cifar10",
-    "cifar10-jpeg",
-    "cifar100-20",
-    "stl10",
-    "imagenet-10",
-    "imagenet-dogs",
-    "tiny-imagenet",
-    "folder",
+    "digits": DataEntry("clustcore.datasets.digits:load", title="Digits, 8 x 8", dial="digits"),
+    "mnist": DataEntry("clustcore.datasets.mnist:load", title="MNIST", download=True),
+    "fashion-mnist": DataEntry(
+        "clustcore.datasets.mnist:load", title="Fashion-MNIST", dial="fashion-mnist", download=True
+    ),
+    "cifar10": DataEntry(
+        "clustcore.datasets.cifar:load", title="CIFAR-10", download=True, **_COLOUR
+    ),
+    "cifar10-jpeg": DataEntry(
+        "clustcore.datasets.cifar:load", title="CIFAR-10 (JPEG copy)", **_COLOUR
+    ),
+    "cifar100-20": DataEntry(
+        "clustcore.datasets.cifar:load_super_classes",
+        title="CIFAR-100, 20 super-classes",
+        download=True,
+        **_COLOUR,
+    ),
+    "stl10": DataEntry("clustcore.datasets.stl:load", title="STL-10", download=True, **_COLOUR),
+    "imagenet-10": DataEntry(
+        "clustcore.datasets.imagenet:load", title="ImageNet-10", judged="", **_COLOUR
+    ),
+    "imagenet-dogs": DataEntry(
+        "clustcore.datasets.imagenet:load", title="ImageNet-Dogs", judged="", **_COLOUR
+    ),
+    "tiny-imagenet": DataEntry(
+        "clustcore.datasets.imagenet:load_tiny", title="Tiny-ImageNet", **_COLOUR
+    ),
+    "folder": DataEntry(
+        "clustcore.datasets.folder:load",
+        title="Folder",
+        splits=_MERGED,
+        options=("size", "channels", "base", "limit"),
+    ),
 }
 
 
@@ -80,12 +92,14 @@ def load_samples(
     kind, _, where = name.partition(":")
     if where and kind == "folder":
         root, base = find_folder(where, None if root is None else [Path(root)])
-    loader = lookup(DATASETS, kind if where and kind == "folder" else name, "data set")
+    name_of_entry = kind if where and kind == "folder" else name
+    loader = lookup(DATASETS, name_of_entry, "data set")
+    entry = DATASETS[name_of_entry]
     given = {"size": size, "channels": channels, "base": base, "limit": limit}
     options = {key: value for key, value in given.items() if value is not None}
-    if options and kind != "folder":
-        raise ValueError(f"data set {name!r} takes no {', '.join(options)}: its images are fixed")
-    if split not in (known := (*_SPLITS, "all") if kind in _WITH_ALL else _SPLITS):
+    if unknown := [option for option in options if option not in entry.options]:
+        raise ValueError(f"data set {name!r} takes no {', '.join(unknown)}: its images are fixed")
+    if split not in (known := entry.splits):
         raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"{root}: expected a folder with {name}, got no such folder")
@@ -95,7 +109,7 @@ def load_samples(
 def _own(kind: str, root: str | Path | None) -> Path | None:
     # several data sets whose folders bear the same names ("train") lie side by side below a root
     place = (data_folder() if root is None else Path(root)) / kind
-    if kind in _WITH_ALL - {"folder"} and place.is_dir():
+    if kind != "folder" and "all" in DATASETS[kind].splits and place.is_dir():
         return place
     return None if root is None else Path(root)
 
@@ -104,7 +118,8 @@ def judged_split(name: str, trained: str) -> str:
     """The split that a run is mapped and judged on: "test", or the one it was trained on where a
     data set has none.
     """
-    return trained if name in _WITHOUT_TEST else "test"
+    entry = DATASETS.get(name.partition(":")[0])
+    return "test" if entry is None else entry.judged or trained
 
 
 def data_folder() -> Path:

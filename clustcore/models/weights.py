@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from clustcore.config import lookup
 from clustcore.files import PART, atomic, sha256
 from clustcore.models import MODELS
 from clustcore.models.base import Model
+from clustcore.registry import lookup
 from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
 
 

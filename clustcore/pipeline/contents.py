@@ -18,13 +18,13 @@ from clustcore import measures, runs
 from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
-from clustcore.config import lookup
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main, wait
 from clustcore.maps import projection, regions
 from clustcore.pipeline.batches import check_images, cluster, cluster_all, parts_of
 from clustcore.pipeline.paths import path_rows, walk
 from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
+from clustcore.registry import lookup
 from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
 
 # the paths a shipped run carries

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from clustcore import files, runs
 from clustcore.attacks import ATTACKS
-from clustcore.config import digest, lookup
+from clustcore.config import digest
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
 from clustcore.distributed import group, is_main, wait, world
@@ -34,22 +34,13 @@ from clustcore.models.weights import begin_with, build, save_weights
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
 from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
+from clustcore.registry import lookup
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
 from clustcore.training.teacher import TeachConfig, Teacher, teach
 from clustcore.training.views import AugmentConfig
 from clustcore.types import Clustering, Images, Samples
-
-_SOURCES = {
-    "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
-    "github.com/xdxuyang/ALRDC",
-    "drc": "Zhong et al., Deep Robust Clustering by Contrastive Learning, arXiv 2008.03030",
-    "dec": "Xie et al., Unsupervised Deep Embedding for Clustering Analysis, ICML 2016; "
-    "Guo et al., IDEC, IJCAI 2017; Guo et al., DEC-DA, ACML 2018",
-    "wrapped": "a module of one's own",
-}
-
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
 
@@ -362,7 +353,7 @@ def _finish(
         "decoder": model.has_decoder,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "embedding": _embedding(clean),
-        "source": _SOURCES[card["model"]],
+        "source": MODELS[card["model"]].source,
         "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
         "code": _commit(),
@@ -427,7 +418,7 @@ def add_run(
         "train": {"seed": 0},
         "embedding": _embedding(clean),
         "teacher": None,
-        "source": _SOURCES[kind],
+        "source": MODELS[kind].source,
         "torch": torch.__version__,
         "weights_sha256": save_weights(folder, model, half=False),
     }

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures, runs
-from clustcore.attacks import ATTACKS, LEARNED
+from clustcore.attacks import ATTACKS, learned
 from clustcore.attacks.base import Attack, Budget, Goal, Target
-from clustcore.config import lookup
 from clustcore.distributed import pick_device
 from clustcore.maps import projection, regions
 from clustcore.models.base import Model
@@ -33,6 +32,7 @@ from clustcore.pipeline.batches import (
     own_rows,
     parts_of,
 )
+from clustcore.registry import lookup
 from clustcore.types import AttackResult, Images, Layout, MapArrays, Samples, Scores
 
 OnStep = Callable[[int, int, str], None]
@@ -68,7 +68,7 @@ class Run:
             ValueError: a file is damaged, or another attack's.
         """
         found = {}
-        for name in LEARNED:
+        for name in learned():
             file = runs.attacker_file(self.folder, name)
             if file.is_file():
                 found[name] = lookup(ATTACKS, name, "attack").load(file)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
 
-from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET, objectives
+from clustcore.attacks import ATTACKS, objectives
 from clustcore.attacks.alrdc import Perturb
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target, dead_gradients
 from clustcore.attacks.exact import Exact
@@ -25,7 +25,7 @@ from clustcore.attacks.min_flip import MinFlip, MinFlipConfig
 from clustcore.attacks.noise import Noise
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.attacks.seeds import draw
-from clustcore.config import lookup
+from clustcore.registry import lookup
 from clustcore.types import AttackResult
 
 NORMS = {"linf": ("linf", "pixels"), "l2": ("l2", "pixels"), "rho": ("l2", "embedding")}
@@ -763,6 +763,7 @@ def test_a_target_is_what_a_model_offers(net):
 
 
 def test_what_is_said_of_attacks_before_they_are_imported_is_so() -> None:
-    classes = {name: lookup(ATTACKS, name, "attack") for name in ATTACKS}
-    assert tuple(name for name, cls in classes.items() if cls.learned) == LEARNED
-    assert tuple(name for name, cls in classes.items() if not cls.targeted) == WITHOUT_TARGET
+    for name, entry in ATTACKS.items():
+        cls = lookup(ATTACKS, name, "attack")
+        said = (name, entry.spaces, entry.targeted, entry.learned)
+        assert said == (cls.name, cls.spaces, cls.targeted, cls.learned)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.config import lookup
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Control, Defence
@@ -19,6 +18,7 @@ from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
 from clustcore.pipeline.batches import cluster
 from clustcore.pipeline.run import evaluate
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.loop import train
 from clustcore.training.resume import RESUME, load_resume

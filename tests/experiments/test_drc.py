@@ -14,7 +14,6 @@ from PIL import Image
 
 from clustcore import files, runs
 from clustcore.cli.commands import main
-from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
 from clustcore.experiments import drc, drc_results, published, recipes, reproduce
@@ -31,6 +30,7 @@ from clustcore.experiments.recipes import (
 )
 from clustcore.models import MODELS
 from clustcore.pipeline.make import Plan
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.teacher import TeachConfig, Teacher, save_teacher
 from clustcore.training.views import AugmentConfig

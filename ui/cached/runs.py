@@ -17,7 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from clustcore import measures, runs
-from clustcore.attacks import LEARNED
+from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.maps import alignment
 from clustcore.runs import RunInfo
@@ -241,7 +241,7 @@ def needs_fit(ask: Ask) -> bool:
     Raises:
         ValueError: the attacker's file is damaged.
     """
-    if ask.attack not in LEARNED:
+    if ask.attack not in learned():
         return False
     return attacker_state(ask.run, ask.attack) != "fitted" or other_settings(ask)
 
@@ -262,7 +262,7 @@ def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
     Raises:
         ValueError: the file is damaged.
     """
-    about = _attacker_note(run, attack) if attack in LEARNED else None
+    about = _attacker_note(run, attack) if attack in learned() else None
     if about is None:
         return None
     file = runs.attacker_file(run.folder, attack)

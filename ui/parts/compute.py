@@ -9,14 +9,14 @@ from typing import Any
 
 import streamlit as st
 
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, RunInfo
 from ui import cached, notes, scene
 from ui.parts import sentences
 
-# What a path costs beforehand: passes through the model a sample, in training steps of one view.
-_PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
-# What an image costs while an attacker is fitted, likewise: all of it is the decoder's both passes.
+# What an image costs while an attacker is fitted, in training steps of one view: all of it is the
+# decoder's both passes.
 _FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 ANEW = "Fit anew with these settings"
@@ -128,7 +128,7 @@ def estimate(ask: cached.runs.Ask) -> float:
     """
     if ask.space == "embedding":  # the network itself is not asked
         return 5.0 + (_fit_seconds(ask) if cached.runs.needs_fit(ask) else 0.0)
-    return max(5.0, _PASSES.get(ask.attack, 100) * _samples(ask.run) * _view_seconds(ask.run))
+    return max(5.0, ATTACKS[ask.attack].passes * _samples(ask.run) * _view_seconds(ask.run))
 
 
 def _samples(run: RunInfo) -> int:

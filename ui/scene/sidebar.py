@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore.attacks import LEARNED
+from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo, list_runs
 from ui import cached, notes, shell
@@ -129,7 +129,7 @@ def _more(page: str, attack: str) -> tuple[str, int, ALRDCConfig | None]:
             persist_state="session",
             help="Of the attack's random draws. What ships has seed 0.",
         )
-        fit = _fit() if attack in LEARNED and page != "Explore" else None
+        fit = _fit() if attack in learned() and page != "Explore" else None
     return device, int(seed), fit
 
 

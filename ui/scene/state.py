@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 
-from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import DATASETS
 from clustcore.defences import DEFENCES
@@ -48,26 +48,6 @@ DEFAULTS = {
     "pin": "",
 }
 LABELS = {
-    "dataset": {
-        "mnist": "MNIST",
-        "fashion-mnist": "Fashion-MNIST",
-        "cifar10": "CIFAR-10",
-        "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
-        "cifar100-20": "CIFAR-100, 20 super-classes",
-        "stl10": "STL-10",
-        "imagenet-10": "ImageNet-10",
-        "imagenet-dogs": "ImageNet-Dogs",
-        "tiny-imagenet": "Tiny-ImageNet",
-        "digits": "Digits, 8 x 8",
-    },
-    "attack": {
-        "pgd": "Margin PGD",
-        "fgsm": "FGSM",
-        "noise": "Random noise",
-        "exact": "Exact",
-        "alrdc": "ALRDC",
-        "alrdc-relu": "ALRDC (ReLU)",
-    },
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
     "colour": {
@@ -127,23 +107,21 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
+    known = {"dataset": DATASETS, "attack": ATTACKS}.get(key, {})
+    if value in known:
+        return known[value].title
     return LABELS.get(key, {}).get(value, str(value))
 
 
 def attack_name(attack: str) -> str:
     """An attack inside a sentence."""
-    return {"pgd": "margin PGD", "noise": "random noise", "exact": "exact"}.get(
-        attack, label("attack", attack)
-    )
+    return (attack in ATTACKS and ATTACKS[attack].phrase) or label("attack", attack)
 
 
 def attacks(space: str) -> list[str]:
-    """The attacks a dial can show in this space.
-
-    `exact` and ALRDC's know the embedding only, and `min_flip` has no strength of its own.
-    """
-    hidden = {"min_flip"} | ({"exact", *LEARNED} if space == "pixels" else set())
-    return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
+    """The attacks a dial can show in this space, the usual one first."""
+    able = [name for name, entry in ATTACKS.items() if entry.dial and space in entry.spaces]
+    return sorted(able, key=lambda name: name != DEFAULTS["attack"])
 
 
 def dataset_of(run: RunInfo) -> str:
@@ -159,7 +137,8 @@ def clusters(run: RunInfo) -> int:
 
 def targets(run: RunInfo, attack: str) -> list[str | int]:
     """What an attack can aim at: anywhere, or one cluster where it knows a way there."""
-    return [UNTARGETED] if attack in WITHOUT_TARGET else [UNTARGETED, *range(clusters(run))]
+    aims = range(clusters(run)) if ATTACKS[attack].targeted else ()
+    return [UNTARGETED, *aims]
 
 
 def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:

@@ -14,8 +14,6 @@ from clustcore.datasets.peek import Peek, folders
 from clustcore.maps.live import FEWEST
 from ui import cached, notes, scene
 
-_DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
-
 
 def images() -> tuple[str, bool] | None:
     """Ask for the images to train on, and show what there is.
@@ -70,7 +68,7 @@ def images() -> tuple[str, bool] | None:
         peek, problem = cached.images.peek(name)
     if peek is None:
         st.warning(notes.plain(problem), title="No images to train on", icon=":material/image:")
-        able = kind == "Data set" and name in _DOWNLOADS
+        able = kind == "Data set" and DATASETS[name].download
         if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
             return name, True
         return None

@@ -12,10 +12,10 @@ from typing import Any
 import streamlit as st
 
 from clustcore import runs
-from clustcore.config import lookup
 from clustcore.datasets import data_folder, find_folder
 from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
+from clustcore.registry import lookup
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
 from ui import notes, scene
@@ -25,21 +25,6 @@ from ui.train import checks, images
 NEW = "New training"
 NO_DEFENCE = "none"
 _LOOP = ("minutes", "seed", "device")  # of a card: how that training went, not how one should go
-_MODELS = {
-    "drc": "DRC: contrasts the cluster assignments of two views of an image. Fits colour too.",
-    "alrdc": "ALRDC: an autoencoder whose code is clustered by mutual information.",
-    "dec": "DEC: an autoencoder, then clusters that sharpen themselves. The quickest.",
-}
-_DEFENCES = {
-    "alternating": "Trains against the model's own worst changes in pixels and in the embedding.",
-    "pgd_at": "Adversarial training: each batch is attacked before the model learns from it.",
-    "alrdc": "ALRDC's: trains against a fitted attacker, which the run must have.",
-    "adversarial_view": "An adversarial view, aimed at the runner-up cluster, joins the "
-    "augmentations. For contrastive models.",
-    "control": "The same further steps without a defence: what a defended run is measured against.",
-}
-# with a teacher: as the recipes have it (see clustcore.experiments.recipes)
-_TAUGHT = {"drc": {"alone": 0, "taught": 4, "weight_t": 10.0}}
 _WORDS = {
     "running": (":material/play_circle:", "training"),
     "mapping": (":material/map:", "trained; its map is being made"),
@@ -143,17 +128,18 @@ def _model(data: str) -> dict[str, Any] | None:
         help="A defence trains a finished run on, so that its samples stay in their clusters.",
     )
     if defence == NO_DEFENCE:
-        names = [name for name in _MODELS if name in MODELS]
+        names = [name for name, entry in MODELS.items() if entry.trains]
+        names.sort(key=lambda name: name != "drc")  # it fits grey and colour
         model = left.selectbox(
             "Model",
             names,
-            format_func=str.upper,
+            format_func=lambda name: MODELS[name].title,
             key="train_model",
             persist_state="session",
         )
-        left.caption(_MODELS[model])
+        left.caption(MODELS[model].about)
         return {"model": model}
-    right.caption(_DEFENCES.get(defence, ""))
+    right.caption(DEFENCES[defence].about)
     good = [run for run in scene.usable(runs.list_runs()) if notes.has_weights(run)]
     names = [run.name for run in good if scene.dataset_of(run) == data]
     if not names:
@@ -184,11 +170,12 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
     views = kept.get("augment", {})
     key = f"{plan.get('source', '')}_{name}"
     teach = "model" in plan and hasattr(own(), "taught") and _teach(key)
-    begin = _TAUGHT.get(name, {"taught": 4}) if teach else {}
+    begin = dict(MODELS[name].taught) if teach else {}
     rate = _rate(name, plan["data"]["name"]) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
     if "model" in plan and not (
-        checks.agree(teach, asked["config"]) and checks.has_epochs(asked["config"])
+        checks.agree(teach, asked["config"])
+        and checks.has_epochs(MODELS[name].stages, asked["config"])
     ):
         return None
     st.caption("The training loop")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from clustcore import runs
 from clustcore.maps import live as livemap
+from clustcore.models import MODELS
 from clustcore.runs import jobs
 from clustcore.runs.jobs import History, Job
 from ui import cached, notes, scene, shell
@@ -20,11 +21,6 @@ _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
 _MANY = 1500
 _FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
-_DRC_PARTS = (
-    "Of the loss: af, the contrast of samples; ap, the contrast of clusters; cr, the balance of "
-    "cluster sizes; apart, how well images are told apart; surest, the labels that the surest "
-    "images give; share, how many these are."
-)
 _ALMOST_ALL = 0.95  # of the samples in one cluster
 
 
@@ -257,8 +253,8 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
-    if job.plan.get("model") == "drc":
-        st.caption(_DRC_PARTS)
+    if (model := job.plan.get("model")) in MODELS and MODELS[model].parts:
+        st.caption(MODELS[model].parts)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
         "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."
