@@ -38,7 +38,7 @@ class ModelEntry(Entry):
 
 @dataclass(frozen=True)
 class AttackEntry(Entry):
-    """An attack; what its class says of itself, `spaces`, `targeted` and `learned`, is said here too."""
+    """An attack; `spaces`, `targeted` and `learned` are what its class says of itself, too."""
 
     phrase: str = ""  # its title inside a sentence
     spaces: tuple[str, ...] = SPACES  # where it has an answer
