@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from clustcore.maps import regions
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
 from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, Probe, cluster_map, ramps
@@ -226,22 +227,16 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     place = st.session_state.get("probe")
     if place is None:
         return None, False
-    raster, (x, y) = arrays.raster, place
-    x0, y0, x1, y1 = raster.bounds
-    grid = len(raster.winner)
-    column = int(np.clip((x - x0) / (x1 - x0) * grid, 0, grid - 1))
-    line = int(np.clip((y - y0) / (y1 - y0) * grid, 0, grid - 1))
-    inside = x0 <= x <= x1 and y0 <= y <= y1
-    trusted = bool(inside and raster.trusted[line, column])
+    p, trusted = regions.look_up(arrays.raster, place)
     if not cached.runs.decodes(now.run):
-        return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
+        return Probe(*place, p, trusted=trusted, note=_NO_IMAGE), False
     found = cached.models.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = cached.models.failure("probe", place)
         waits = notes.has_weights(now.run) and not failed
-        return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
+        return Probe(*place, p, trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
-    return Probe(x, y, found.p, image=found.image, trusted=found.trusted, note=note), False
+    return Probe(*place, found.p, image=found.image, trusted=found.trusted, note=note), False
 
 
 def _cluster_table(

@@ -252,7 +252,7 @@ def _attack(argv: list[str]) -> int:
     run = load_run(args.run, args.device)
     samples = _samples_of(run.card, args)
     if args.fit:
-        _fit(run, attack.kind, args)
+        _fit(run, args)
     if args.eps is not None:
         rows = measures.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
         budget = {"eps": args.eps, "norm": norm, "space": space, "target": args.target}
@@ -270,7 +270,7 @@ def _attack(argv: list[str]) -> int:
     return 0
 
 
-def _fit(run: Any, kind: str, args: Any) -> None:
+def _fit(run: Any, args: Any) -> None:
     from clustcore.pipeline.contents import attacker_images, fit_attacker
 
     asked = argparse.Namespace(**vars(args) | {"split": "train"})
@@ -282,7 +282,7 @@ def _fit(run: Any, kind: str, args: Any) -> None:
             bars.step(done, total, "fitting the attacker")
             bars.say(f"epoch {done} of {total}: {values}")
 
-        print(fit_attacker(run, train, kind, seed=args.seed, on_epoch=tell))
+        print(fit_attacker(run, train, args.attack, seed=args.seed, on_epoch=tell))
 
 
 def _evaluate(argv: list[str]) -> int:

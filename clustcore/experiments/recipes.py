@@ -39,7 +39,7 @@ class Recipe:
     departures: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS  # the first ships
     defended: Defended | None = None
-    attackers: tuple[str, ...] = ()  # kinds of learned attackers, fitted to it
+    attackers: tuple[str, ...] = ()  # learned attacks whose attackers are fitted to it
     ships: bool = True  # False: made on demand alone, or for a table
     # of a limit of time, what each stage gets: epochs are then laid out to fit it
     shares: dict[str, float] = field(default_factory=dict)
@@ -74,7 +74,7 @@ _ALRDC = Recipe(
         "trained on the training split, judged on the test split",
     ),
     seeds=(0,),
-    attackers=("affine",),
+    attackers=("alrdc",),
 )
 
 # PICA's protocol: RandomResizedCrop(0.2, 1), flip, ColorJitter(0.4, 0.4, 0.4, 0.4), grey

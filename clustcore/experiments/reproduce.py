@@ -197,7 +197,7 @@ def _defend_seed(
     name = train_seed(defended.source, first, {}, seed, samples, device, report, on_step, quick)
     source = load_run(name, device)
     if defended.defence == "alrdc":
-        fit_attackers(source, ("affine",), samples, seed, report)
+        fit_attackers(source, ("alrdc",), samples, seed, report)
     settings = recipe.plan.train | {"seed": seed, "device": device}
     defend(
         label,
@@ -214,17 +214,16 @@ def _defend_seed(
 
 def fit_attackers(
     run: Run,
-    kinds: tuple[str, ...],
+    attacks: tuple[str, ...],
     samples: Samples,
     seed: int,
     report: Callable[[str], None],
 ) -> None:
     """Fit the learned attackers that a run has none of, or stale ones, on training images."""
-    for kind in kinds:
-        name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
-        if agreed(run.attackers.get(name, True)):
-            report(f"{run.name}: attacker {name}")
-            fit_attacker(run, attacker_images(samples), kind, seed=seed)
+    for attack in attacks:
+        if agreed(run.attackers.get(attack, True)):
+            report(f"{run.name}: attacker {attack}")
+            fit_attacker(run, attacker_images(samples), attack, seed=seed)
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:

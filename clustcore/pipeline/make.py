@@ -29,9 +29,10 @@ from clustcore.machine import describe
 from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
-from clustcore.models.weights import begin_with, build, save_weights, sha256
+from clustcore.models.radius import embedding_radius
+from clustcore.models.weights import begin_with, build, save_weights
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
-from clustcore.pipeline.contents import embedding_radius, make_map
+from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.registry import lookup
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
@@ -39,7 +40,7 @@ from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
 from clustcore.training.teacher import TeachConfig, Teacher, teach
 from clustcore.training.views import AugmentConfig
-from clustcore.types import Images, Samples
+from clustcore.types import Clustering, Images, Samples
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
 
@@ -110,7 +111,7 @@ def make_run(
     Raises:
         ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
     """
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     settings = TrainConfig.from_dict(plan.train, "train")
     augment = AugmentConfig.from_dict(plan.augment, "augment")
     shape = list(samples.x.shape[1:])
@@ -215,7 +216,7 @@ def defend(
         ValueError: unknown defence or setting, images that do not fit, or a defence against a
             fitted attacker where the source has none that was fitted on its weights.
     """
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     cls = lookup(DEFENCES, defence, "defence")
     config = cls.Config.from_dict(settings, f"defence {defence!r}")
     loop = TrainConfig.from_dict(train_settings, "train")
@@ -262,7 +263,7 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
         )
-    return attack.perturb, sha256(file)
+    return attack.perturb, files.sha256(file)
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,7 @@ def _finish(
         "config": model.config.to_dict(),
         "decoder": model.has_decoder,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "source": MODELS[card["model"]].source,
         "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
@@ -402,7 +403,7 @@ def add_run(
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
     """
-    folder = _new_folder(name)
+    folder = runs.new_folder(name)
     if isinstance(model, Wrapped) and not model.config.builder:
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
@@ -415,7 +416,7 @@ def add_run(
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "train": {"seed": 0},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "teacher": None,
         "source": MODELS[kind].source,
         "torch": torch.__version__,
@@ -432,15 +433,6 @@ def add_run(
     return folder
 
 
-def _new_folder(name: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return runs.folders()[1] / name
-
-
 def _check_teacher(teacher: Teacher, clusters: int) -> None:
     sizes = np.bincount(teacher.clusters, minlength=clusters)
     if len(sizes) != clusters or (sizes == 0).any():
@@ -448,6 +440,11 @@ def _check_teacher(teacher: Teacher, clusters: int) -> None:
             f"teacher: expected samples in each of {clusters} clusters (the model's), got "
             f"{int((sizes > 0).sum())} of {len(sizes)}"
         )
+
+
+def _embedding(clean: Clustering) -> dict[str, Any]:
+    radius = embedding_radius(torch.from_numpy(clean.z), torch.from_numpy(clean.labels))
+    return {"R": float(radius), "dim": clean.z.shape[1]}
 
 
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:

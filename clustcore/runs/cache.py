@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 from clustcore.config import digest
+from clustcore.files import sha256
 from clustcore.runs.arrays import path_name, read_path
 from clustcore.runs.folder import PROJECT, folders, read_card
 from clustcore.types import AttackPath, PathKey
@@ -46,12 +46,12 @@ def cached_path_file(folder: Path, key: PathKey) -> Path:
     """The cache file of a path: its name is a hash of all that the path depends on."""
     card = read_card(folder)
     projector = folder / "projector.safetensors"
-    drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
+    drawn = sha256(projector) if projector.is_file() else ""
     made_of = (_PATH_CODE, card["weights_sha256"], drawn, card["data"])
     parts = (*made_of, key.attack, key.space, key.norm)
     attacker = attacker_file(folder, key.attack)
     if attacker.is_file():  # a learned attack changes whenever it is fitted
-        parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
+        parts += (sha256(attacker),)
     return cache_folder() / "paths" / f"{digest(*parts, key.target, key.seed, PATH_SAMPLES)}.npz"
 
 

@@ -15,6 +15,7 @@ SHIPPED = PROJECT / "assets" / "runs"
 WEIGHTS = "weights.safetensors"
 _SIGNS = ("card.json", "resume.safetensors")
 _UNFINISHED = "training was interrupted; the command that began it goes on"
+NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, beginning with a letter or a digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2})")
 
@@ -57,6 +58,36 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def check_name(name: str) -> None:
+    """Refuse what no run may be called.
+
+    Raises:
+        ValueError: it is none: see `NAME_RULE`.
+    """
+    if not is_name(name):
+        raise ValueError(f"run name: expected {NAME_RULE}, got {name!r}")
+
+
+def taken(name: str) -> Path | None:
+    """The folder of the trained run of this name, shipped or one's own; None where there is none.
+
+    A training that has not ended takes no name: it may go on.
+    """
+    return next((at / name for at in folders() if (at / name / "card.json").exists()), None)
+
+
+def new_folder(name: str) -> Path:
+    """Where a run of this name is to be trained.
+
+    Raises:
+        ValueError: a name that no run may have, or one that is taken.
+    """
+    check_name(name)
+    if (folder := taken(name)) is not None:
+        raise ValueError(f"{folder}: expected a new run, got one that is there already")
+    return folders()[1] / name
+
+
 def weights_files(folder: Path) -> list[Path]:
     """Where a run's weights lie: in one file, else in the parts that it was split into, in order.
 
@@ -88,7 +119,7 @@ def list_runs() -> list[RunInfo]:
     found: dict[str, RunInfo] = {}
     for place in folders():
         for folder in sorted(place.iterdir()) if place.is_dir() else []:
-            if folder.is_dir() and _NAME.fullmatch(folder.name) and folder.name not in found:
+            if folder.is_dir() and is_name(folder.name) and folder.name not in found:
                 begun = any((folder / name).is_file() for name in _SIGNS)
                 if not begun and not has_weights(folder):
                     continue  # not a run, or one that has not begun to save
@@ -108,8 +139,7 @@ def find_run(name: str) -> RunInfo:
     """The run of this name.
 
     Raises:
-        ValueError: there is none (a name can hold no path: letters, digits, '.', '_' and '-' only),
-            or it is broken.
+        ValueError: there is none (a name can hold no path: see `NAME_RULE`), or it is broken.
     """
     runs = {run.name: run for run in list_runs()}
     if name not in runs:

@@ -129,12 +129,7 @@ def start(name: str, plan: dict[str, Any]) -> Job:
             runs now.
         OSError: the folder cannot be written.
     """
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return _launch(runs.folders()[1] / name, plan, arguments(name, plan))
+    return _launch(runs.new_folder(name), plan, arguments(name, plan))
 
 
 def resume(folder: Path) -> Job:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from clustcore.defences.alrdc import ALRDCDefence, information
+from clustcore.files import sha256
 from clustcore.models.alrdc import ALRDC
 from clustcore.models.base import Views
 from clustcore.models.drc import DRC
-from clustcore.models.weights import load_model, sha256
+from clustcore.models.weights import load_model
 from clustcore.pipeline.contents import fit_attacker
 from clustcore.pipeline.make import defend
 from clustcore.pipeline.run import Run

@@ -21,7 +21,7 @@ from ui.cluster_map import (
     stratified,
 )
 from ui.compare import claims, measurements
-from ui.parts import compute, frames
+from ui.parts import compute, frames, sentences
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -66,10 +66,10 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
-    sentences = claims.warnings(now, paths)
-    if sentences:
+    found = claims.warnings(now, paths)
+    if found:
         st.warning(
-            " ".join(sentences) + " A claim of robustness counts only under an attack made anew "
+            " ".join(found) + " A claim of robustness counts only under an attack made anew "
             "on the defended model, with at least the budget of the other.",
             title="This is no evidence of robustness",
             icon=":material/warning:",
@@ -282,7 +282,7 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = compute.duration(compute.estimate(ask))
+    seconds = sentences.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:

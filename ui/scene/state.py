@@ -268,17 +268,20 @@ def missing_run(name: str, runs: Sequence[RunInfo]) -> str:
     )
 
 
-def arrive(page: str) -> None:
+def arrive(page: str) -> bool:
     """Seed the widgets on arrival at a page: from the link, else from what was kept.
 
     Call it before any widget.
+
+    Returns:
+        whether this is an arrival: the page before was another.
     """
     kept = st.session_state.setdefault("scene", {})
     if st.session_state.get("page") == page:
-        return
+        return False
     st.session_state["page"] = page
     if page in ("Home", "Train"):  # they draw no scene: what was kept waits for the next page
-        return
+        return True
     query, runs = dict(st.query_params), list_runs()
     values, problems = resolve(query, runs, kept)
     for key, value in values.items():
@@ -287,6 +290,7 @@ def arrive(page: str) -> None:
     for problem in problems:
         st.toast(notes.plain(problem), icon=":material/link_off:")
     st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
+    return True
 
 
 def link(scene: Scene, strength: float, row: int | None) -> str:

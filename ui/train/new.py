@@ -254,10 +254,10 @@ def _free_name(plan: Mapping[str, Any], found: Sequence[Job]) -> str:
 
 def _wrong_name(name: str, found: Sequence[Job]) -> str:
     if not runs.is_name(name):
-        return "Expected letters, digits, '.', '_' and '-', beginning with a letter or a digit."
+        return f"Expected {runs.NAME_RULE}."
     if any(job.name == name for job in found):
         return f"There is a training {notes.plain(name)} already: choose it above, or another name"
-    if any((place / name / "card.json").exists() for place in runs.folders()):
+    if runs.taken(name):
         return f"There is a run {notes.plain(name)} already: choose another name."
     return ""
 

@@ -14,6 +14,7 @@ from clustcore.runs import jobs
 from clustcore.runs.jobs import History, Job
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
+from ui.parts import sentences
 from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks
@@ -156,14 +157,8 @@ def _progress(job: Job, history: History) -> None:
     text = f"Epoch {job.epochs} of {job.total}"
     if job.epochs:
         seconds = float(history.seconds[-5:].mean()) * left
-        text += f" · {history.stage[-1]} · about {_duration(seconds)} left"
+        text += f" · {history.stage[-1]} · about {sentences.duration(seconds)} left"
     st.progress(min(1.0, job.epochs / job.total), text)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _notice(history: History) -> None:

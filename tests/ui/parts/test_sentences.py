@@ -35,6 +35,23 @@ def test_a_strength_has_the_digits_it_needs(value: float, text: str) -> None:
     assert sentences.strength_text(value) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1 s"),
+        (0.4, "1 s"),
+        (30, "30 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (36_000, "10.0 h"),
+    ],
+)
+def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert sentences.duration(seconds) == text
+
+
 def test_the_sentence_counts_what_moved_and_names_the_largest_flow(path: AttackPath) -> None:
     moved = [i for i in range(demo.M) if np.float32(0.4 * (i + 1) / demo.M) <= np.float32(0.2)]
     flows = [(path.rows[i] % 10, (path.rows[i] + 1) % 10) for i in moved]
