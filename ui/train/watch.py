@@ -10,7 +10,8 @@ import streamlit as st
 from clustcore import runs
 from clustcore.maps import live as livemap
 from clustcore.runs import jobs
-from clustcore.runs.jobs import History, Job
+from clustcore.runs.jobs import Job
+from clustcore.runs.progress import History, read_history
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
 from ui.train import new
@@ -52,10 +53,10 @@ def watch(job: Job, status: Any, controls: Any) -> None:
 
 
 def _what(job: Job) -> str:
-    data = scene.label("dataset", job.plan["data"]["name"])
-    if "defence" in job.plan:
-        return notes.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
-    return notes.plain(f"{data} · {job.plan['model'].upper()}")
+    data = scene.label("dataset", job.plan.data)
+    if job.plan.model is None:
+        return notes.plain(f"{data} · {job.plan.source}, {job.plan.defence}")
+    return notes.plain(f"{data} · {job.plan.model.upper()}")
 
 
 @st.dialog("Stop this training?")
@@ -135,7 +136,7 @@ def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
         job = jobs.look(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
-        history = jobs.read_history(job.folder)
+        history = read_history(job.folder)
         if job.state == "running":
             _progress(job, history)
         if not job.epochs:
@@ -262,7 +263,7 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
-    if job.plan.get("model") == "drc":
+    if job.plan.model == "drc":
         st.caption(_DRC_PARTS)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
@@ -273,7 +274,7 @@ def _curves(job: Job, history: History) -> None:
 def _caption(job: Job, history: History) -> Any:
     from clustcore.measures.figures import Caption
 
-    seed = int(job.plan.get("train", {}).get("seed", 0))
+    seed = int(job.plan.train.get("seed", 0))
     return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)
 
 
