@@ -1,6 +1,6 @@
 """Make a run: train a model, or one that is there on under a defence, and write weights and card.
 
-What else stands in a run is made in `parts`.
+What else stands in a run is made in `contents`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from clustcore.pipeline.batches import check_images, cluster, cluster_all
 from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.registry import lookup
+from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
@@ -43,42 +44,6 @@ from clustcore.training.views import AugmentConfig
 from clustcore.types import Clustering, Images, Samples
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train: the part of a card that is known beforehand."""
-
-    model: str
-    data: dict[str, Any]
-    config: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str) -> Plan:
-        """Read a plan from JSON: `model` and `data` must be there, a card's other fields are left
-        aside.
-
-        Raises:
-            ValueError: a field is missing or of the wrong kind.
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"{where}: expected a JSON object, got {type(values).__name__}")
-        kinds = {"model": str, "data": dict, "config": dict, "augment": dict, "train": dict}
-        found: dict[str, Any] = {}
-        for name, kind in kinds.items():
-            if name in values or name in ("model", "data"):
-                if not isinstance(values.get(name), kind):
-                    raise ValueError(
-                        f"{where}: field {name!r}: expected {kind.__name__}, "
-                        f"got {values.get(name)!r}"
-                    )
-                found[name] = values[name]
-        if not isinstance(found["data"].get("name"), str):
-            raise ValueError(f"{where}: field 'data.name': expected a data set's name, got nothing")
-        lookup(MODELS, found["model"], "model")
-        return cls(**found)
 
 
 @group("cpu")
@@ -109,11 +74,13 @@ def make_run(
         The run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
+        ValueError: a plan of a defence; images, teacher or `start` that do not fit the model; for
+            all else see `train`.
     """
+    if plan.model is None:
+        raise ValueError(f"plan of {name!r}: expected a model, got the defence {plan.defence!r}")
     folder = runs.new_folder(name) if folder is None else folder
-    settings = TrainConfig.from_dict(plan.train, "train")
-    augment = AugmentConfig.from_dict(plan.augment, "augment")
+    settings, augment = _loop(plan)
     shape = list(samples.x.shape[1:])
     config = {"input_shape": shape, **plan.config}
     torch.manual_seed(settings.seed)
@@ -189,11 +156,8 @@ def teach_on(
 def defend(
     name: str,
     source: Run,
-    defence: str,
-    settings: dict[str, Any],
+    plan: Plan,
     samples: Samples,
-    train_settings: dict[str, Any],
-    augment_settings: dict[str, Any],
     *,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -206,21 +170,28 @@ def defend(
     The source is left as it is.
 
     Args:
-        defence: an entry of DEFENCES; `settings` are the fields of its config.
+        source: the run that the plan names as its source.
+        plan: names the defence; where it says nothing of the loop and of the views, they are as
+            the source was trained.
         samples: the images to train on: the training split.
 
     Returns:
         The new run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: unknown defence or setting, images that do not fit, or a defence against a
-            fitted attacker where the source has none that was fitted on its weights.
+        ValueError: a plan without a defence or of another source, an unknown defence or setting,
+            images that do not fit, or a defence against a fitted attacker where the source has none
+            that was fitted on its weights.
     """
+    if plan.defence is None or plan.source != source.name:
+        raise ValueError(
+            f"plan of {name!r}: expected a defence of {source.name!r}, got the defence "
+            f"{plan.defence!r} of {plan.source!r}"
+        )
     folder = runs.new_folder(name) if folder is None else folder
-    cls = lookup(DEFENCES, defence, "defence")
-    config = cls.Config.from_dict(settings, f"defence {defence!r}")
-    loop = TrainConfig.from_dict(train_settings, "train")
-    augment = AugmentConfig.from_dict(augment_settings, "augment")
+    cls = lookup(DEFENCES, plan.defence, "defence")
+    config = cls.Config.from_dict(plan.config, f"defence {plan.defence!r}")
+    loop, augment = _loop(plan, source.card)
     check_images(samples.x, source.model)
     given = torch.from_numpy(cluster_all(source.model, samples.x).labels)
     attacker, attacker_sha = None, None
@@ -233,10 +204,11 @@ def defend(
     progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
+    stages = {plan.defence: config.epochs}
     card = {
         "model": source.card["model"],
         "defence": {
-            "name": defence,
+            "name": plan.defence,
             "config": config.to_dict(),
             "from": source.name,
             "from_weights": weights,
@@ -244,7 +216,7 @@ def defend(
             "epochs": config.epochs,
         },
         "augment": augment.to_dict(),
-        "train": loop.to_dict() | {"batch": progress.batch, "stages": {defence: config.epochs}},
+        "train": loop.to_dict() | {"batch": progress.batch, "stages": stages},
         "teacher": source.card.get("teacher"),
     }
     # the old attacker stays at hand; the new weights make it stale
@@ -253,6 +225,16 @@ def defend(
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
     return _finish(folder, card, model, samples, progress)
+
+
+def _loop(plan: Plan, source: dict[str, Any] | None = None) -> tuple[TrainConfig, AugmentConfig]:
+    # the settings of the loop and of the views; what the plan leaves open is the source's, but for
+    # its seed
+    train, augment = plan.train, plan.augment
+    if source is not None:
+        usual = {k: v for k, v in settings_of(source["train"]).items() if k != "seed"}
+        train, augment = usual | train, source.get("augment", {}) | augment
+    return TrainConfig.from_dict(train, "train"), AugmentConfig.from_dict(augment, "augment")
 
 
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
