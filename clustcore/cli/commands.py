@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clustcore.cli.bars import Bars
 from clustcore.cli.flags import (
@@ -32,6 +32,9 @@ from clustcore.cli.flags import (
     usage,
     value,
 )
+
+if TYPE_CHECKING:
+    from clustcore.runs import Card
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -136,9 +139,9 @@ def _defend(argv: list[str]) -> int:
             name,
             args.defence,
             _samples_of(run.card, args),
-            over(run.card["train"], args.train, given(argv, "train"))
+            over(run.card.train, args.train, given(argv, "train"))
             | {"seed": args.seed, "device": args.device},
-            over(run.card.get("augment", {}), args.augment, given(argv, "augment")),
+            over(run.card.augment, args.augment, given(argv, "augment")),
             on_epoch=bars.epoch,
             on_step=bars.batch,
         )
@@ -176,7 +179,7 @@ def _teach(argv: list[str]) -> int:
     if run is None:
         samples = _loaded(args.data or "mnist", "train", args.root, args.download)
     else:
-        args.split = run.card["data"]["split"]
+        args.split = run.card.data.split
         samples = _samples_of(run.card, args)
     name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
     out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")
@@ -434,17 +437,17 @@ def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
     return 0
 
 
-def _samples_of(card: dict[str, Any], args: Any) -> Any:
+def _samples_of(card: Card, args: Any) -> Any:
     from clustcore.datasets import judged_split, load_samples
     from clustcore.datasets.shipped import SOURCES
 
-    name = args.data or card["data"]["name"]
-    split = args.split or judged_split(name, card["data"]["split"])
+    name = args.data or card.data.name
+    split = args.split or judged_split(name, card.data.split)
     root = None if split == "test" and name in SOURCES else args.root  # what ships is at hand
     shape = {}
     # what the model was trained on decides, not the first image found
     if name.partition(":")[0] == "folder":
-        channels, size, _ = card["config"]["input_shape"]
+        channels, size, _ = card.input_shape
         shape = {"channels": channels, "size": size}
     download = getattr(args, "download", False)  # of `defend` alone
     samples = load_samples(name, split, root=root, download=download, **shape)

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -269,7 +269,7 @@ def _plain(argv: list[str]) -> list[str]:
     return words
 
 
-def over(card: dict[str, Any], group: dict[str, Any], said: set[str]) -> dict[str, Any]:
+def over(card: Mapping[str, Any], group: dict[str, Any], said: set[str]) -> dict[str, Any]:
     """What a run was trained with, as its card has it, unless a flag says otherwise.
 
     Args:

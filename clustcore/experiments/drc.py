@@ -31,6 +31,7 @@ from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train
 from clustcore.machine import describe
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import evaluate, load_run, run_in
+from clustcore.runs import Card
 from clustcore.training.epoch import TrainingFailed
 from clustcore.types import Samples
 
@@ -171,7 +172,7 @@ def reproduce_defences(data: str, call: Call) -> None:
         for name, recipe in recipes.items():
             label = train_seed(name, recipe, {}, seed, train, call.device, call.report)
             two = [load_run(n, call.device) for n in (run_name(source, seed), label)]
-            weights = [run.card["weights_sha256"] for run in two]
+            weights = [run.card.weights_sha256 for run in two]
             known = [
                 [e[part]["weights"] for part in ("undefended", "defended")]
                 for e in drc_results.entries("defences")
@@ -246,7 +247,7 @@ def _seeds(row: _Row, call: Call, wrong: list[str]) -> bool:
         card = runs.read_card(folder)
         _check_data(folder, card, train)
         weights = [e["weights"] for e in drc_results.entries(row.part)]
-        if agreed(card["weights_sha256"] in weights):
+        if agreed(card.weights_sha256 in weights):
             call.report(f"{label}: measured before")
         else:
             entry |= _measure(label, folder, card, row.test, call)
@@ -320,21 +321,19 @@ def _about(row: _Row, call: Call) -> dict[str, Any]:
     }
 
 
-def _measure(
-    label: str, folder: Path, card: dict[str, Any], test: Samples, call: Call
-) -> dict[str, Any]:
+def _measure(label: str, folder: Path, card: Card, test: Samples, call: Call) -> dict[str, Any]:
     scores = evaluate(run_in(folder, label, call.device).model, test)
-    train = card["train"]
+    training = card.training
     figures = {name: getattr(scores, name) for name in _FIGURES}
     said = ", ".join(f"{name.upper()} {value:.3f}" for name, value in figures.items())
     call.report(f"{label}: {said}, n = {len(test)}")
     return figures | {
         "clusters_used": scores.clusters_used,
-        "device": train.get("machine", train["device"]),
-        "minutes": train["minutes"],
-        "views": sum(train.get("views", {}).values()) or None,
-        "stopped": card.get("stopped"),
-        "weights": card["weights_sha256"],
+        "device": training.where,
+        "minutes": training.minutes,
+        "views": training.seen or None,
+        "stopped": card.stopped,
+        "weights": card.weights_sha256,
     }
 
 
@@ -388,12 +387,13 @@ def _check(names: tuple[str, ...], known: dict[str, Any], what: str) -> None:
             raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
-def _check_data(folder: Path, card: dict[str, Any], samples: Samples) -> None:
+def _check_data(folder: Path, card: Card, samples: Samples) -> None:
     """A finished run counts only where it learned from these images."""
     planned = {"name": samples.name, "split": samples.split, "n": len(samples)}
     for key, value in planned.items():
-        if card["data"].get(key) != value:
+        got = getattr(card.data, key)
+        if got != value:
             raise ValueError(
-                f"{folder}: data.{key}: expected {value!r} as planned, got "
-                f"{card['data'].get(key)!r}; move the run away to have it made anew"
+                f"{folder}: data.{key}: expected {value!r} as planned, got {got!r}; move the run "
+                "away to have it made anew"
             )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, runs
+from clustcore import runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
@@ -23,6 +23,7 @@ from clustcore.pipeline import contents
 from clustcore.pipeline.contents import attacker_images, fit_attacker
 from clustcore.pipeline.make import defend, make_run
 from clustcore.pipeline.run import OnStep, Run, evaluate, load_run
+from clustcore.runs import CardDefence
 from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
@@ -154,15 +155,16 @@ def _check_plan(
     card = runs.read_card(folder)
     planned = {"config": recipe.plan.config | change, "train": recipe.plan.train}
     planned |= {"augment": recipe.plan.augment}
-    found = {part: card[part] for part in planned}
+    found = {"config": card.config, "train": card.train, "augment": card.augment}
     if start is not None:
-        planned["start"] = {"from_weights": start.card["weights_sha256"]}
-        found["start"] = card.get("start") or {}
+        planned["start"] = {"from_weights": start.card.weights_sha256}
+        found["start"] = card.start
     if source is not None:
+        defence = card.defence or CardDefence()
         planned["defence"] = dict(recipe.defended.config)
-        found["defence"] = card["defence"] | card["defence"]["config"]
+        found["defence"] = {**defence.config, "from_weights": defence.from_weights}
         if (runs.folders()[1] / source / "card.json").is_file():
-            weights = runs.read_card(runs.folders()[1] / source)["weights_sha256"]
+            weights = runs.read_card(runs.folders()[1] / source).weights_sha256
             planned["defence"]["from_weights"] = weights
     for part, values in planned.items():
         for key, value in values.items():
@@ -261,24 +263,24 @@ def _finish(
     on_step: OnStep | None,
 ) -> None:
     run = load_run(source, device)
-    if run.map is None or run.map.weights != run.card["weights_sha256"]:
+    if run.map is None or run.map.weights != run.card.weights_sha256:
         report(f"{name}: map")
         contents.make_map(run, test, on_step=on_step)
     report(f"{name}: paths")
     contents.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
-    defended = run.card.get("defence")
+    defence = run.card.section("defence")
     if recipe.defended is not None:  # what ships came from what ships
-        defended = defended | {"from": recipe.defended.source}
-    card = run.card | {
-        "defence": defended,
-        "decoder": run.model.has_decoder,
-        "scores": contents.measure(run, test),
-        "rows": rows,
-        "departures": list(recipe.departures),
-    }
+        defence = defence | {"from": recipe.defended.source}
+    card = run.card.changed(
+        defence=defence,
+        decoder=run.model.has_decoder,
+        scores=contents.measure(run, test).to_json(),
+        rows=rows,
+        departures=list(recipe.departures),
+    )
     if is_main():
-        files.write_json(run.folder / "card.json", card)
+        runs.write_card(run.folder, card)
         ship(run.folder, runs.folders()[0] / name)
     wait()
     report(f"{name}: shipped")

@@ -28,20 +28,26 @@ from clustcore.runs.cache import (
     fitted_file,
     stored_path,
 )
-from clustcore.runs.folder import (
+from clustcore.runs.card import (
     FORMAT,
+    Card,
+    CardAttack,
+    CardDefence,
+    CardRow,
+    CardScores,
+    read_card,
+    write_card,
+)
+from clustcore.runs.folder import (
     PROJECT,
     WEIGHTS,
-    RunInfo,
-    find_run,
     folders,
     has_weights,
     is_name,
-    list_runs,
-    read_card,
     weights_files,
     weights_parts,
 )
+from clustcore.runs.info import UNDEFENDED, RunInfo, find_run, list_runs
 
 __all__ = [
     "ATTACKERS",
@@ -50,7 +56,13 @@ __all__ = [
     "FORMAT",
     "PATH_SAMPLES",
     "PROJECT",
+    "UNDEFENDED",
     "WEIGHTS",
+    "Card",
+    "CardAttack",
+    "CardDefence",
+    "CardRow",
+    "CardScores",
     "RunInfo",
     "attacker_file",
     "bare_name",
@@ -72,6 +84,7 @@ __all__ = [
     "weights_files",
     "weights_parts",
     "write_bare",
+    "write_card",
     "write_map",
     "write_min_flips",
     "write_path",

@@ -140,8 +140,8 @@ def _model(data: str) -> dict[str, Any] | None:
         left.caption(MODELS[model].about)
         return {"model": model}
     right.caption(DEFENCES[defence].about)
-    good = [run for run in scene.usable(runs.list_runs()) if notes.has_weights(run)]
-    names = [run.name for run in good if scene.dataset_of(run) == data]
+    good = [run for run in scene.usable(runs.list_runs()) if run.has_weights]
+    names = [run.name for run in good if run.dataset == data]
     if not names:
         left.info(
             "A defence starts from a run that was trained on the same images. There is none yet: "
@@ -159,15 +159,15 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
         from clustcore.training.views import AugmentConfig
 
         if "model" in plan:
-            own, kept = lookup(MODELS, plan["model"], "model").Config, {}
+            own, train, views = lookup(MODELS, plan["model"], "model").Config, {}, {}
         else:
             defence, source = lookup(DEFENCES, plan["defence"], "defence"), plan["source"]
-            own, kept = defence.Config, runs.find_run(source).card
+            own, card = defence.Config, runs.find_run(source).card
+            train = {key: v for key, v in card.train.items() if key not in _LOOP}
+            views = card.augment
     if "model" not in plan and defence.needs_attacker and not checks.has_attacker(source):
         return None
     name = plan.get("model") or plan["defence"]
-    train = {key: v for key, v in kept.get("train", {}).items() if key not in _LOOP}
-    views = kept.get("augment", {})
     key = f"{plan.get('source', '')}_{name}"
     teach = "model" in plan and hasattr(own(), "taught") and _teach(key)
     begin = dict(MODELS[name].taught) if teach else {}
