@@ -106,7 +106,7 @@ def measure(n: int) -> dict[str, Any]:
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")
-    x = Augmented(opened.card["data"]["name"], n)
+    x = Augmented(opened.card.data.name, n)
     cluster(opened.model, x[:1000])  # warm
     before, times = peak(), [now()]
     clean = cluster(opened.model, x)

@@ -132,8 +132,8 @@ def made(added: Path) -> Path:
 
 def test_the_library_trains_defends_and_attacks_with_them(made: Path) -> None:
     run = clustcore.load_run("quiet", "cpu")
-    assert run.card["defence"]["name"] == "noisy"
-    assert run.card["model"] == "linear"
+    assert run.card.defence.name == "noisy"
+    assert run.card.model == "linear"
     samples = clustcore.load_samples("bars")
     assert samples.class_names[0] == "far left"
     result = clustcore.attack(run.model, samples.x, "brightness", eps=0.3)

@@ -164,14 +164,7 @@ def _view(
     path: AttackPath | None,
     truth: cached.images.Truth,
 ) -> MapView:
-    which = (
-        now.run.name,
-        cached.runs.map_stamp(now.run),
-        now.attack,
-        now.space,
-        now.norm,
-        now.seed,
-    )
+    which = (now.run.name, now.run.map_stamp, now.key)
     about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
     p = arrays.p
     return MapView(
@@ -202,7 +195,7 @@ def _detail(
     near = cached.runs.neighbours(arrays, row)
     images = cached.images.images_or_none(arrays)
     found = cached.models.reconstruction(now.run, row, now.device, compute=False)
-    waits = found is None and notes.has_weights(now.run) and images is not None
+    waits = found is None and now.run.has_weights and images is not None
     smallest, note = None, ""
     at = np.flatnonzero(path.rows == row) if path is not None else []
     if len(at):
@@ -228,12 +221,12 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     if place is None:
         return None, False
     p, trusted = regions.look_up(arrays.raster, place)
-    if not cached.runs.decodes(now.run):
+    if not now.run.card.decodes:
         return Probe(*place, p, trusted=trusted, note=_NO_IMAGE), False
     found = cached.models.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = cached.models.failure("probe", place)
-        waits = notes.has_weights(now.run) and not failed
+        waits = now.run.has_weights and not failed
         return Probe(*place, p, trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
     return Probe(*place, found.p, image=found.image, trusted=found.trusted, note=note), False

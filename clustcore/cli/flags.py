@@ -161,7 +161,7 @@ def defence_from_flags(argv: list[str]) -> Plan:
     )
     return Plan(
         None,
-        args.data or find_run(args.run).card["data"]["name"],
+        args.data or find_run(args.run).card.data.name,
         args.defence,
         _said(argv, "augment", args.augment, AugmentConfig()),
         _said(argv, "train", args.train, TrainConfig())

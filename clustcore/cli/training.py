@@ -110,7 +110,7 @@ def teach(argv: list[str]) -> int:
     if run is None:
         samples = loaded(args.data or "mnist", args.split or "train", args.root, args.download)
     else:
-        split = args.split or run.card["data"]["split"]
+        split = args.split or run.card.data.split
         samples = samples_of(run.card, args.data, split, args.root, args.download)
     name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
     out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")

@@ -194,7 +194,7 @@ def _heads(plan: Plan, model: Model, data: TrainData) -> float:
 def _model(plan: Plan, shape: tuple[int, ...], change: dict[str, Any]) -> Model:
     config = {"input_shape": list(shape)} | plan.config | change
     torch.manual_seed(0)
-    return build({"model": plan.model, "config": config})
+    return build(plan.model, config)
 
 
 def _noise(n: int, shape: tuple[int, ...]) -> torch.Tensor:

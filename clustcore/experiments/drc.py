@@ -30,6 +30,7 @@ from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train
 from clustcore.machine import describe
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import Run, evaluate, load_run, run_in
+from clustcore.runs import Card
 from clustcore.training.epoch import TrainingFailed
 from clustcore.types import Samples
 
@@ -152,7 +153,7 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
         for name, recipe in recipes.items():
             label = train_seed(name, recipe, seed, train, context)
             two = [load_run(n, context.device) for n in (run_name(source, seed), label)]
-            weights = [run.card["weights_sha256"] for run in two]
+            weights = [run.card.weights_sha256 for run in two]
             known = [
                 [e[part]["weights"] for part in ("undefended", "defended")]
                 for e in drc_results.entries("defences")
@@ -224,7 +225,7 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
     card = runs.read_card(folder)
     _check_data(folder, card, row.train)
     weights = [e["weights"] for e in drc_results.entries(row.part)]
-    if agreed(card["weights_sha256"] in weights):
+    if agreed(card.weights_sha256 in weights):
         context.report(f"{label}: measured before")
     else:
         entry = entry | _measure(label, folder, card, row.test, context)
@@ -294,20 +295,20 @@ def _about(row: _Row, context: Context) -> dict[str, Any]:
 
 
 def _measure(
-    label: str, folder: Path, card: dict[str, Any], test: Samples, context: Context
+    label: str, folder: Path, card: Card, test: Samples, context: Context
 ) -> dict[str, Any]:
     scores = evaluate(run_in(folder, label, context.device).model, test)
-    train = card["train"]
+    training = card.training
     figures = {name: getattr(scores, name) for name in _FIGURES}
     said = ", ".join(f"{name.upper()} {value:.3f}" for name, value in figures.items())
     context.report(f"{label}: {said}, n = {len(test)}")
     return figures | {
         "clusters_used": scores.clusters_used,
-        "device": train.get("machine", train["device"]),
-        "minutes": train["minutes"],
-        "views": sum(train.get("views", {}).values()) or None,
-        "stopped": card.get("stopped"),
-        "weights": card["weights_sha256"],
+        "device": training.where,
+        "minutes": training.minutes,
+        "views": training.seen or None,
+        "stopped": card.stopped,
+        "weights": card.weights_sha256,
     }
 
 
@@ -361,12 +362,13 @@ def _check(names: tuple[str, ...], known: dict[str, Any], what: str) -> None:
             raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
-def _check_data(folder: Path, card: dict[str, Any], samples: Samples) -> None:
+def _check_data(folder: Path, card: Card, samples: Samples) -> None:
     """A finished run counts only where it learned from these images."""
     planned = {"name": samples.name, "split": samples.split, "n": len(samples)}
     for key, value in planned.items():
-        if card["data"].get(key) != value:
+        got = getattr(card.data, key)
+        if got != value:
             raise ValueError(
-                f"{folder}: data.{key}: expected {value!r} as planned, got "
-                f"{card['data'].get(key)!r}; move the run away to have it made anew"
+                f"{folder}: data.{key}: expected {value!r} as planned, got {got!r}; move the run "
+                "away to have it made anew"
             )

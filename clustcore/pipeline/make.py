@@ -35,6 +35,7 @@ from clustcore.pipeline.batches import check_images, cluster, cluster_all
 from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.registry import lookup
+from clustcore.runs import Card
 from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
@@ -84,7 +85,7 @@ def make_run(
     shape = list(samples.x.shape[1:])
     config = {"input_shape": shape, **plan.config}
     torch.manual_seed(settings.seed)
-    model = build({"model": plan.model, "config": config})
+    model = build(plan.model, config)
     if list(model.input_shape) != shape:
         raise ValueError(
             f"model input_shape: expected {shape} (the data's), got {list(model.input_shape)}"
@@ -99,7 +100,7 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     work = _Work(folder, pixels, given, settings, augment, on_epoch, on_step)
-    also = () if start is None else (start.card["weights_sha256"],)
+    also = () if start is None else (start.card.weights_sha256,)
     progress = work.train(model, also=also)
     if not progress.finished:
         if stopped is None or not progress.history:
@@ -118,7 +119,7 @@ def make_run(
         "teacher": _teacher_note(teacher) if asked and teacher is not None else None,
     }
     if start is not None:
-        card["start"] = {"from": start.name, "from_weights": start.card["weights_sha256"]}
+        card["start"] = {"from": start.name, "from_weights": start.card.weights_sha256}
     if not progress.finished:
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
@@ -140,7 +141,7 @@ def teach_on(
         ValueError: a run that was trained on other images, too few of them, or an embedding that is
             constant or not finite.
     """
-    known = run.card["data"]["name"]
+    known = run.card.data.name
     if known != samples.name:
         raise ValueError(
             f"run {run.name!r}: expected one trained on images of {samples.name}, got one trained "
@@ -149,7 +150,7 @@ def teach_on(
     z = cluster(run.model, samples.x).z
     # an embedding of nothing but zeros is refused as constant
     z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return teach(z, samples.name, config, on_step, on=run.card["weights_sha256"])
+    return teach(z, samples.name, config, on_step, on=run.card.weights_sha256)
 
 
 @group("cpu")
@@ -199,14 +200,14 @@ def defend(
         attacker, attacker_sha = _fitted_attacker(source)
     model = copy.deepcopy(source.model).requires_grad_(True)
     guard = cls(config, model, attacker, loop.seed)
-    weights = source.card["weights_sha256"]
+    weights = source.card.weights_sha256
     work = _Work(folder, _bytes(samples.x), given, loop, augment, on_epoch, on_step)
     progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
     stages = {plan.defence: config.epochs}
     card = {
-        "model": source.card["model"],
+        "model": source.card.model,
         "defence": {
             "name": plan.defence,
             "config": config.to_dict(),
@@ -217,30 +218,30 @@ def defend(
         },
         "augment": augment.to_dict(),
         "train": loop.to_dict() | {"batch": progress.batch, "stages": stages},
-        "teacher": source.card.get("teacher"),
+        "teacher": source.card.teacher,
     }
     # the old attacker stays at hand; the new weights make it stale
     if attacker_sha is not None and is_main():
-        old = runs.attacker_file(source.folder, "alrdc")
+        old = runs.attacker_file(source.info, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
     return _finish(folder, card, model, samples, progress)
 
 
-def _loop(plan: Plan, source: dict[str, Any] | None = None) -> tuple[TrainConfig, AugmentConfig]:
+def _loop(plan: Plan, source: Card | None = None) -> tuple[TrainConfig, AugmentConfig]:
     # the settings of the loop and of the views; what the plan leaves open is the source's, but for
     # its seed
     train, augment = plan.train, plan.augment
     if source is not None:
-        usual = {k: v for k, v in settings_of(source["train"]).items() if k != "seed"}
-        train, augment = usual | train, source.get("augment", {}) | augment
+        usual = {k: v for k, v in settings_of(source.train).items() if k != "seed"}
+        train, augment = usual | train, {**source.augment, **augment}
     return TrainConfig.from_dict(train, "train"), AugmentConfig.from_dict(augment, "augment")
 
 
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
-    file = runs.attacker_file(source.folder, "alrdc")
+    file = runs.attacker_file(source.info, "alrdc")
     attack = lookup(ATTACKS, "alrdc", "attack").load(file)
-    if attack.fitted_on != source.card["weights_sha256"]:
+    if attack.fitted_on != source.card.weights_sha256:
         raise ValueError(
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
@@ -355,7 +356,7 @@ def _finish(
         "processes": world(),
     }
     if is_main():
-        files.write_json(folder / "card.json", known | card)
+        runs.write_card(folder, Card.from_json(known | card))
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there
     return folder
@@ -390,7 +391,7 @@ def add_run(
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
     kind = next(key for key in MODELS if isinstance(model, lookup(MODELS, key, "model")))
-    card = {
+    values = {
         "format": runs.FORMAT,
         "model": kind,
         "config": model.config.to_dict(),
@@ -405,7 +406,8 @@ def add_run(
         "weights_sha256": save_weights(folder, model, half=False),
     }
     try:
-        files.write_json(folder / "card.json", card)
+        card = Card.from_json(values)
+        runs.write_card(folder, card)
         device = next(model.parameters()).device
         run = Run(name, folder, card, model, device)
         make_map(run, samples, on_step=on_step, config=config)

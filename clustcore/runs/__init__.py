@@ -28,24 +28,30 @@ from clustcore.runs.cache import (
     fitted_file,
     stored_path,
 )
-from clustcore.runs.folder import (
+from clustcore.runs.card import (
     FORMAT,
+    Card,
+    CardAttack,
+    CardDefence,
+    CardRow,
+    CardScores,
+    read_card,
+    write_card,
+)
+from clustcore.runs.folder import (
     NAME_RULE,
     PROJECT,
     WEIGHTS,
-    RunInfo,
     check_name,
-    find_run,
     folders,
     has_weights,
     is_name,
-    list_runs,
     new_folder,
-    read_card,
     taken,
     weights_files,
     weights_parts,
 )
+from clustcore.runs.info import UNDEFENDED, RunInfo, find_run, list_runs
 
 __all__ = [
     "ATTACKERS",
@@ -55,7 +61,13 @@ __all__ = [
     "NAME_RULE",
     "PATH_SAMPLES",
     "PROJECT",
+    "UNDEFENDED",
     "WEIGHTS",
+    "Card",
+    "CardAttack",
+    "CardDefence",
+    "CardRow",
+    "CardScores",
     "RunInfo",
     "attacker_file",
     "bare_name",
@@ -80,6 +92,7 @@ __all__ = [
     "weights_files",
     "weights_parts",
     "write_bare",
+    "write_card",
     "write_map",
     "write_min_flips",
     "write_path",

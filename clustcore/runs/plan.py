@@ -5,6 +5,7 @@ for `train --config`, and a finished run's card can be read as one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def map_command(name: str, root: str | None = None) -> list[str]:
     return ["project", name, *_root(root)]
 
 
-def settings_of(train: dict[str, Any]) -> dict[str, Any]:
+def settings_of(train: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a card's `train`, without how that training went."""
     return {name: value for name, value in train.items() if name not in _WENT}
 

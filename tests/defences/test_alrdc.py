@@ -151,13 +151,13 @@ def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path)
         defend("safe", run, plan, blobs, folder=tmp_path / "safe")
     file = fit_attacker(run, blobs)
     defended = defend("safe", run, plan, blobs, folder=tmp_path / "safe")
-    note = read_card(defended)["defence"]
-    assert note["from"] == "tiny"
-    assert note["attacker_sha256"] == sha256(file)
+    note = read_card(defended).defence
+    assert note.source == "tiny"
+    assert note.attacker_sha256 == sha256(file)
     # the old attacker is at hand there, and known to be one
     safe = Run("safe", defended, read_card(defended), load_model(defended), torch.device("cpu"))
     assert safe.attackers == {"alrdc": True}
     assert (defended / "attackers" / file.name).read_bytes() == file.read_bytes()
-    stale = Run("tiny", folder, card | {"weights_sha256": "other"}, model, run.device)
+    stale = Run("tiny", folder, card.changed(weights_sha256="other"), model, run.device)
     with pytest.raises(ValueError, match=r"expected an attacker fitted on the weights of 'tiny'"):
         defend("safe", stale, plan, blobs, folder=tmp_path / "again")

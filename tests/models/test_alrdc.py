@@ -452,10 +452,10 @@ def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     old.parent.mkdir()
     old.write_bytes(b"walked by the attacker before")
     key = PathKey("alrdc", "embedding", "l2")
-    names = [runs.cached_path_file(run.folder, key).name]
+    names = [runs.cached_path_file(run.info, key).name]
     for seed in (0, 1):
         file = fit_attacker(run, blobs, seed=seed)
-        names.append(runs.cached_path_file(run.folder, key).name)
+        names.append(runs.cached_path_file(run.info, key).name)
     assert len(set(names)) == 3
     assert not old.exists()
     assert file == run.folder / "attackers" / "alrdc.safetensors"

@@ -190,15 +190,15 @@ def test_a_card_makes_its_run_again(tmp_path, monkeypatch):
     assert TrainConfig.from_dict(plan.train, "train") == TrainConfig(lr=0.003, batch=64, seed=3)
     assert main(["train", "--config", file, "--name", "again"]) == 0
     again = runs.read_card(tmp_path / "again")
-    assert again["weights_sha256"] == card["weights_sha256"]
-    assert settings_of(again["train"]) == settings_of(card["train"])
+    assert again.weights_sha256 == card["weights_sha256"]
+    assert settings_of(again.train) == settings_of(card["train"])
     # and on under a defence: by flags, from the card of that, and from a plan in a file
     defend = "defend first --defence control --defence.epochs 1 --train.lr 0.001 --device cpu"
     assert main([*defend.split(), "--name", "second"]) == 0
     second = runs.read_card(tmp_path / "second")
     loop = {"lr": 0.001, "batch": 64, "seed": 0}  # the source's, but for what is said and its seed
-    assert {name: second["train"][name] for name in loop} == loop
-    assert second["augment"] == card["augment"]
+    assert {name: second.train[name] for name in loop} == loop
+    assert second.augment == card["augment"]
     plans = {"third": second}
     values = {"source": "first", "defence": "control", "data": {"name": "digits"}}
     plans["fourth"] = values | {"config": {"epochs": 1}, "train": {"lr": 0.001}}
@@ -206,8 +206,8 @@ def test_a_card_makes_its_run_again(tmp_path, monkeypatch):
         (tmp_path / f"{name}.json").write_text(json.dumps(plan))
         assert main(["train", "--config", str(tmp_path / f"{name}.json")]) == 0
         found = runs.read_card(tmp_path / name)
-        assert found["weights_sha256"] == second["weights_sha256"]
-        assert found["defence"] == second["defence"]
+        assert found["weights_sha256"] == second.weights_sha256
+        assert found["defence"] == second.defence
 
 
 @pytest.mark.parametrize("file", sorted(runs.PROJECT.glob("assets/runs/*/card.json")))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore.types import AttackPath, Raster
+from clustcore.types import AttackPath, PathKey, Raster
 from ui.cluster_map import MapView, Partner, Pin, packing
 
 DTYPES = {"uint8": "B", "int8": "b", "uint16": "<u2", "uint32": "<u4", "float32": "<f4"}
@@ -50,9 +50,7 @@ def make_path(xy: np.ndarray, m: int = 40, k: int = 4, seed: int = 0) -> AttackP
         smallest=smallest,
         l2=np.zeros((11, m), np.float32),
         linf=np.zeros((11, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
 
 

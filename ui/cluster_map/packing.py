@@ -140,9 +140,9 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray):
             value = value.shape
         elif field.name in ("path", "noise") and value is not None:
-            about = (value.attack, value.space, value.norm, value.target, value.seed, value.weights)
             # a learned attack that was fitted anew walks another path under the same name
-            value = (*about, zlib.crc32(np.ascontiguousarray(value.smallest).tobytes()))
+            walked = zlib.crc32(np.ascontiguousarray(value.smallest).tobytes())
+            value = (value.key, value.weights, walked)
         elif field.name == "ramps":
             value = tuple(value)
         elif field.name == "raster" and value is not None:

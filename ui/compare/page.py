@@ -80,7 +80,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
     for run in (now.run, now.partner):
-        ask = cached.runs.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
+        ask = cached.runs.Ask(run, now.key, now.fit).under(target=None)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
 
@@ -88,7 +88,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
 def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
     missing = compute.missing([*asks(now)[0], *asks(now)[1]])
-    afresh = any(claims.defended(ask.run) for ask in missing)
+    afresh = any(ask.run.defended for ask in missing)
     label = compute.action(missing)
     if afresh and label != compute.ANEW:
         label = "Attack the defended model afresh"
@@ -166,8 +166,7 @@ def _view(
     truth = cached.images.truth(found.a)
     both = a[0] is not None and b[0] is not None
     noise = both and a[1] is not None and b[1] is not None
-    which = (now.attack, now.space, now.norm, now.seed, both, noise)
-    which += tuple(cached.runs.path_stamp(one[0]) for one in asks(now))
+    which = (now.key, both, noise, *(one[0].run.path_stamp(one[0].key) for one in asks(now)))
     shown = stratified(found.a.labels, _SHOWN) if len(found.a.xy) > _SHOWN else None
     return MapView(
         key=f"compare {found.key} {which}",
@@ -186,10 +185,10 @@ def _view(
         shown=shown,
         sprites=cached.images.sprites(found.a.data, found.a.split),
         alt=alt,
-        name=_head(now.run),
+        name=now.run.title,
         aside=_aside(now.run),
         partner=Partner(
-            name=_head(now.partner),
+            name=now.partner.title,
             aside=_aside(now.partner),
             xy=found.b.xy,
             clusters=found.b.labels,
@@ -200,14 +199,11 @@ def _view(
     )
 
 
-def _head(run: RunInfo) -> str:
-    said = not claims.defended(run) or run.name.endswith(f"-{notes.defence(run)}")
-    return run.name if said else f"{run.name}, {notes.defence(run)}"
-
-
 def _aside(run: RunInfo) -> str:
-    acc = claims.clean_figures(run).get("acc")
-    return "" if acc is None else f"accuracy on clean images {100 * acc:.1f} %"
+    scores = run.card.scores
+    if scores is None or scores.acc is None:
+        return ""
+    return f"accuracy on clean images {100 * scores.acc:.1f} %"
 
 
 def _selection(
@@ -278,7 +274,7 @@ def _transfer(now: scene.Scene) -> Any:
     if found is not None:
         return found
     name = f"Attack {now.run.name}, judge on {now.partner.name}"
-    if not all(notes.has_weights(run) for run in (now.run, now.partner)):
+    if not all(run.has_weights for run in (now.run, now.partner)):
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
@@ -354,7 +350,7 @@ def _curves(
 
 def judged(now: scene.Scene) -> None:
     """What `reproduce alrdc` measured on these data, where one of the models is ALRDC's."""
-    if not any(run.card["model"] == "alrdc" for run in (now.run, now.partner) if run):
+    if not any(run.card.model == "alrdc" for run in (now.run, now.partner) if run):
         return
     try:
         found = measurements.read(now.dataset)

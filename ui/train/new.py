@@ -144,8 +144,8 @@ def _model(data: str) -> Plan | None:
         left.caption(MODELS[model].about)
         return Plan(model, data)
     right.caption(DEFENCES[defence].about)
-    good = [run for run in scene.usable(runs.list_runs()) if notes.has_weights(run)]
-    names = [run.name for run in good if scene.dataset_of(run) == data]
+    good = [run for run in scene.usable(runs.list_runs()) if run.has_weights]
+    names = [run.name for run in good if run.dataset == data]
     if not names:
         left.info(
             "A defence starts from a run that was trained on the same images. There is none yet: "
@@ -164,15 +164,15 @@ def _settings(plan: Plan) -> dict[str, Any] | None:
         from clustcore.training.views import AugmentConfig
 
         if plan.defence is None:
-            own, kept = lookup(MODELS, plan.model, "model").Config, {}
+            own, kept, views = lookup(MODELS, plan.model, "model").Config, {}, {}
         else:
             defence = lookup(DEFENCES, plan.defence, "defence")
-            own, kept = defence.Config, runs.find_run(plan.source).card
+            card = runs.find_run(plan.source).card
+            own, kept, views = defence.Config, card.train, card.augment
     if plan.defence is not None and defence.needs_attacker and not checks.has_attacker(plan.source):
         return None
     name = plan.model or plan.defence
-    train = {k: v for k, v in settings_of(kept.get("train", {})).items() if k != "seed"}
-    views = kept.get("augment", {})
+    train = {k: v for k, v in settings_of(kept).items() if k != "seed"}
     key = f"{plan.source or ''}_{name}"
     teach = plan.defence is None and hasattr(own(), "taught") and _teach(key)
     begin = dict(MODELS[name].taught) if teach else {}

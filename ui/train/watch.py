@@ -109,14 +109,14 @@ def _say(job: Job) -> None:
 
 def _finished(job: Job) -> None:
     run = runs.find_run(job.name)
-    if job.reason or not cached.runs.map_stamp(run):
+    if job.reason or not run.map_stamp:
         st.warning(
             f"{notes.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
             title="Trained, but there is no map",
         )
         st.button("Make the map", icon=":material/map:", on_click=_make_map, args=(job,))
         return
-    query = {"dataset": scene.label("dataset", scene.dataset_of(run)), "run": run.name}
+    query = {"dataset": scene.label("dataset", run.dataset), "run": run.name}
     with st.container(horizontal=True):
         for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
             st.page_link(
@@ -205,7 +205,7 @@ def _map(job: Job) -> None:
         return
     if run is not None and arrays is not None:
         n = len(arrays.xy)
-        still = cached.runs.still(str(job.folder), cached.runs.map_stamp(run), _size(n))
+        still = cached.runs.still(str(job.folder), run.map_stamp, _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
         st.caption(f"The finished run's map · {n:,} images, {notes.plain(arrays.split)} split")
     elif job.state == "mapping":

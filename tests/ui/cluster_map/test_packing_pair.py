@@ -31,7 +31,8 @@ def test_two_models_travel_on_one_scale() -> None:
     assert np.abs(confidence - partner.ramps["confidence"]).max() <= 0.5 / 254 + 1e-6
     assert header["twin"] is True
     assert (header["meta"]["name"], header["meta"]["partner"]["name"]) == ("A", "B")
-    moved = dataclasses.replace(partner, path=dataclasses.replace(partner.path, seed=9))
+    other = dataclasses.replace(partner.path, key=dataclasses.replace(partner.path.key, seed=9))
+    moved = dataclasses.replace(partner, path=other)
     assert packing.base(view) is not packing.base(dataclasses.replace(view, partner=moved))
 
 
