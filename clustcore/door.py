@@ -10,19 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from clustcore.config import Config
 from clustcore.datasets import load_samples
 from clustcore.datasets.arrays import samples
 from clustcore.models.base import Model
 from clustcore.models.weights import build
 from clustcore.pipeline import make
 from clustcore.pipeline.run import Run, load_run, run_in
-from clustcore.training.epoch import Epoch, TrainConfig
+from clustcore.runs.plan import Plan
+from clustcore.training.epoch import Epoch
 from clustcore.training.teacher import Teacher
-from clustcore.training.views import AugmentConfig
 from clustcore.types import Samples
-
-_NOT_AGAIN = ("minutes", "seed", "device")  # of a card: how that training went, not how one should
 
 
 def train(
@@ -90,7 +87,8 @@ def train(
     if epochs is not None:
         found |= _share_out(model, {"input_shape": list(images.x.shape[1:])} | found, epochs)
     loop = settings | {"seed": seed, "device": device}
-    plan = make.Plan(model, {"name": images.name}, found, dict(augment or {}), loop)
+    views = dict(augment or {})
+    plan = Plan(model, images.name, found, views, loop, split=images.split, name=name)
     made = make.make_run(
         name,
         plan,
@@ -160,18 +158,19 @@ def defend(
     device = device or str(source.device)
     images = _own_images(source, root, download) if data is None else _images(data, root, download)
     name = name or f"{source.name}-{defence.replace('_', '-')}"
-    made = make.defend(
-        name,
-        source,
-        defence,
+    plan = Plan(
+        None,
+        images.name,
         dict(config or {}) | ({} if epochs is None else {"epochs": epochs}),
-        images,
-        _as_before(source.card["train"], TrainConfig) | settings | {"seed": seed, "device": device},
-        _as_before(source.card.get("augment", {}), AugmentConfig) | dict(augment or {}),
-        folder=_place(folder),
-        on_epoch=on_epoch,
-        on_step=on_step,
+        dict(augment or {}),
+        settings | {"seed": seed, "device": device},
+        split=images.split,
+        source=source.name,
+        defence=defence,
+        name=name,
     )
+    place = _place(folder)
+    made = make.defend(name, source, plan, images, folder=place, on_epoch=on_epoch, on_step=on_step)
     return _opened(made, name, device, settings)
 
 
@@ -184,8 +183,7 @@ def _images(data: str | Samples | Any, root: str | Path | None, download: bool) 
 
 
 def _own_images(run: Run, root: str | Path | None, download: bool) -> Samples:
-    data = run.card["data"]
-    return load_samples(data["name"], data["split"], root, download)
+    return load_samples(run.card.data.name, run.card.data.split, root, download)
 
 
 def _place(folder: str | Path | None) -> Path | None:
@@ -196,14 +194,9 @@ def _place(folder: str | Path | None) -> Path | None:
     return Path(folder)
 
 
-def _as_before(card: Mapping[str, Any], config: type[Config]) -> dict[str, Any]:
-    names = {field.name for field in dataclasses.fields(config)}
-    return {key: card[key] for key in card if key in names and key not in _NOT_AGAIN}
-
-
 def _share_out(model: str, config: Mapping[str, Any], epochs: int) -> dict[str, int]:
     """So many epochs, shared out among the stages as the config has them: its fields anew."""
-    made = build({"model": model, "config": config})
+    made = build(model, config)
     counts = _epoch_fields(made)
     if not counts:
         raise ValueError(f"epochs: expected a model whose config counts them, got {model!r}")

@@ -16,6 +16,7 @@ from clustcore.types import (
     AttackResult,
     Clustering,
     Interval,
+    PathKey,
     Samples,
     Scores,
 )
@@ -85,12 +86,10 @@ def path(m=2000, **more) -> AttackPath:
         "smallest": smallest,
         "l2": zeros,
         "linf": zeros,
-        "attack": "pgd",
-        "space": "pixels",
-        "norm": "linf",
         "weights": "0" * 64,
     }
-    return AttackPath(**known | more)
+    key = {"attack": "pgd", "space": "pixels", "norm": "linf"}
+    return AttackPath(**known, key=PathKey(**key | more))
 
 
 def test_scores_say_what_was_measured():

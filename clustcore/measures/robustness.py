@@ -70,8 +70,8 @@ def security_curve(
     Examples:
         >>> from clustcore import load_samples, runs
         >>> from clustcore.types import PathKey
-        >>> folder = runs.find_run("drc-mnist").folder
-        >>> path = runs.stored_path(folder, PathKey("pgd", "pixels", "linf"))
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
         >>> curve = security_curve(path, load_samples("mnist").y[path.rows])
         >>> for at in (0, 2, 3):
         ...     moved, acc = curve.moved[at], curve.acc[at]
@@ -140,8 +140,8 @@ def labels_at(path: AttackPath, strength: float) -> Integer[np.ndarray, " m"]:
     Examples:
         >>> from clustcore import runs
         >>> from clustcore.types import PathKey
-        >>> folder = runs.find_run("drc-mnist").folder
-        >>> path = runs.stored_path(folder, PathKey("pgd", "pixels", "linf"))
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
         >>> clean = labels_at(path, 0.0)
         >>> int((labels_at(path, 0.05) != clean).sum()), len(clean)
         (1545, 2000)
@@ -217,7 +217,7 @@ def fragile_clusters(table: ClusterTable) -> Int[np.ndarray, " c"]:
         >>> from clustcore.measures.clustering import cluster_table
         >>> from clustcore.types import PathKey
         >>> run = runs.find_run("drc-mnist")
-        >>> path = runs.stored_path(run.folder, PathKey("pgd", "pixels", "linf"))
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
         >>> arrays = runs.read_map(run.folder)
         >>> table = cluster_table(arrays.labels, arrays.p, path=path)
         >>> order = fragile_clusters(table)
@@ -282,8 +282,8 @@ def bands(
     Examples:
         >>> from clustcore import load_samples, runs
         >>> from clustcore.types import PathKey
-        >>> folder = runs.find_run("drc-mnist").folder
-        >>> path = runs.stored_path(folder, PathKey("pgd", "pixels", "linf"))
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
         >>> moved = bands(path).moved  # needs no labels
         >>> [round(float(part[2]), 2) for part in (moved.low, moved.value, moved.high)]
         [0.23, 0.25, 0.27]
