@@ -28,10 +28,10 @@ NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 @runtime_checkable
 class Images(Protocol):
-    """Images read a slice at a time: an array, a tensor, a file mapped into memory, or what makes
-    them when they are asked for.
+    """Images read a slice at a time.
 
-    A slice of rows gives (m, c, h, w) as an array or tensor: floating point numbers in [0, 1], or
+    An array, a tensor, a file mapped into memory, or what makes them when they are asked for. A
+    slice of rows gives (m, c, h, w) as an array or tensor: floating point numbers in [0, 1], or
     bytes, which mean 0 to 255.
     """
 
@@ -158,8 +158,9 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class PathKey:
-    """What identifies a path of a run: which attack walks it, where, and how its strength is
-    measured.
+    """What identifies a path of a run.
+
+    That is, which attack walks it, where, and how its strength is measured.
 
     Examples:
         >>> key = PathKey("pgd", "pixels", "linf")
@@ -175,7 +176,14 @@ class PathKey:
 
 
 class Keyed:
-    """What has the key of a path, and answers for the parts of it."""
+    """What has the key of a path, and answers for the parts of it.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> path = runs.stored_path(runs.find_run("drc-mnist"), PathKey("pgd", "pixels", "l2"))
+        >>> path.key.norm, path.norm
+        ('l2', 'l2')
+    """
 
     key: PathKey
 
@@ -249,8 +257,9 @@ class AttackPath(Keyed):
 
 @dataclass(frozen=True)
 class BarePath(Keyed):
-    """An attack's path before it is drawn: an `AttackPath` with embeddings instead of positions, so
-    that it needs no map.
+    """An attack's path before it is drawn, which needs no map.
+
+    It is an `AttackPath` with embeddings instead of positions.
     """
 
     strengths: NDArray[np.float32]  # (S,) from 0, ascending
@@ -323,8 +332,9 @@ class MapArrays:
 
 @dataclass(frozen=True)
 class MinFlips:
-    """The `min_flip` table: the smallest change found that flips each sample, beyond the dial's end
-    where need be.
+    """The `min_flip` table: the smallest change found that flips each sample.
+
+    It goes beyond the dial's end where need be.
     """
 
     rows: NDArray[np.int64]  # (m,)

@@ -51,8 +51,9 @@ def rename_path(path: AttackPath, ids: Int[np.ndarray, " k"]) -> AttackPath:
         True
     """
     target = None if path.target is None else int(ids[path.target])
+    key = dataclasses.replace(path.key, target=target)
     return dataclasses.replace(
-        path, labels=_rename(path.labels, ids), p=_columns(path.p, ids), target=target
+        path, labels=_rename(path.labels, ids), p=_columns(path.p, ids), key=key
     )
 
 
