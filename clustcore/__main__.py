@@ -32,6 +32,7 @@ from clustcore.cli import (
     usage,
     value,
 )
+from clustcore.locations import INSTALLED
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -319,8 +320,13 @@ def _reproduce(argv: list[str]) -> int:
     if what not in known:
         *others, last = known
         raise ValueError(f"reproduce: expected {', '.join(others)} or {last}, got {what!r}")
+    if INSTALLED and not set(HELP) & set(argv):
+        raise ValueError(
+            "reproduce: it writes the files that ship: expected a checkout of the repository, got "
+            "an installed package"
+        )
     if what == "tables":
-        from clustcore.runs import PROJECT
+        from clustcore.locations import PROJECT
         from clustcore.tables import update
 
         parse(argv[1:], "reproduce tables")

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from clustcore import files, runs
+from clustcore.locations import ASSETS
 from clustcore.published import BENCHMARKS, BESIDE, METHODS
 
-RESULTS = runs.PROJECT / "assets" / "drc.json"
+RESULTS = ASSETS / "drc.json"
 PLANS = {"published": "as published", "best": "best here"}
 SWITCHES = {
     "alone": "DRC alone",

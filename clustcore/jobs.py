@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from clustcore import files, runs
+from clustcore import files, locations, runs
 
 LOG = "log.txt"
 GRACE = 30.0  # seconds that a stopped training has for its last words, before it is terminated
@@ -116,6 +116,16 @@ def map_line(folder: Path) -> str:
     with contextlib.suppress(ValueError):
         plan = read_plan(folder)
     return shlex.join(["python", "-m", "clustcore", *map_arguments(folder.name, plan)])
+
+
+def unable() -> str:
+    """Why no job can be started on this system; empty where one can."""
+    if files.fcntl is None:
+        return (
+            "A training is followed by file locks, for which it needs a POSIX system (Linux, "
+            "macOS); on this one `python -m clustcore train` trains from a terminal."
+        )
+    return ""
 
 
 def start(name: str, plan: dict[str, Any]) -> Job:
@@ -257,8 +267,8 @@ def log_tail(folder: Path) -> str:
 
 
 def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
-    if files.fcntl is None:
-        raise ValueError("this system has no file locks: use `python -m clustcore train`")
+    if cannot := unable():
+        raise ValueError(cannot)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
         if not files.lock(log) or files.held(folder):
@@ -267,9 +277,10 @@ def _launch(folder: Path, plan: dict[str, Any], argv: list[str]) -> Job:
         log.write(f"job: started {' '.join(argv)}\n".encode())
         log.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "clustcore.jobs", folder.name, *argv],
-            cwd=runs.PROJECT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
+            locations.command("clustcore.jobs", folder.name, *argv),
+            cwd=locations.START,
+            env=locations.environment()
+            | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -403,7 +414,7 @@ def _run(name: str, command: list[str], follow: bool) -> int:
     folder, asked = runs.folders()[1] / name, []
     # the group is told to stop, and so the child is; this process waits for it
     signal.signal(signal.SIGINT, lambda *_: asked.append(time.monotonic()))
-    child, follower = subprocess.Popen([sys.executable, "-m", "clustcore", *command]), None
+    child, follower = subprocess.Popen(locations.command("clustcore", *command)), None
     while child.poll() is None:
         if asked and time.monotonic() > asked[0] + GRACE:
             child.terminate()
@@ -421,7 +432,7 @@ def _follow(name: str) -> subprocess.Popen[bytes]:
     # one thread, and the lowest rank: training comes first; what it says is nobody's concern
     few = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "NUMBA", "OPENBLAS")}
     return subprocess.Popen(
-        [sys.executable, "-m", "clustcore", "snapshots", name],
+        locations.command("clustcore", "snapshots", name),
         env=os.environ | few,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.files import PART, Arrays, load_npz, save_npz
+from clustcore.locations import ASSETS, cache_folder, own_runs
 from clustcore.types import AttackPath, BarePath, PathKey, Raster, digest
 
 FORMAT = 1
-PROJECT = Path(__file__).resolve().parent.parent
-SHIPPED = PROJECT / "assets" / "runs"
+SHIPPED = ASSETS / "runs"
 WEIGHTS = "weights.safetensors"
 _SIGNS = ("card.json", "resume.safetensors")
 _UNFINISHED = "training was interrupted; the command that began it goes on"
@@ -31,10 +30,8 @@ _WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2
 
 
 def folders() -> list[Path]:
-    """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
-    DRIFTMAP_RUNS names). Their paths are whole: a process elsewhere finds the same.
-    """
-    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs")).absolute()]
+    """Where runs are looked for: the shipped ones, then one's own."""
+    return [SHIPPED, own_runs()]
 
 
 @dataclass(frozen=True)
@@ -475,11 +472,6 @@ PATH_SAMPLES = 2000
 FIT_SAMPLES = 10_000  # that a learned attacker learns from, as many as the paper's saw
 FLIP_SAMPLES = 1000
 _PATH_CODE = 1  # raised whenever a path would come out differently
-
-
-def cache_folder() -> Path:
-    """Where results computed on demand are kept: `.cache/`, or the folder DRIFTMAP_CACHE names."""
-    return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
 
 
 def attacker_file(folder: Path, attack: str) -> Path:

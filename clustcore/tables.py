@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clustcore import drc_results, files, runs
+from clustcore.locations import ASSETS
 
-ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
+ALRDC = ASSETS / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
     "undefended": "undefended",
     "control": "control: same further steps",

@@ -13,6 +13,9 @@ scene.arrive("Train")
 panels.page_list()
 with panels.calm(rail=False):
     status, controls = panels.head("Train: make a model, and watch it form its clusters")
+    if cannot := jobs.unable():
+        panels.no_training(cannot)
+        st.stop()
     found = jobs.jobs()
     job = train.choose(controls, found, arrived)
     if job is None:

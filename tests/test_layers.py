@@ -29,6 +29,7 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "__init__": set(),
     "distributed": set(),
     "memory": set(),
+    "locations": set(),
     "manifold": set(),
     "files": set(),
     "trust": set(),
@@ -36,7 +37,6 @@ ALLOWED = {name: {"types", name} for name in LEAVES} | {
     "attacks": {"types", "files", "attacks"},
     "teach": {"types", "files", "manifold"},
     "projection": {"types", "files", "manifold", "trust", "projection"},
-    "datasets": {"types", "runs", "datasets"},  # runs: for where the project is
     # its contract is written in the models' terms, and it may use an attack
     "defences": {"types", "models", "attacks", "defences"},
     "comparing": {"types", "runs"},  # runs: for the form of a map
@@ -109,7 +109,8 @@ def test_arrows(path):
     allowed = ALLOWED[part] | {
         "distributed",
         "memory",
-    }  # one process or many, enough of it or not: everyone may ask
+        "locations",
+    }  # one process or many, enough memory or not, where things lie: everyone may ask
     assert inside & parts <= allowed, f"{part} imports {inside & parts - allowed}"
 
 

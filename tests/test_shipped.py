@@ -10,6 +10,7 @@ from safetensors.torch import load
 
 import clustcore
 from clustcore import runs
+from clustcore.locations import PROJECT
 from clustcore.parts import paths_of
 from clustcore.paths import walk
 from clustcore.recipes import RECIPES
@@ -127,5 +128,5 @@ def test_the_card_is_json_without_nan(run):
 
 
 def test_the_readme_shows_a_picture_that_is_there():
-    picture = runs.PROJECT / "assets" / "screenshot.png"
+    picture = PROJECT / "assets" / "screenshot.png"
     assert picture.read_bytes().startswith(b"\x89PNG")

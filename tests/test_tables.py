@@ -7,6 +7,7 @@ import json
 import pytest
 
 from clustcore import drc_results, runs, tables
+from clustcore.locations import PROJECT
 from clustcore.tables import TABLES, alrdc, alrdc_entries, results, summary, update
 
 
@@ -14,7 +15,7 @@ from clustcore.tables import TABLES, alrdc, alrdc_entries, results, summary, upd
     ("name", "mark"), [(name, mark) for name, marks in TABLES.items() for mark in marks]
 )
 def test_the_files_say_what_was_measured(name, mark):
-    text = (runs.PROJECT / name).read_text(encoding="utf-8")
+    text = (PROJECT / name).read_text(encoding="utf-8")
     assert f"<!-- {mark} -->\n{TABLES[name][mark]()}\n<!-- /{mark} -->" in text, (
         "run `python -m clustcore reproduce tables`"
     )

@@ -16,7 +16,8 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from clustcore import jobs, runs
-from clustcore.runs import PROJECT, RunInfo
+from clustcore.locations import PROJECT, home
+from clustcore.runs import RunInfo
 
 PAGES = {
     "Home": "app.py",
@@ -35,8 +36,11 @@ def plain(text: str) -> str:
 
 
 def say(error: Exception) -> str:
-    """The message of an error for the screen: paths relative to the project."""
-    return plain(str(error).replace(f"{PROJECT}/", ""))
+    """The message of an error for the screen: paths relative to the project or one's own folder."""
+    text = str(error)
+    for place in (home(), PROJECT):
+        text = text.replace(f"{place}{os.sep}", "")
+    return plain(text)
 
 
 def open_page(page: str) -> None:
@@ -143,6 +147,11 @@ def to_train() -> None:
     """The way to a run of one's own."""
     label = "Train a model of your own"
     st.page_link(PAGES["Train"], label=label, icon=":material/arrow_forward:")
+
+
+def no_training(reason: str) -> None:
+    """This system can start no training from the page."""
+    st.info(reason, title="No training from this page", icon=":material/desktop_access_disabled:")
 
 
 def device_note(note: str) -> None:
