@@ -320,7 +320,7 @@ def _reproduce(argv: list[str]) -> int:
     if what not in known:
         *others, last = known
         raise ValueError(f"reproduce: expected {', '.join(others)} or {last}, got {what!r}")
-    if INSTALLED and not set(HELP) & set(argv):
+    if INSTALLED and argv[-1:] not in HELP:
         raise ValueError(
             "reproduce: it writes the files that ship: expected a checkout of the repository, got "
             "an installed package"
