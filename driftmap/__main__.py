@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -31,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a folder below which images are looked for; may be given more than once",
     )
     parser.add_argument("--port", type=_port, help="where the app listens; a free one by default")
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("STREAMLIT_SERVER_ADDRESS", "localhost"),
+        help="who reaches the app: this machine by default, everybody with 0.0.0.0",
+    )
     parser.add_argument("--version", action="version", version=f"driftmap {__version__}")
     asked = parser.parse_args(argv)
     for root in asked.root:
@@ -45,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from streamlit.web import cli
 
-    port = [] if asked.port is None else ["--server.port", str(asked.port)]
+    where = ["--server.address", asked.address]
+    where += [] if asked.port is None else ["--server.port", str(asked.port)]
     roots = [word for root in asked.root for word in ("--root", root)]
-    return cli.main(["run", str(APP), *port, "--", *roots], prog_name="streamlit") or 0
+    return cli.main(["run", str(APP), *where, "--", *roots], prog_name="streamlit") or 0
 
 
 def _port(text: str) -> int:

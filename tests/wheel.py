@@ -217,7 +217,6 @@ def surroundings() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("DRIFTMAP_")}
     return {key: value for key, value in kept.items() if key != "PYTHONPATH"} | {
         "OMP_NUM_THREADS": "1",
-        "STREAMLIT_SERVER_ADDRESS": "127.0.0.1",
         "STREAMLIT_SERVER_HEADLESS": "true",
     }
 
