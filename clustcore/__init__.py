@@ -11,6 +11,8 @@ from typing import Any
 
 from clustcore import moved
 
+__version__ = "0.1.0"  # the only place: the build reads it here
+
 __all__ = [
     "add_run",
     "attack",

@@ -23,13 +23,14 @@ LIBRARY = {
     "config": set(),
     "registry": {"types"},
     "files": set(),
+    "locations": set(),
     "distributed": set(),
     "memory": set(),
     "machine": set(),
     "manifold": set(),
     # runs as they lie on disk: what draws a map imports no more
-    "runs": {"types", "config", "files"},
-    "datasets": {"types", "config", "registry", "runs"},  # runs: for where the project is
+    "runs": {"types", "config", "files", "locations"},
+    "datasets": {"types", "config", "registry", "locations"},
     "dial": {"types", "datasets"},
     "measures": {"types"},
     "maps": {"types", "config", "files", "manifold", "measures"},
@@ -38,43 +39,18 @@ LIBRARY = {
     "models": {"config", "registry", "distributed", "files", "memory", "runs"},
     # a defence's contract is written in the models' terms, and it may use an attack
     "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
-    "training": {
-        "config",
-        "display",
-        "distributed",
-        "files",
-        "manifold",
-        "memory",
-        "models",
-        "defences",
-    },
-    "pipeline": {
-        "types",
-        "config",
-        "registry",
-        "dial",
-        "distributed",
-        "files",
-        "machine",
-        "manifold",
-    }
-    | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
+    "training": {"config", "display", "distributed", "files", "manifold", "memory", "models"}
+    | {"defences"},
+    "pipeline": {"types", "config", "registry", "dial", "distributed", "files", "locations"}
+    | {"machine", "manifold", "memory", "runs", "measures", "maps", "models", "attacks"}
+    | {"defences", "training"},
     # what a script or a notebook calls
     "door": {"types", "runs", "datasets", "models", "training", "pipeline"},
-    "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
-    | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
-    "cli": {
-        "types",
-        "config",
-        "registry",
-        "dial",
-        "distributed",
-        "runs",
-        "datasets",
-        "measures",
-        "maps",
-    }
-    | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
+    "experiments": {"types", "config", "dial", "distributed", "files", "locations", "machine"}
+    | {"manifold", "runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
+    "cli": {"types", "config", "registry", "dial", "distributed", "locations", "runs"}
+    | {"datasets", "measures", "maps", "models", "attacks", "defences", "training"}
+    | {"pipeline", "experiments"},
 }
 # what each part of the screens may import of them
 SCREENS = {

@@ -11,6 +11,7 @@ from safetensors.torch import load
 import clustcore
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES
+from clustcore.locations import PROJECT
 from clustcore.pipeline.contents import paths_of
 from clustcore.pipeline.paths import walk
 from clustcore.types import PathKey
@@ -127,5 +128,5 @@ def test_the_card_is_json_without_nan(run):
 
 
 def test_the_readme_shows_a_picture_that_is_there():
-    picture = runs.PROJECT / "assets" / "screenshot.png"
+    picture = PROJECT / "assets" / "screenshot.png"
     assert picture.read_bytes().startswith(b"\x89PNG")

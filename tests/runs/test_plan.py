@@ -12,6 +12,7 @@ import pytest
 from clustcore import runs
 from clustcore.cli.commands import main
 from clustcore.cli.flags import defence_from_flags, plan_from_file, plan_from_flags
+from clustcore.locations import PROJECT
 from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import TrainConfig
 
@@ -210,7 +211,7 @@ def test_a_card_makes_its_run_again(tmp_path, monkeypatch):
         assert found.defence == second.defence
 
 
-@pytest.mark.parametrize("file", sorted(runs.PROJECT.glob("assets/runs/*/card.json")))
+@pytest.mark.parametrize("file", sorted(PROJECT.glob("assets/runs/*/card.json")))
 def test_the_card_of_every_shipped_run_is_a_plan(file):
     card = json.loads(file.read_text())
     plan = plan_from_file(["--config", str(file)])
