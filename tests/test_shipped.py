@@ -124,8 +124,3 @@ def test_attacked_images_are_recomputed_as_they_were(run):
 def test_the_card_is_json_without_nan(run):
     text = (run.folder / "card.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in the card"))
-
-
-def test_the_readme_shows_a_picture_that_is_there():
-    picture = runs.PROJECT / "assets" / "screenshot.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")

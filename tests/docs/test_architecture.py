@@ -156,5 +156,3 @@ def test_what_is_read_of_the_environment_is_listed():
             found |= set(re.findall(r"\bDRIFTMAP_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     listed = set(re.findall(r"^- `(DRIFTMAP_[A-Z_]+)`", section("What the environment says"), re.M))
     assert listed == found
-
-
