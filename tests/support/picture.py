@@ -35,7 +35,7 @@ def record(one: Any) -> list[Image.Image]:
 
 
 def save(frames: list[Image.Image], file: Path) -> None:
-    """Write them as a GIF with one palette, which holds white and the clusters' hues."""
+    """Write them as a GIF with one palette, which holds the clusters' hues."""
     height = round(frames[0].height * WIDTH / frames[0].width)
     frames = [frame.resize((WIDTH, height), Image.Resampling.LANCZOS) for frame in frames]
     hues = ("#ffffff", "#23282e", *PETROFF)
@@ -46,11 +46,12 @@ def save(frames: list[Image.Image], file: Path) -> None:
         top = 2 * height + 40 * number
         ImageDraw.Draw(sample).rectangle((0, top, WIDTH, top + 39), fill=hue)
     palette = sample.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
-    colours = palette.getpalette()
-    lightest = max(range(0, len(colours), 3), key=lambda at: sum(colours[at : at + 3]))
-    colours[lightest : lightest + 3] = (255, 255, 255)
-    palette.putpalette(colours)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    # what is looked up is rounded: the ground would be nearly white
+    colours, ground = drawn[0].getpalette(), 3 * drawn[0].getpixel((0, 0))
+    colours[ground : ground + 3] = frames[0].getpixel((0, 0))
+    for image in drawn:
+        image.putpalette(colours)
     drawn[0].save(
         file,
         save_all=True,
