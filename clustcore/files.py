@@ -6,6 +6,7 @@ Numpy only, as all that a map is drawn from.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -91,6 +92,12 @@ def load_npz(path: Path) -> Arrays:
         ValueError,
     ) as error:
         raise ValueError(f"{path}: expected a readable npz, got {error}") from None
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

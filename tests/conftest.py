@@ -62,12 +62,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Where DRIFTMAP_NO_SKIPS is set, a browser test that was skipped has failed."""
+    """Where DRIFTMAP_NO_SKIPS is set, a test of browser or node that was skipped has failed."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and "browser" in item.keywords and os.environ.get("DRIFTMAP_NO_SKIPS"):
+    marks = {"browser", "node"}.intersection(item.keywords)
+    if report.skipped and marks and os.environ.get("DRIFTMAP_NO_SKIPS"):
         report.outcome = "failed"
-        report.longrepr = f"browser test skipped: {report.longrepr}"
+        report.longrepr = f"{marks.pop()} test skipped: {report.longrepr}"
 
 
 def make_blobs(
@@ -170,11 +171,12 @@ def digits() -> Samples:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
     """The folder of a small DEC run, trained on the blobs for a few epochs; it has no map."""
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     plan = Plan(
         "dec",
-        {"name": "blobs"},
+        "blobs",
         config={"clusters": 3, "dim": 4, "width": 4, "autoencode": 8, "cluster": 3},
         train={"batch": 16, "device": "cpu", "lr": 3e-3},
     )
@@ -188,10 +190,11 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     from clustcore.pipeline import contents
     from clustcore.pipeline import make as making
     from clustcore.pipeline import run as pipeline
+    from clustcore.runs.plan import Plan
 
-    plan = making.Plan(
+    plan = Plan(
         "dec",
-        {"name": "digits"},
+        "digits",
         {"width": 4, "dim": 4, "autoencode": 2, "cluster": 1},
         train={"device": "cpu", "lr": 3e-3},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,12 @@ import numpy as np
 import pytest
 
 from clustcore import files, runs
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(300_000)])
+def test_a_file_is_hashed_as_its_bytes_are(tmp_path, data):
+    (tmp_path / "file").write_bytes(data)
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_full_disk_while_saving_leaves_what_was_there(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ LIBRARY = {
     "datasets": {"types", "config", "registry", "runs"},  # runs: for where the project is
     "dial": {"types", "datasets"},
     "measures": {"types"},
-    "maps": {"types", "config", "files", "manifold"},
+    "maps": {"types", "config", "files", "manifold", "measures"},
     # torch
     "attacks": {"types", "config", "registry", "files", "memory"},
     "models": {"config", "registry", "distributed", "files", "memory", "runs"},
@@ -70,7 +70,7 @@ SCREENS = {
     "notes": {"shell"},
     "cluster_map": set(),
     "cached": {"notes", "cluster_map"},
-    "scene": {"shell", "notes", "cached"},
+    "scene": {"shell", "notes", "cached", "cluster_map"},
     "parts": {"notes", "cluster_map", "cached", "scene"},
     "home": {"shell", "notes", "cached", "scene"},
     "explore": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
@@ -141,6 +141,7 @@ def test_what_draws_a_map_imports_no_torch():
         "import clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.measures.figures\n"
         "import clustcore.defences, clustcore.maps.alignment, clustcore.attacks.alrdc_config\n"
+        "import clustcore.maps.regions\n"
         "import clustcore.runs.jobs, clustcore.maps.live, clustcore.datasets.peek\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"

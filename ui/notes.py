@@ -11,7 +11,6 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore import runs
 from clustcore.runs import PROJECT, RunInfo, jobs
 from ui.shell import PAGES
 
@@ -56,11 +55,6 @@ def calm(rail: bool = True) -> Iterator[None]:
         )
 
 
-def has_weights(run: RunInfo) -> bool:
-    """Whether the run's model can be loaded at all."""
-    return runs.has_weights(run.folder)
-
-
 def model_note(doing: str) -> str:
     """What a spinner says while a model works: loading torch takes seconds, once."""
     if "clustcore.pipeline" in sys.modules:
@@ -99,14 +93,7 @@ def data_note(note: str) -> None:
 
 def data_line(now: Any) -> str:
     """Data set and defence of a scene, in the status line."""
-    return plain(f"{now.data_label} · {defence(now.run)}")
-
-
-def defence(run: RunInfo) -> str:
-    """What defends a run, such as "undefended"."""
-    found = run.card.get("defence")
-    name = found.get("name") if isinstance(found, dict) else found
-    return "undefended" if not name else str(name)
+    return plain(f"{now.data_label} · {now.run.defence}")
 
 
 def no_map(run: RunInfo) -> None:

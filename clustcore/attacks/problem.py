@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +171,8 @@ class Problem:
         self._report = report
         weights = [p for m in target.modules() for p in m.parameters()]
         self.device = weights[0].device if weights else x.device
-        self._batch = _BATCH.get(self.device.type, _BATCH["other"])
+        size = _BATCH.get(self.device.type, _BATCH["other"])
+        self._batches = memory.Batches(size, self.device)
         x = x.detach().to(self.device, torch.promote_types(x.dtype, torch.float32))
         self.images = x if x.ndim == 4 else None
         embeds = self.space == "embedding" and x.ndim == 4
@@ -376,24 +376,13 @@ class Problem:
         self, ask: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
     ) -> tuple[Tensor, ...]:
         """Ask batch by batch; one too large for the device's memory is halved, and that is said."""
-        parts, start, n = [], 0, len(inputs[0])
-        while start < n:
-            size = min(self._batch, n - start)
-            filled = [_fill(i[start : start + size]) for i in inputs]
-            try:
-                with torch.no_grad(), memory.counted():
-                    answer = ask(*filled)
-            except torch.OutOfMemoryError:
-                if self._batch == 1:
-                    raise
-                self._batch //= 2
-                warnings.warn(
-                    f"out of memory on {self.device}: going on with batches of {self._batch}",
-                    stacklevel=2,
-                )
-                continue
-            parts.append([a[:size] for a in answer])
-            start += size
+
+        def answer(rows: slice) -> list[Tensor]:
+            filled = [_fill(i[rows]) for i in inputs]
+            with torch.no_grad():
+                return [a[: rows.stop - rows.start] for a in ask(*filled)]
+
+        parts = [part for _, part in self._batches.over(len(inputs[0]), answer)]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 

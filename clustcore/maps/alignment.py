@@ -1,7 +1,8 @@
 """Two models side by side on the same samples: cluster numbers, maps and moves made comparable.
 
 Names of clusters and the angle of a map mean nothing, so the second model B takes them from the
-first, A. No labels are read here. Shapes: n samples, m samples with a path, k clusters.
+first, A: `measures.matching` finds the names, what is here carries them over. No labels are read
+here. Shapes: n samples, m samples with a path, k clusters.
 """
 
 from __future__ import annotations
@@ -11,37 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Integer, Num
-from scipy.optimize import linear_sum_assignment
 
 from clustcore.types import AttackPath, MapArrays
 
 NEITHER, LEFT, RIGHT, BOTH = range(4)  # what `joint` says of a sample
-
-
-def match_ids(
-    a_labels: Integer[np.ndarray, " n"], b_labels: Integer[np.ndarray, " other"], k: int
-) -> Int[np.ndarray, " k"]:
-    """The number in A of each cluster of B: the renaming under which most clean samples agree.
-
-    One to one, by Hungarian matching (Kuhn 1955) of how often each pair of clusters shares a
-    sample.
-
-    Raises:
-        ValueError: other samples, none at all, or a cluster number beyond k.
-    """
-    if a_labels.shape != b_labels.shape or len(a_labels) == 0:
-        raise ValueError(
-            "matched ids: expected the clusters of the same samples, at least 1, "
-            f"got {len(a_labels)} beside {len(b_labels)}"
-        )
-    for labels in (a_labels, b_labels):
-        if labels.min() < 0 or labels.max() >= k:
-            raise ValueError(
-                f"matched ids: expected clusters 0 to {k - 1}, got {labels.min()} to {labels.max()}"
-            )
-    pairs = b_labels.astype(np.int64) * k + a_labels
-    shared = np.bincount(pairs, minlength=k * k).reshape(k, k)
-    return linear_sum_assignment(shared, maximize=True)[1].astype(np.int64)
 
 
 def rename_map(arrays: MapArrays, ids: Int[np.ndarray, " k"]) -> MapArrays:

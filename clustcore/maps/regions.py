@@ -8,15 +8,17 @@ place, not for each of them: the map has two dimensions, the embedding more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
-from torch import Tensor
 
+from clustcore.measures.clustering import margin
 from clustcore.types import Raster
+
+if TYPE_CHECKING:
+    import torch
 
 ROUND_TRIP = 0.03  # map -> embedding -> map may end this far away, in widths of the map
 REACH = 0.03  # a sample must be this near, in widths of the map
@@ -36,11 +38,11 @@ class Pair(Protocol):
 
 def raster(
     projector: Pair,
-    soft: Callable[[Tensor], Tensor],
+    soft: Callable[[torch.Tensor], torch.Tensor],
     xy: Float[np.ndarray, "n 2"],
     grid: int = 200,
 ) -> Raster:
-    """The cluster regions of a model on a grid of cells over its map.
+    """The cluster regions of a model on a grid of cells over its map. Imports torch.
 
     A cell is trusted where the round trip map -> embedding -> map ends within ROUND_TRIP of its
     centre and a sample lies within REACH of it. No label is read.
@@ -53,6 +55,8 @@ def raster(
     Raises:
         ValueError: no samples, a grid below 2, or `soft` gives another shape, NaN or infinity.
     """
+    import torch  # not above: a page looks a place up before torch is loaded
+
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or not np.isfinite(xy).all():
         raise ValueError(f"xy: expected finite positions (n, 2), got shape {xy.shape}")
     if grid < 2:
@@ -71,15 +75,35 @@ def raster(
         raise ValueError(f"soft: expected finite numbers ({len(cells)}, k), got shape {p.shape}")
     ends = np.linalg.norm(projector.place(z) - cells, axis=1)
     trusted = (ends <= ROUND_TRIP * width) & _near(cells, xy, REACH * width)
-    ordered = np.sort(p, 1)
-    margin = ordered[:, -1] - (ordered[:, -2] if p.shape[1] > 1 else 0)
     return Raster(
         bounds=tuple(float(v) for v in (*low, *high)),
         winner=p.argmax(1).astype(np.uint8).reshape(grid, grid),
         p=p.reshape(grid, grid, -1),
-        margin=margin.astype(np.float32).reshape(grid, grid),
+        margin=margin(p).reshape(grid, grid),
         trusted=trusted.reshape(grid, grid),
     )
+
+
+def look_up(
+    raster: Raster, place: tuple[float | int, float | int]
+) -> tuple[Float[np.ndarray, " k"], bool]:
+    """The soft assignment (k,) at a place of the map, and whether that can be trusted: its cell's.
+
+    Between two cells a place belongs to the one at its right or above it; what lies on the outer
+    edges is still on the raster. Off the raster nothing is trusted, and the nearest cell answers.
+
+    Args:
+        place: x and y in map units, finite.
+    """
+    x0, y0, x1, y1 = raster.bounds
+    shares = (place[0] - x0) / (x1 - x0), (place[1] - y0) / (y1 - y0)
+    rows, columns = raster.winner.shape
+    column, row = (
+        min(max(int(share * cells), 0), cells - 1)
+        for share, cells in zip(shares, (columns, rows), strict=True)
+    )
+    inside = all(0 <= share <= 1 for share in shares)
+    return raster.p[row, column], inside and bool(raster.trusted[row, column])
 
 
 def _near(

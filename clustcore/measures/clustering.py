@@ -42,16 +42,23 @@ def contingency(
 
 
 def matching(
-    labels: Integer[np.ndarray, " n"], y: Integer[np.ndarray, " n"], k: int | None = None
+    labels: Integer[np.ndarray, " n"],
+    y: Integer[np.ndarray, " n"],
+    k: int | None = None,
+    classes: int | None = None,
 ) -> Int[np.ndarray, " k"]:
     """The class of each cluster under the one-to-one matching that agrees with most samples; -1 for
     a cluster left over.
 
-    Hungarian matching, as in Xie et al., "Unsupervised Deep Embedding for Clustering Analysis",
-    ICML 2016, eq. 10. With the clusters of another model as `y`, it gives each cluster the number
-    of the one it agrees with.
+    Hungarian matching (Kuhn 1955), as in Xie et al., "Unsupervised Deep Embedding for Clustering
+    Analysis", ICML 2016, eq. 10. With the clusters of another model as `y`, and as many `classes`
+    as clusters, it renames the clusters: each gets the number of the one it agrees with, an empty
+    one a number that is left.
+
+    Raises:
+        ValueError: see `contingency`.
     """
-    table = contingency(labels, y, k)
+    table = contingency(labels, y, k, classes)
     rows, columns = linear_sum_assignment(table, maximize=True)
     match = np.full(len(table), -1)
     match[rows] = columns
@@ -145,6 +152,12 @@ def scores(
     )
 
 
+def margin(p: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
+    """The gap between the two largest soft assignments of each sample; of one cluster, that one."""
+    best = np.sort(p.astype(np.float32), axis=1)
+    return best[:, -1] - best[:, -2] if p.shape[1] > 1 else best[:, -1]
+
+
 @dataclass(frozen=True)
 class ClusterTable:
     """One row per cluster, empty ones included. NaN: nothing to compute it from."""
@@ -165,13 +178,12 @@ def cluster_table(
     """Size, purity, margin and fragility of each cluster."""
     k = p.shape[1]
     size = np.bincount(labels, minlength=k)
-    purity, margin, median = np.full((3, k), np.nan)
+    purity, mean_margin, median = np.full((3, k), np.nan)
     attacked = np.zeros(k, np.int64)
-    best = np.sort(p.astype(np.float32), axis=1)
-    gap = best[:, -1] - best[:, -2] if k > 1 else best[:, -1]
+    gap = margin(p)
     counts = None if y is None else contingency(labels, y, k)
     for c in np.flatnonzero(size):
-        margin[c] = gap[labels == c].mean()
+        mean_margin[c] = gap[labels == c].mean()
         if counts is not None:
             purity[c] = counts[c].max() / size[c]
     if path is not None:
@@ -179,7 +191,7 @@ def cluster_table(
         values = np.where(np.isnan(path.smallest), np.inf, path.smallest)
         for c in np.flatnonzero(attacked):
             median[c] = np.median(values[path.labels[0] == c])
-    return ClusterTable(size, purity, margin, attacked, median)
+    return ClusterTable(size, purity, mean_margin, attacked, median)
 
 
 def sample_rows(

@@ -15,11 +15,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Integer, Num
 from plotly.subplots import make_subplots
 
-# M. A. Petroff, "Accessible color sequences for data visualization", arXiv 2107.02270: ten hues
-PETROFF = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-)
+from clustcore.measures.hues import PETROFF, hue
+
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 Theme = Literal["light", "dark"]
 
@@ -201,7 +198,7 @@ def cluster_bars(
     """Samples per cluster; with a column per class, what each cluster is made of."""
     k, edge = np.arange(len(counts), dtype=np.int32), {"color": _INK[theme].at(0.45), "width": 1}
     if counts.ndim == 1:
-        colours = [PETROFF[c % 10] for c in k]
+        colours = [hue(c) for c in k]
         hover = "cluster %{x}: %{y:,} samples<extra></extra>"
         bars = [go.Bar(x=k, y=counts.astype(np.int32), marker={"color": colours, "line": edge})]
         bars[0].update(
@@ -218,7 +215,7 @@ def cluster_bars(
                 x=k,
                 y=counts[:, c].astype(np.int32),
                 name=class_names[c] if class_names else f"class {c}",
-                marker={"color": PETROFF[c % 10], "line": edge},
+                marker={"color": hue(c), "line": edge},
                 hovertemplate="cluster %{x}: %{y:,} samples<extra>%{fullData.name}</extra>",
             )
             for c in range(counts.shape[1])
@@ -278,8 +275,8 @@ def training_history(
             line = _line(epochs, values, ink.text, dash, name)
             figure.add_trace(line.update(legend=legend), row, 1)
     for c in range(sizes.shape[1]):
-        area = _line(epochs, sizes[:, c], PETROFF[c % 10], "solid", f"cluster {c}")
-        area.update(stackgroup="sizes", fillcolor=PETROFF[c % 10], showlegend=False)
+        area = _line(epochs, sizes[:, c], hue(c), "solid", f"cluster {c}")
+        area.update(stackgroup="sizes", fillcolor=hue(c), showlegend=False)
         figure.add_trace(area, 2, 1)
     figure.update_layout(_layout("Training", caption, theme, legend=True))
     above = {"orientation": "h", "x": 0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
@@ -307,7 +304,7 @@ def map_figure(
     theme: Theme = "light",
 ) -> go.Figure:
     """A still of the map, for export: a dot per sample in its cluster's hue, axes to one scale."""
-    steps = [[edge, hue] for i, hue in enumerate(PETROFF) for edge in (i / 10, (i + 1) / 10)]
+    steps = [[edge, one] for i, one in enumerate(PETROFF) for edge in (i / 10, (i + 1) / 10)]
     dots = go.Scattergl(
         x=_f32(xy[:, 0]),
         y=_f32(xy[:, 1]),

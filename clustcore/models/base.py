@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -171,25 +170,13 @@ def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -
 
     A device that runs out of memory is asked about fewer at once, and a warning says so.
     """
-    found: list[Tensor] = []
-    training, chunk, done = model.training, 1000, 0
+    batches, training = memory.Batches(1000, data.x.device), model.training
     model.eval()
     try:
-        while done < len(data):
-            try:
-                with memory.counted():
-                    found.append(ask(data.x[done : done + chunk].float() / 255))
-            except torch.OutOfMemoryError:
-                if chunk == 1:
-                    raise
-                chunk //= 2
-                where = data.x.device
-                warnings.warn(f"out of memory on {where}: chunk is now {chunk}", stacklevel=2)
-                continue
-            done += chunk
+        asked = batches.over(len(data), lambda rows: ask(data.x[rows].float() / 255))
+        return torch.cat([answer for _, answer in asked])
     finally:
         model.train(training)
-    return torch.cat(found)
 
 
 _SETTLED = 5000  # images that batch normalisation is measured on, about

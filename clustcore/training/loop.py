@@ -205,7 +205,9 @@ class _Loop:
         return bool(collect(np.array([late]), world())[0])
 
     def _epoch(self, stage: Stage, done: int) -> tuple[Epoch, Snapshot | None]:
-        # again with half the batch where memory runs out in any process, from where it began
+        # again with half the batch where memory runs out in any process, from where it began: what
+        # `memory.Batches` does for rows that are only asked would mix two batch sizes here, and
+        # halve in one process alone
         while True:
             try:
                 self.before = None  # its memory first

@@ -18,30 +18,14 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ui.cluster_map import answers, packing, wire
+from ui.cluster_map.script import joined
 from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
-
-_HERE = Path(__file__).parent
-_SCRIPTS = (
-    *("core", "layers", "flat", "dom", "dial", "strip", "decoder", "inspector"),
-    *("places", "drawing", "gestures", "frame", "map"),
-)
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    """All scripts as one module, without comment lines and indents: it goes with each message."""
-    lines = "\n".join(_read(f"{name}.js") for name in _SCRIPTS).splitlines()
-    return "\n".join(s for line in lines if (s := line.strip()) and not s.startswith("//"))
-
 
 _component = st.components.v2.component(
     "cluster_map",
     html="<!-- drawn by the script -->\n<div></div>\n",
-    css=_read("map.css"),
-    js=_script(),
+    css=Path(__file__).with_name("map.css").read_text(encoding="utf-8"),
+    js=joined(),
 )
 
 
