@@ -253,7 +253,7 @@ def payload(n: int) -> dict[str, int]:
     """Bytes of the whole message for a view of n points with regions, 2,000 paths and all colours,
     or the one in use where no more travel.
     """
-    from clustcore.types import AttackPath, Raster
+    from clustcore.types import AttackPath, PathKey, Raster
     from ui.cluster_map import MapView, packing
     from ui.cluster_map.script import joined
 
@@ -269,9 +269,7 @@ def payload(n: int) -> dict[str, int]:
         smallest=rng.uniform(0, 0.5, m).astype(np.float32),
         l2=np.zeros((11, m), np.float32),
         linf=np.zeros((11, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
     cells = np.zeros((g, g), np.uint8)
     probabilities = np.zeros((g, g, 10), np.float32)
@@ -284,7 +282,7 @@ def payload(n: int) -> dict[str, int]:
         xy=xy,
         clusters=clusters.astype(np.uint8),
         k=10,
-        confidence=rng.uniform(0, 1, n).astype(np.float32),
+        ramps={"confidence": rng.uniform(0, 1, n).astype(np.float32)},
         labels=clusters,
         raster=raster,
         path=path,

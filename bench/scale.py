@@ -106,7 +106,7 @@ def measure(n: int) -> dict[str, Any]:
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")
-    x = Augmented(opened.card["data"]["name"], n)
+    x = Augmented(opened.card.data.name, n)
     cluster(opened.model, x[:1000])  # warm
     before, times = peak(), [now()]
     clean = cluster(opened.model, x)
@@ -125,7 +125,7 @@ def measure(n: int) -> dict[str, Any]:
         xy=layout.xy,
         clusters=clean.labels.astype(np.uint8),
         k=clean.p.shape[1],
-        confidence=clean.p.max(1),
+        ramps={"confidence": clean.p.max(1)},
         labels=x.y(),
         raster=raster,
     )

@@ -112,8 +112,39 @@ class PathKey:
     seed: int = 0  # of the attack's random draws
 
 
+class Keyed:
+    """What has the key of a path, and answers for the parts of it."""
+
+    key: PathKey
+
+    @property
+    def attack(self) -> str:
+        """Which attack walks it."""
+        return self.key.attack
+
+    @property
+    def space(self) -> Space:
+        """Where it walks."""
+        return self.key.space
+
+    @property
+    def norm(self) -> Norm:
+        """How its strength is measured."""
+        return self.key.norm
+
+    @property
+    def target(self) -> int | None:
+        """The cluster it pushes into, or None."""
+        return self.key.target
+
+    @property
+    def seed(self) -> int:
+        """Of the attack's random draws."""
+        return self.key.seed
+
+
 @dataclass(frozen=True)
-class AttackPath:
+class AttackPath(Keyed):
     """One attack on m samples over the S strengths of the dial, as the map draws it.
 
     `smallest` is the strength at which a sample first leaves its cluster on this path (or first
@@ -131,17 +162,13 @@ class AttackPath:
     smallest: NDArray[np.float32]  # (m,)
     l2: NDArray[np.float32]  # (S, m) realised L2 of the change (units of R in the embedding)
     linf: NDArray[np.float32]  # (S, m) realised L-inf
-    attack: str
-    space: Space
-    norm: Norm
-    target: int | None = None
-    seed: int = 0
+    key: PathKey
     weights: str = ""  # sha256 of the weights it was made with
     ahead: bool = False  # shipped with the run, or computed now
 
 
 @dataclass(frozen=True)
-class BarePath:
+class BarePath(Keyed):
     """An attack's path before it is drawn: an `AttackPath` with embeddings instead of positions, so
     that it needs no map.
     """
@@ -154,11 +181,7 @@ class BarePath:
     smallest: NDArray[np.float32]  # (m,)
     l2: NDArray[np.float32]  # (S, m)
     linf: NDArray[np.float32]  # (S, m)
-    attack: str
-    space: Space
-    norm: Norm
-    target: int | None = None
-    seed: int = 0
+    key: PathKey
     weights: str = ""  # sha256 of the weights it was made with
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clustcore.maps import regions
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
-from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
+from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, Probe, cluster_map, ramps
 from ui.parts import frames, selection, sentences
 from ui.scene import entries
 
@@ -114,8 +114,9 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         entries.order_map(zoom="all" if cluster is None else cluster)
     order = entries.take_order()
     colour, note = now.colour, ""
-    if colour == "fragility" and path is None:
-        colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
+    if path is None and COLOURS[colour].needs_path:
+        comes = COLOURS[colour].title.lower()
+        colour, note = "cluster", f"No path of this attack yet: {comes} comes with it. See Attack."
     probe, probe_waits = _probe(now, arrays)
     detail, pin_waits = (None, False) if row is None else _detail(now, arrays, path, row)
     state = cluster_map(
@@ -163,14 +164,7 @@ def _view(
     path: AttackPath | None,
     truth: cached.images.Truth,
 ) -> MapView:
-    which = (
-        now.run.name,
-        cached.runs.map_stamp(now.run),
-        now.attack,
-        now.space,
-        now.norm,
-        now.seed,
-    )
+    which = (now.run.name, now.run.map_stamp, now.key)
     about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
     p = arrays.p
     return MapView(
@@ -179,7 +173,7 @@ def _view(
         xy=arrays.xy,
         clusters=arrays.labels,
         k=p.shape[1],
-        confidence=p.max(1).astype(np.float32),
+        ramps=ramps(arrays, path, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         raster=arrays.raster,
@@ -201,7 +195,7 @@ def _detail(
     near = cached.runs.neighbours(arrays, row)
     images = cached.images.images_or_none(arrays)
     found = cached.models.reconstruction(now.run, row, now.device, compute=False)
-    waits = found is None and notes.has_weights(now.run) and images is not None
+    waits = found is None and now.run.has_weights and images is not None
     smallest, note = None, ""
     at = np.flatnonzero(path.rows == row) if path is not None else []
     if len(at):
@@ -227,12 +221,12 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     if place is None:
         return None, False
     p, trusted = regions.look_up(arrays.raster, place)
-    if not cached.runs.decodes(now.run):
+    if not now.run.card.decodes:
         return Probe(*place, p, trusted=trusted, note=_NO_IMAGE), False
     found = cached.models.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = cached.models.failure("probe", place)
-        waits = notes.has_weights(now.run) and not failed
+        waits = now.run.has_weights and not failed
         return Probe(*place, p, trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
     return Probe(*place, found.p, image=found.image, trusted=found.trusted, note=note), False

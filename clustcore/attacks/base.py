@@ -126,10 +126,8 @@ class Attack(ABC):
         target: Target,
         x: Tensor,
         goal: Goal,
+        budget: Budget,
         strengths: Sequence | np.ndarray | Tensor,
-        norm: str = "linf",
-        space: str = "pixels",
-        unit: float | int | np.number = 1.0,
         ids: Sequence | np.ndarray | Tensor | None = None,
         seed: int = 0,
         on_step: OnStep | None = None,
@@ -142,10 +140,8 @@ class Attack(ABC):
             target: the model.
             x: float (n, c, h, w) images in [0, 1]; in the embedding also (n, d) embeddings.
             goal: what counts as success.
-            strengths: from 0, ascending, in the unit of `Budget.eps`.
-            norm: see `Budget`.
-            space: see `Budget`.
-            unit: see `Budget`.
+            budget: how far a sample may be moved at the end of the path: its last strength.
+            strengths: from 0, ascending, up to the budget.
             ids: one number per sample that its random draws belong to; its row number by default.
             seed: of the random draws.
             on_step: told (done, total, sentence) now and then; may raise to cancel.
@@ -153,11 +149,10 @@ class Attack(ABC):
         Raises:
             ValueError: input that is not as above, each with what was expected and what came.
         """
-        strengths = check_strengths(strengths)
-        steps = len(strengths)
+        strengths = check_strengths(strengths, budget)
+        steps, pixels = len(strengths), budget.space == "pixels"
         with target.settled():
             report = _reporter(on_step, self.name, len(x))
-            budget = Budget(strengths[-1], norm, space, unit)
             problem = Problem(target, x, goal, budget, ids, seed, report)
             end = problem.radii(strengths[-1])
             self._refuse(problem, end)
@@ -174,7 +169,7 @@ class Attack(ABC):
             sizes = [problem.sizes(stop.points) for stop in stops]
         return PathResult(
             strengths=strengths,
-            x_adv=torch.stack([s.points.cpu() for s in stops]) if space == "pixels" else None,
+            x_adv=torch.stack([s.points.cpu() for s in stops]) if pixels else None,
             z=torch.stack([s.z.cpu() for s in stops]),
             s=torch.stack([s.s.cpu() for s in stops]),
             smallest=smallest,
@@ -254,8 +249,10 @@ def _reporter(on_step: OnStep | None, name: str, n: int) -> Report | None:
     return lambda done, total, moved: on_step(done, total, f"{name}: {moved:,} of {n:,} moved")
 
 
-def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, " S"]:
-    """At least two finite strengths, the first 0, ascending.
+def check_strengths(
+    strengths: Sequence | np.ndarray | Tensor, budget: Budget
+) -> Float[Tensor, " S"]:
+    """At least two finite strengths, the first 0, ascending, the last the budget's.
 
     Raises:
         ValueError: they are not.
@@ -265,6 +262,11 @@ def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, 
     if not (good and values[0] == 0 and bool((values.diff() > 0).all())):
         raise ValueError(
             f"strengths: expected finite numbers ascending from 0, got {values.tolist()}"
+        )
+    end = torch.as_tensor(budget.eps, dtype=torch.float32)
+    if end.ndim or end != values[-1]:
+        raise ValueError(
+            f"strengths: expected the last to be the budget's {end.tolist()}, got {values[-1]:g}"
         )
     return values
 

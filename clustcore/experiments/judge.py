@@ -156,10 +156,8 @@ def halfway(
                 target_of(run.model),
                 torch.from_numpy(samples.x[rows[part]]).to(run.device),
                 Goal(),
+                Budget(strengths[-1], norm, space, run.unit),
                 strengths,
-                norm=norm,
-                space=space,
-                unit=run.unit,
                 ids=samples.ids[rows[part]],
                 seed=config.seed,
             ).smallest.numpy()
@@ -303,7 +301,7 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
         whole = measures.share(ours | plain, seed=config.seed)
         found[name] = {
             "run": run.name,
-            "weights": run.card["weights_sha256"],
+            "weights": run.card.weights_sha256,
             "by_attack": shares | {"momentum": float(plain.mean())},
             "moved": whole.value,
             "moved_interval": [whole.low, whole.high],

@@ -5,6 +5,7 @@ and no pickle anywhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from clustcore.files import PART, atomic, sha256
 from clustcore.models import MODELS
 from clustcore.models.base import Model
 from clustcore.registry import lookup
-from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
+from clustcore.runs import WEIGHTS, Card, read_card, weights_files, weights_parts
 
 
 def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
@@ -35,30 +36,33 @@ def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
     return sha256(folder / WEIGHTS)
 
 
-def build(card: dict[str, Any], where: str = "card") -> Model:
-    """A fresh model as the card describes it.
+def build(kind: str, config: Mapping[str, Any], where: str = "card") -> Model:
+    """A fresh model as a card or a plan describes it.
 
     Raises:
         ValueError: unknown model, or a config it does not take.
     """
     try:
-        cls = lookup(MODELS, card["model"], "model")
+        cls = lookup(MODELS, kind, "model")
     except ValueError as error:
         raise ValueError(f"{where}: field 'model': {error}") from None
-    config = cls.Config.from_dict(card["config"], f"{where}: field 'config'")
-    return cls(config)
+    return cls(cls.Config.from_dict(dict(config), f"{where}: field 'config'"))
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, card: Card | None = None) -> Model:
     """The model of a run, on the CPU, in eval mode, its parameters frozen; its weights may lie in
     parts.
+
+    Args:
+        card: the run's, where it was read already.
 
     Raises:
         ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
             together.
     """
-    path, data = folder / WEIGHTS, _weights(folder)
-    model = build(read_card(folder), str(folder / "card.json"))
+    card = read_card(folder) if card is None else card
+    path, data = folder / WEIGHTS, _weights(folder, card)
+    model = build(card.model, card.config, str(folder / "card.json"))
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -75,7 +79,7 @@ def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
     Raises:
         ValueError: see `load_model`.
     """
-    data = _weights(folder)
+    data = _weights(folder, read_card(folder))
     count = -(-len(data) // limit)
     return _write(data, [out / WEIGHTS] if count == 1 else weights_parts(out, count))
 
@@ -87,7 +91,7 @@ def join_weights(folder: Path, out: Path) -> Path:
     Raises:
         ValueError: see `load_model`; nothing is written then.
     """
-    return _write(_weights(folder), [out / WEIGHTS])[0]
+    return _write(_weights(folder, read_card(folder)), [out / WEIGHTS])[0]
 
 
 def _write(data: bytes, files: list[Path]) -> list[Path]:
@@ -102,9 +106,9 @@ def _write(data: bytes, files: list[Path]) -> list[Path]:
     return files
 
 
-def _weights(folder: Path) -> bytes:
+def _weights(folder: Path, card: Card) -> bytes:
     # all bytes of a run's weights, as the card says
-    expected, files = read_card(folder)["weights_sha256"], weights_files(folder)
+    expected, files = card.weights_sha256, weights_files(folder)
     for file in files:
         if not file.is_file():
             raise ValueError(f"{file}: expected weights, got no such file")

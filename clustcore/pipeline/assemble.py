@@ -51,9 +51,9 @@ def assemble(
             samples where the paths begin; or a name that cannot be had. Nothing is written then.
     """
     card = runs.read_card(folder)
-    weights = card["weights_sha256"]
+    weights = card.weights_sha256
     target = _target(name, weights)
-    model = load_model(folder)
+    model = load_model(folder, card)
     found = {key: runs.read_bare(folder, key, weights) for key in contents.PATHS}
     bare = {key: path for key, path in found.items() if path is not None}
     if not bare:
@@ -67,7 +67,7 @@ def assemble(
 
     # the card first: what is there without one is not taken for an assembly that was interrupted
     if not (target / "card.json").is_file():
-        files.write_json(target / "card.json", card)
+        runs.write_card(target, card)
     if not (target / runs.WEIGHTS).is_file():
         join_weights(folder, target)
     history = folder / "history.csv"
@@ -79,7 +79,8 @@ def assemble(
         if found is None or found.weights != weights:
             runs.write_min_flips(target, table)
 
-    run = Run(name, target, runs.read_card(target), model, torch.device("cpu"))
+    card = runs.read_card(target)
+    run = Run(name, target, card, model, torch.device("cpu"))
     model.unit = run.unit
     _map(run, samples, next(iter(bare.values())), on_step, config)
     drawn = False
@@ -91,16 +92,18 @@ def assemble(
                 on_step(i, len(bare), f"Drawing {file.stem}")
             runs.write_path(file, paths.draw(run, path, ahead=True))
             drawn = True
-    if drawn or "scores" not in run.card:
+    if drawn or card.scores is None:
         scores = contents.measure(run, samples)
-        files.write_json(target / "card.json", run.card | {"scores": scores})
+        runs.write_card(target, card.changed(scores=scores.to_json()))
     return target
 
 
 def _target(name: str, weights: str) -> Path:
     runs.check_name(name)
     found = {run.name: run for run in runs.list_runs()}.get(name)
-    if found is not None and (found.shipped or found.card.get("weights_sha256") != weights):
+    if found is not None and (
+        found.shipped or found.problem or found.card.weights_sha256 != weights
+    ):
         raise ValueError(
             f"{found.folder}: expected no such run, or one of the weights {weights[:12]}..., got "
             "another"

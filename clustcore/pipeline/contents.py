@@ -7,7 +7,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from clustcore.pipeline.batches import check_images, cluster, cluster_all, parts
 from clustcore.pipeline.paths import path_rows, walk
 from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
 from clustcore.registry import lookup
+from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
 
 # the paths a shipped run carries
@@ -67,7 +67,7 @@ def make_map(
         data=samples.name,
         split=samples.split,
         seed=seed,
-        weights=run.card["weights_sha256"],
+        weights=run.card.weights_sha256,
         among=layout.among,
     )
     # the old map goes first, and the paths drawn on it: a kill in between must not mix two maps
@@ -114,7 +114,7 @@ def min_flips(
         norm=norm,
         space=space,
         seed=seed,
-        weights=run.card["weights_sha256"],
+        weights=run.card.weights_sha256,
     )
 
 
@@ -147,12 +147,12 @@ def fit_attacker(
         raise ValueError(f"attacker to fit: expected a learned attack, got {attack!r}")
     attacker = cls(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
-    file = runs.fitted_file(run.folder, attack)
+    file = runs.fitted_file(run.info, attack)
     if is_main():
         if file.is_relative_to(run.folder):
             for path in (run.folder / "paths").glob(f"{attack}-embedding-*.npz"):
                 path.unlink()  # walked by the attacker before
-        attacker.save(file, run.card["weights_sha256"])
+        attacker.save(file, run.card.weights_sha256)
     wait()
     return file
 
@@ -177,13 +177,13 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
     for key in paths_of(run):
         file = run.folder / "paths" / runs.path_name(key)
         found = runs.read_path(file)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
+        if agreed(found is None or found.weights != run.card.weights_sha256):
             path = walk(run, samples, path_rows(samples), key, on_step, ahead=True)
             if is_main():
                 runs.write_path(file, path)
     for norm in ("linf", "l2"):
         found = runs.read_min_flips(run.folder, "pixels", norm)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
+        if agreed(found is None or found.weights != run.card.weights_sha256):
             rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
             table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
             if is_main():
@@ -191,7 +191,7 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
     wait()  # nobody reads them before they are there
 
 
-def measure(run: Run, samples: Samples) -> dict[str, Any]:
+def measure(run: Run, samples: Samples) -> CardScores:
     """The card's `scores`: clean on all samples; attacked on the paths' samples at the reported
     budgets.
 
@@ -207,16 +207,18 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
             continue
         protocol = "old attacker" if stale.get(key.attack) else "adaptive"
         attacked.append(_measure_path(run, samples, path, protocol))
-    return {
-        "split": samples.split,
-        "n": len(samples),
-        "clean": {"acc": whole.acc, "nmi": whole.nmi, "ari": whole.ari},
-        "clusters_used": whole.clusters_used,
-        "attacked": attacked,
-    }
+    return CardScores(
+        split=samples.split,
+        n=len(samples),
+        acc=whole.acc,
+        nmi=whole.nmi,
+        ari=whole.ari,
+        clusters_used=whole.clusters_used,
+        attacked=tuple(attacked),
+    )
 
 
-def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> dict[str, Any]:
+def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> CardAttack:
     budget = dial(samples.name, path.space, path.norm).default
     clean = run.map.labels.astype(np.int64)
     y = None if samples.y is None else samples.y[path.rows]
@@ -232,30 +234,24 @@ def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -
         moved=path.smallest <= budget,
         match=match,
     )
-    settings = attack_of(run, path.attack).config.to_dict()
-    values = {
-        "attack": path.attack,
-        "space": path.space,
-        "norm": path.norm,
-        "eps": budget,
-        "settings": settings,
-        "protocol": protocol,
-        "n": len(path.rows),
-        "seed": path.seed,
-        "moved": figures.moved.value,
-        "moved_interval": [figures.moved.low, figures.moved.high],
-        "median_smallest": float(measures.median_smallest(path.smallest).value),
-        "median_l2": _at(path.l2, path.strengths, budget),
-        "median_linf": _at(path.linf, path.strengths, budget),
-        "acc": figures.acc,
-        "acc_rematched": figures.acc_rematched,
-        "nmi": figures.nmi,
-    }
-    # JSON has no NaN: a figure that needs labels, or a median beyond the dial, is null
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in values.items()
-    }
+    return CardAttack(
+        attack=path.attack,
+        space=path.space,
+        norm=path.norm,
+        eps=budget,
+        settings=attack_of(run, path.attack).config.to_dict(),
+        protocol=protocol,
+        n=len(path.rows),
+        seed=path.seed,
+        moved=figures.moved.value,
+        moved_interval=(figures.moved.low, figures.moved.high),
+        median_smallest=float(measures.median_smallest(path.smallest).value),
+        median_l2=_at(path.l2, path.strengths, budget),
+        median_linf=_at(path.linf, path.strengths, budget),
+        acc=figures.acc,
+        acc_rematched=figures.acc_rematched,
+        nmi=figures.nmi,
+    )
 
 
 def _at(size: NDArray[np.float32], strengths: NDArray[np.float32], budget: float) -> float:

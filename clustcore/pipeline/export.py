@@ -42,7 +42,7 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
             shutil.copytree(run.folder / "paths", out / "paths", dirs_exist_ok=True)
         report(f"{out}: map and paths")
         return
-    weights, rows = run.card["weights_sha256"], path_rows(samples)
+    weights, rows = run.card.weights_sha256, path_rows(samples)
     for key in sorted(contents.PATHS, key=lambda key: (key.attack != "pgd", key.space != "pixels")):
         try:
             found = runs.read_bare(out, key, weights)

@@ -1,6 +1,6 @@
 """Make a run: train a model, or one that is there on under a defence, and write weights and card.
 
-What else stands in a run is made in `parts`.
+What else stands in a run is made in `contents`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import files, runs
+from clustcore import __version__, files, locations, runs
 from clustcore.attacks import ATTACKS
 from clustcore.config import digest
 from clustcore.defences import DEFENCES
@@ -35,6 +35,8 @@ from clustcore.pipeline.batches import check_images, cluster, cluster_all
 from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.registry import lookup
+from clustcore.runs import Card
+from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
@@ -43,42 +45,6 @@ from clustcore.training.views import AugmentConfig
 from clustcore.types import Clustering, Images, Samples
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train: the part of a card that is known beforehand."""
-
-    model: str
-    data: dict[str, Any]
-    config: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str) -> Plan:
-        """Read a plan from JSON: `model` and `data` must be there, a card's other fields are left
-        aside.
-
-        Raises:
-            ValueError: a field is missing or of the wrong kind.
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"{where}: expected a JSON object, got {type(values).__name__}")
-        kinds = {"model": str, "data": dict, "config": dict, "augment": dict, "train": dict}
-        found: dict[str, Any] = {}
-        for name, kind in kinds.items():
-            if name in values or name in ("model", "data"):
-                if not isinstance(values.get(name), kind):
-                    raise ValueError(
-                        f"{where}: field {name!r}: expected {kind.__name__}, "
-                        f"got {values.get(name)!r}"
-                    )
-                found[name] = values[name]
-        if not isinstance(found["data"].get("name"), str):
-            raise ValueError(f"{where}: field 'data.name': expected a data set's name, got nothing")
-        lookup(MODELS, found["model"], "model")
-        return cls(**found)
 
 
 @group("cpu")
@@ -109,15 +75,17 @@ def make_run(
         The run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
+        ValueError: a plan of a defence; images, teacher or `start` that do not fit the model; for
+            all else see `train`.
     """
+    if plan.model is None:
+        raise ValueError(f"plan of {name!r}: expected a model, got the defence {plan.defence!r}")
     folder = runs.new_folder(name) if folder is None else folder
-    settings = TrainConfig.from_dict(plan.train, "train")
-    augment = AugmentConfig.from_dict(plan.augment, "augment")
+    settings, augment = _loop(plan)
     shape = list(samples.x.shape[1:])
     config = {"input_shape": shape, **plan.config}
     torch.manual_seed(settings.seed)
-    model = build({"model": plan.model, "config": config})
+    model = build(plan.model, config)
     if list(model.input_shape) != shape:
         raise ValueError(
             f"model input_shape: expected {shape} (the data's), got {list(model.input_shape)}"
@@ -132,7 +100,7 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     work = _Work(folder, pixels, given, settings, augment, on_epoch, on_step)
-    also = () if start is None else (start.card["weights_sha256"],)
+    also = () if start is None else (start.card.weights_sha256,)
     progress = work.train(model, also=also)
     if not progress.finished:
         if stopped is None or not progress.history:
@@ -151,7 +119,7 @@ def make_run(
         "teacher": _teacher_note(teacher) if asked and teacher is not None else None,
     }
     if start is not None:
-        card["start"] = {"from": start.name, "from_weights": start.card["weights_sha256"]}
+        card["start"] = {"from": start.name, "from_weights": start.card.weights_sha256}
     if not progress.finished:
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
@@ -173,7 +141,7 @@ def teach_on(
         ValueError: a run that was trained on other images, too few of them, or an embedding that is
             constant or not finite.
     """
-    known = run.card["data"]["name"]
+    known = run.card.data.name
     if known != samples.name:
         raise ValueError(
             f"run {run.name!r}: expected one trained on images of {samples.name}, got one trained "
@@ -182,18 +150,15 @@ def teach_on(
     z = cluster(run.model, samples.x).z
     # an embedding of nothing but zeros is refused as constant
     z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return teach(z, samples.name, config, on_step, on=run.card["weights_sha256"])
+    return teach(z, samples.name, config, on_step, on=run.card.weights_sha256)
 
 
 @group("cpu")
 def defend(
     name: str,
     source: Run,
-    defence: str,
-    settings: dict[str, Any],
+    plan: Plan,
     samples: Samples,
-    train_settings: dict[str, Any],
-    augment_settings: dict[str, Any],
     *,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -206,21 +171,28 @@ def defend(
     The source is left as it is.
 
     Args:
-        defence: an entry of DEFENCES; `settings` are the fields of its config.
+        source: the run that the plan names as its source.
+        plan: names the defence; where it says nothing of the loop and of the views, they are as
+            the source was trained.
         samples: the images to train on: the training split.
 
     Returns:
         The new run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: unknown defence or setting, images that do not fit, or a defence against a
-            fitted attacker where the source has none that was fitted on its weights.
+        ValueError: a plan without a defence or of another source, an unknown defence or setting,
+            images that do not fit, or a defence against a fitted attacker where the source has none
+            that was fitted on its weights.
     """
+    if plan.defence is None or plan.source != source.name:
+        raise ValueError(
+            f"plan of {name!r}: expected a defence of {source.name!r}, got the defence "
+            f"{plan.defence!r} of {plan.source!r}"
+        )
     folder = runs.new_folder(name) if folder is None else folder
-    cls = lookup(DEFENCES, defence, "defence")
-    config = cls.Config.from_dict(settings, f"defence {defence!r}")
-    loop = TrainConfig.from_dict(train_settings, "train")
-    augment = AugmentConfig.from_dict(augment_settings, "augment")
+    cls = lookup(DEFENCES, plan.defence, "defence")
+    config = cls.Config.from_dict(plan.config, f"defence {plan.defence!r}")
+    loop, augment = _loop(plan, source.card)
     check_images(samples.x, source.model)
     given = torch.from_numpy(cluster_all(source.model, samples.x).labels)
     attacker, attacker_sha = None, None
@@ -228,15 +200,16 @@ def defend(
         attacker, attacker_sha = _fitted_attacker(source)
     model = copy.deepcopy(source.model).requires_grad_(True)
     guard = cls(config, model, attacker, loop.seed)
-    weights = source.card["weights_sha256"]
+    weights = source.card.weights_sha256
     work = _Work(folder, _bytes(samples.x), given, loop, augment, on_epoch, on_step)
     progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
+    stages = {plan.defence: config.epochs}
     card = {
-        "model": source.card["model"],
+        "model": source.card.model,
         "defence": {
-            "name": defence,
+            "name": plan.defence,
             "config": config.to_dict(),
             "from": source.name,
             "from_weights": weights,
@@ -244,21 +217,31 @@ def defend(
             "epochs": config.epochs,
         },
         "augment": augment.to_dict(),
-        "train": loop.to_dict() | {"batch": progress.batch, "stages": {defence: config.epochs}},
-        "teacher": source.card.get("teacher"),
+        "train": loop.to_dict() | {"batch": progress.batch, "stages": stages},
+        "teacher": source.card.teacher,
     }
     # the old attacker stays at hand; the new weights make it stale
     if attacker_sha is not None and is_main():
-        old = runs.attacker_file(source.folder, "alrdc")
+        old = runs.attacker_file(source.info, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
     return _finish(folder, card, model, samples, progress)
 
 
+def _loop(plan: Plan, source: Card | None = None) -> tuple[TrainConfig, AugmentConfig]:
+    # the settings of the loop and of the views; what the plan leaves open is the source's, but for
+    # its seed
+    train, augment = plan.train, plan.augment
+    if source is not None:
+        usual = {k: v for k, v in settings_of(source.train).items() if k != "seed"}
+        train, augment = usual | train, {**source.augment, **augment}
+    return TrainConfig.from_dict(train, "train"), AugmentConfig.from_dict(augment, "augment")
+
+
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
-    file = runs.attacker_file(source.folder, "alrdc")
+    file = runs.attacker_file(source.info, "alrdc")
     attack = lookup(ATTACKS, "alrdc", "attack").load(file)
-    if attack.fitted_on != source.card["weights_sha256"]:
+    if attack.fitted_on != source.card.weights_sha256:
         raise ValueError(
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
@@ -373,7 +356,7 @@ def _finish(
         "processes": world(),
     }
     if is_main():
-        files.write_json(folder / "card.json", known | card)
+        runs.write_card(folder, Card.from_json(known | card))
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there
     return folder
@@ -408,7 +391,7 @@ def add_run(
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
     kind = next(key for key in MODELS if isinstance(model, lookup(MODELS, key, "model")))
-    card = {
+    values = {
         "format": runs.FORMAT,
         "model": kind,
         "config": model.config.to_dict(),
@@ -423,7 +406,8 @@ def add_run(
         "weights_sha256": save_weights(folder, model, half=False),
     }
     try:
-        files.write_json(folder / "card.json", card)
+        card = Card.from_json(values)
+        runs.write_card(folder, card)
         device = next(model.parameters()).device
         run = Run(name, folder, card, model, device)
         make_map(run, samples, on_step=on_step, config=config)
@@ -457,11 +441,13 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    # which code made a run; unknown outside a checkout
+    # which code made a run; installed, a commit would be that of another project around it
+    if locations.INSTALLED:
+        return f"driftmap {__version__}"
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=runs.PROJECT,
+            cwd=locations.PROJECT,
             capture_output=True,
             text=True,
             timeout=10,
@@ -470,7 +456,7 @@ def _commit() -> str:
         return "unknown"
     changed = subprocess.run(
         ["git", "status", "--porcelain", "clustcore"],
-        cwd=runs.PROJECT,
+        cwd=locations.PROJECT,
         capture_output=True,
         text=True,
         timeout=10,

@@ -174,11 +174,14 @@ def save_teacher(path: Path, teacher: Teacher) -> None:
     save_npz(path, values)
 
 
-def load_teacher(path: Path, n: int, data: str) -> Teacher:
+def load_teacher(path: Path, n: int, data: str, how: TeachConfig | None = None) -> Teacher:
     """Read a teacher, made for these very samples.
 
+    Args:
+        how: the settings that it has to be made with; any by default.
+
     Raises:
-        ValueError: missing or damaged, or made for other data.
+        ValueError: missing or damaged, made for other data, or otherwise.
     """
     if not path.is_file():
         raise ValueError(
@@ -199,4 +202,6 @@ def load_teacher(path: Path, n: int, data: str) -> Teacher:
             f"{path}: expected a teacher of {n} samples of {data}, got {len(teacher.clusters)} "
             f"of {teacher.data}"
         )
+    if how is not None and teacher.config != how:
+        raise ValueError(f"{path}: expected a teacher of {how}, got one of {teacher.config}")
     return teacher

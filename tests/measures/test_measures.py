@@ -37,7 +37,7 @@ from clustcore.measures import (
     wilson,
     worst_case,
 )
-from clustcore.types import AttackPath, Interval
+from clustcore.types import AttackPath, Interval, PathKey
 
 
 def integers(n: int, top: int) -> st.SearchStrategy[np.ndarray]:
@@ -73,9 +73,7 @@ def make_path(m: int = 200, k: int = 4, steps: int = 11, seed: int = 0) -> Attac
         smallest=smallest,
         l2=np.zeros((steps, m), np.float32),
         linf=np.zeros((steps, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
 
 

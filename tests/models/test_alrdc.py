@@ -25,6 +25,7 @@ from clustcore.pipeline import make
 from clustcore.pipeline import run as pipeline
 from clustcore.pipeline.contents import fit_attacker
 from clustcore.pipeline.run import target_of
+from clustcore.runs.plan import Plan
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig
@@ -451,10 +452,10 @@ def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     old.parent.mkdir()
     old.write_bytes(b"walked by the attacker before")
     key = PathKey("alrdc", "embedding", "l2")
-    names = [runs.cached_path_file(run.folder, key).name]
+    names = [runs.cached_path_file(run.info, key).name]
     for seed in (0, 1):
         file = fit_attacker(run, blobs, seed=seed)
-        names.append(runs.cached_path_file(run.folder, key).name)
+        names.append(runs.cached_path_file(run.info, key).name)
     assert len(set(names)) == 3
     assert not old.exists()
     assert file == run.folder / "attackers" / "alrdc.safetensors"
@@ -494,9 +495,9 @@ def place_of_digits(tmp_path, monkeypatch, digits):
     """The folder of a run on digits that has learned next to nothing."""
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
-    plan = make.Plan(
+    plan = Plan(
         "dec",
-        {"name": "digits"},
+        "digits",
         {"width": 4, "dim": 4, "autoencode": 2, "cluster": 1},
         train={"device": "cpu", "lr": 3e-3},
     )

@@ -15,12 +15,13 @@ from tests.conftest import quick
 
 
 def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypatch):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
     from clustcore.training.teacher import TeachConfig, Teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     config = {"clusters": 3, "width": 4, "alone": 1, "taught": 1}
-    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", config, train={"batch": 16, "device": "cpu"})
     for name in ("../outside", "a/b", ""):
         with pytest.raises(ValueError, match="run name: expected letters"):
             make_run(name, plan, blobs)
@@ -62,31 +63,33 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
 
 
 def trained(name: str, blobs, lr: float = 3e-3, **config):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     settings = {"batch": 16, "device": "cpu", "lr": lr}
-    plan = Plan("drc", {"name": "blobs"}, {"clusters": 3, "width": 4} | config, train=settings)
+    plan = Plan("drc", "blobs", {"clusters": 3, "width": 4} | config, train=settings)
     return plan, make_run(name, plan, blobs)
 
 
 def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=2, alone=0, norm="group")
     first = clustcore.load_run("first", "cpu")
     # heads alone: the features stay what they were
     config = {"clusters": 3, "width": 4, "alone": 0, "norm": "group", "heads": "kmeans"}
-    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", config, train={"batch": 16, "device": "cpu"})
     folder = make_run("second", plan, blobs, start=first)
     second = clustcore.load_run("second", "cpu")
     x = torch.from_numpy(blobs.x[:9])
     torch.testing.assert_close(second.model.embed(x), first.model.embed(x), rtol=2e-3, atol=2e-3)
     assert not any(name.startswith("projector.") for name in second.model.state_dict())
-    weights = first.card["weights_sha256"]
-    assert second.card["start"] == {"from": "first", "from_weights": weights}
-    assert runs.read_card(folder)["train"]["stages"] == {"heads": 1}
-    assert "start" not in first.card
+    weights = first.card.weights_sha256
+    assert second.card.start == {"from": "first", "from_weights": weights}
+    assert runs.read_card(folder).training.stages == {"heads": 1}
+    assert not first.card.start
 
 
 @pytest.mark.parametrize(
@@ -102,16 +105,17 @@ def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
     ],
 )
 def test_another_architecture_is_no_beginning(blobs, tmp_path, monkeypatch, config, message):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=1, alone=0, norm="group")
     first = clustcore.load_run("first", "cpu")
     own = {"clusters": 3, "width": 4, "norm": "group", "alone": 1} | config
-    plan = Plan("drc", {"name": "blobs"}, own, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", own, train={"batch": 16, "device": "cpu"})
     with pytest.raises(ValueError, match=message):
         make_run("second", plan, blobs, start=first)
-    other = Plan("dec", {"name": "blobs"}, {"clusters": 3}, train={"batch": 16, "device": "cpu"})
+    other = Plan("dec", "blobs", {"clusters": 3}, train={"batch": 16, "device": "cpu"})
     with pytest.raises(ValueError, match="expected a model of the kind DEC, got a DRC"):
         make_run("second", other, blobs, start=first)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
@@ -120,7 +124,7 @@ def test_another_architecture_is_no_beginning(blobs, tmp_path, monkeypatch, conf
 def test_a_card_says_what_a_training_took(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     _, folder = trained("a", blobs, 1e-5, features=2, alone=0, heads="kmeans", surest=1)
-    said = runs.read_card(folder)["train"]
+    said = runs.read_card(folder).train
     # of 64 images two views each, in `surest` a third one
     assert said["views"] == {"features": 256, "heads": 0, "surest": 192}
     assert said["precisions"] == {"float32": 3}
@@ -142,7 +146,7 @@ def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     said = []
     teacher = teach_on(run, blobs, small, lambda *step: said.append(step))
     assert said[-1][0] == said[-1][1]
-    assert teacher.on == run.card["weights_sha256"]
+    assert teacher.on == run.card.weights_sha256
     save_teacher(tmp_path / "t.npz", teacher)
     again = load_teacher(tmp_path / "t.npz", 64, "blobs")
     assert again.on == teacher.on
@@ -150,7 +154,7 @@ def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     config = plan.config | {"features": 0, "heads": "teacher", "head_steps": 1500}
     make_run("b", dataclasses.replace(plan, config=config), blobs, again, start=run)
     other = clustcore.load_run("b", "cpu")
-    assert other.card["teacher"]["on"] == teacher.on
+    assert other.card.teacher["on"] == teacher.on
     with torch.no_grad():
         labels = other.model(torch.from_numpy(blobs.x)).argmax(1)
     assert adjusted_rand_score(teacher.clusters, labels) > 0.9

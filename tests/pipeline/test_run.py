@@ -15,7 +15,7 @@ from clustcore.pipeline.batches import cluster
 
 def test_a_run_opens_by_name_and_carries_its_unit(mapped):
     assert mapped.name == "tiny"
-    assert mapped.unit == mapped.card["embedding"]["R"] == mapped.model.unit > 0
+    assert mapped.unit == mapped.card.section("embedding")["R"] == mapped.model.unit > 0
     assert mapped.map.xy.shape == (120, 2)
 
 

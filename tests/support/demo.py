@@ -105,7 +105,7 @@ def change_card(folder: Path, **values: Any) -> None:
 
 def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> cached.runs.Ask:
     """Which path: of an attack in pixels, L-inf."""
-    return cached.runs.Ask(run, attack, "pixels", "linf", **more)
+    return cached.runs.Ask(run, PathKey(attack, "pixels", "linf", **more))
 
 
 def make_path(
@@ -130,10 +130,7 @@ def make_path(
         smallest=smallest.astype(np.float32),
         l2=np.repeat(strengths[:, None] * 2, M, 1),
         linf=np.repeat(strengths[:, None], M, 1),
-        attack=attack,
-        space=space,
-        norm=norm,
-        target=target,
+        key=PathKey(attack, space, norm, target),
         weights=WEIGHTS,
         ahead=True,
     )

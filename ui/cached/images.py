@@ -137,13 +137,14 @@ def no_folder(run: RunInfo) -> str:
     """Why the images of a run that was trained on a folder are not here, and with which root the
     app finds them, where its training has noted that; else empty.
     """
-    where = str(run.card["data"]["name"]).partition("folder:")[2]
+    where = run.dataset.partition("folder:")[2]
     try:
         if where:
             find_folder(where)
         return ""
     except (ValueError, OSError) as error:
         why = str(error)
-    with contextlib.suppress(ValueError, KeyError):
-        return f"{why}. The training looked below {jobs.read_plan(run.folder)['root']}"
+    with contextlib.suppress(ValueError):
+        if root := jobs.read_plan(run.folder).root:
+            return f"{why}. The training looked below {root}"
     return why

@@ -78,7 +78,7 @@ def offer(now: scene.Scene, missing: list[cached.runs.Ask], label: str = "Comput
     if not missing:
         return
     names = " and ".join(_name(now, ask) for ask in missing)
-    bare = {notes.plain(ask.run.name): None for ask in missing if not notes.has_weights(ask.run)}
+    bare = {notes.plain(ask.run.name): None for ask in missing if not ask.run.has_weights}
     if bare:
         st.info(
             f"The weights of {' and '.join(bare)} are missing, so {names} cannot be "
@@ -112,7 +112,7 @@ def _fits(asks: list[cached.runs.Ask]) -> str:
         return ""
     n, split = cached.models.fit_images(unfit[0].run)
     images = f"{n:,} training images" if split == "train" else f"{n:,} {split} images"
-    trained = unfit[0].run.card["data"]["split"]
+    trained = unfit[0].run.card.data.split
     why = "" if split == trained else " (the training split is not here)"
     what = "An attacker is" if len(unfit) == 1 else "An attacker of each is"
     config = unfit[0].fit or ALRDCConfig()
@@ -138,19 +138,16 @@ def _samples(run: RunInfo) -> int:
 
 
 def _fit_seconds(ask: cached.runs.Ask) -> float:
-    views = _FIT_VIEWS if cached.runs.decodes(ask.run) else _FIT_VIEWS_BARE
+    views = _FIT_VIEWS if ask.run.card.decodes else _FIT_VIEWS_BARE
     epochs = (ask.fit or ALRDCConfig()).epochs
     return epochs * cached.models.fit_images(ask.run)[0] * views * _view_seconds(ask.run)
 
 
 def _view_seconds(run: RunInfo) -> float:
-    train, data = run.card["train"], run.card["data"]
-    view = _VIEW_SECONDS
-    numbers = [train.get("minutes"), train.get("epochs"), data.get("n")]
-    if train.get("device") == "cpu" and all(isinstance(x, int | float) and x > 0 for x in numbers):
-        minutes, epochs, n = numbers
-        view = 60 * minutes / (epochs * n * 2)
-    return view
+    training, n = run.card.training, run.card.data.n
+    if training.device == "cpu" and training.minutes and training.epochs and n:
+        return 60 * training.minutes / (training.epochs * n * 2)
+    return _VIEW_SECONDS
 
 
 def _compute(now: scene.Scene, missing: list[cached.runs.Ask]) -> None:

@@ -23,7 +23,9 @@ from clustcore.defences import DEFENCES
 from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
+from clustcore.types import Keyed, PathKey
 from ui import cached, notes
+from ui.cluster_map import COLOURS
 
 KEYS = (
     "dataset",
@@ -50,40 +52,33 @@ DEFAULTS = {
 LABELS = {
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
-    "colour": {
-        "cluster": "Cluster",
-        "label": "True label",
-        "confidence": "Confidence",
-        "fragility": "Fragility",
-    },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a page's widgets say. Strength and pin live in the map's fragment: see `mirror`."""
+class Scene(Keyed):
+    """What a page's widgets say. Strength and pin live in the map's fragment: see `entries`."""
 
     page: str
     run: RunInfo
     partner: RunInfo | None  # on Compare: the model beside it
-    dataset: str
-    attack: str
-    space: str
-    norm: str
-    target: int | None
+    key: PathKey  # which path the map shows
     colour: str
     device: str
-    seed: int
     fit: ALRDCConfig | None  # what a learned attack's attacker is to be fitted with
     entry_slot: Any  # sidebar containers that the map's fragment writes into
     link_slot: Any
 
     @property
     def ask(self) -> cached.runs.Ask:
-        """Which path the map shows."""
-        where = (self.attack, self.space, self.norm, self.target, self.seed, self.fit)
-        return cached.runs.Ask(self.run, *where)
+        """The path that the map shows, of the run."""
+        return cached.runs.Ask(self.run, self.key, self.fit)
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return self.run.dataset
 
     @property
     def data_label(self) -> str:
@@ -107,7 +102,7 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
-    known = {"dataset": DATASETS, "attack": ATTACKS}.get(key, {})
+    known = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}.get(key, {})
     if value in known:
         return known[value].title
     return LABELS.get(key, {}).get(value, str(value))
@@ -124,20 +119,9 @@ def attacks(space: str) -> list[str]:
     return sorted(able, key=lambda name: name != DEFAULTS["attack"])
 
 
-def dataset_of(run: RunInfo) -> str:
-    """The name of the data a run was trained on."""
-    return run.card["data"]["name"]
-
-
-def clusters(run: RunInfo) -> int:
-    """The clusters of a run, from its card; 0 where the card does not say."""
-    count = run.card["config"].get("clusters", 0)
-    return count if isinstance(count, int) and 0 < count <= 255 else 0
-
-
 def targets(run: RunInfo, attack: str) -> list[str | int]:
     """What an attack can aim at: anywhere, or one cluster where it knows a way there."""
-    aims = range(clusters(run)) if ATTACKS[attack].targeted else ()
+    aims = range(run.clusters) if ATTACKS[attack].targeted else ()
     return [UNTARGETED, *aims]
 
 
@@ -149,7 +133,7 @@ def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
     data, models = ["mnist", "fashion-mnist", *DATASETS], [*MODELS]
 
     def rank(run: RunInfo) -> tuple[int, ...]:
-        name, model = dataset_of(run), run.card["model"]
+        name, model = run.dataset, run.card.model
         return (
             data.index(name) if name in data else len(data),
             int(run.readiness != "ready"),
@@ -167,25 +151,13 @@ def partners(run: RunInfo, runs: Sequence[RunInfo]) -> list[RunInfo]:
     """
 
     def rank(other: RunInfo) -> tuple[int, int]:
-        if _origin(other) == run.name:
-            known, name = [*DEFENCES], notes.defence(other)
+        if other.made_from == run.name:
+            known, name = [*DEFENCES], other.defence
             return 0, known.index(name) if name in known else len(known)
-        return (1 if _origin(run) == other.name else 2), 0
+        return (1 if run.made_from == other.name else 2), 0
 
-    data = dataset_of(run)
-    same = [one for one in usable(runs) if dataset_of(one) == data and one.name != run.name]
-    return sorted((one for one in same if has_map(one)), key=rank)
-
-
-def has_map(run: RunInfo) -> bool:
-    """Whether a run can be drawn."""
-    return (run.folder / "map.npz").is_file()
-
-
-def _origin(run: RunInfo) -> str | None:
-    """The run that a defended one was made from."""
-    found = run.card.get("defence")
-    return found.get("from") if isinstance(found, dict) else None
+    same = [one for one in usable(runs) if one.dataset == run.dataset and one.name != run.name]
+    return sorted((one for one in same if one.has_map), key=rank)
 
 
 def resolve(
@@ -221,23 +193,23 @@ def resolve(
     named = {run.name.casefold(): run for run in offered}
     asked = named.get(link.get("run", "").casefold())
     if asked and "dataset" not in link:
-        link["dataset"] = dataset_of(asked)
-    data = [*dict.fromkeys(dataset_of(run) for run in offered)]
+        link["dataset"] = asked.dataset
+    data = [*dict.fromkeys(run.dataset for run in offered)]
     values = {"dataset": choose("dataset", data, data[0])}
-    names = [run.name for run in offered if dataset_of(run) == values["dataset"]]
+    names = [run.name for run in offered if run.dataset == values["dataset"]]
     values["run"] = choose("run", names, names[0])
     run = named[values["run"].casefold()]
     beside = [one.name for one in partners(run, runs)]
     stranger = named.get(link.get("partner", "").casefold())
-    if stranger is not None and dataset_of(stranger) != values["dataset"]:
+    if stranger is not None and stranger.dataset != values["dataset"]:
         del link["partner"]
-        one, other = label("dataset", values["dataset"]), label("dataset", dataset_of(stranger))
+        one, other = label("dataset", values["dataset"]), label("dataset", stranger.dataset)
         problems.append(
             f"{run.name} is of {one} and {stranger.name} of {other}: they cannot be compared."
         )
     values["partner"] = choose("partner", beside, beside[0] if beside else "")
-    for key in ("space", "norm", "colour"):
-        values[key] = choose(key, [*LABELS[key]], DEFAULTS[key])
+    for key, options in (("space", LABELS["space"]), ("norm", LABELS["norm"]), ("colour", COLOURS)):
+        values[key] = choose(key, [*options], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
     values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))

@@ -11,7 +11,8 @@ from clustcore import runs
 from clustcore.maps import live as livemap
 from clustcore.models import MODELS
 from clustcore.runs import jobs
-from clustcore.runs.jobs import History, Job
+from clustcore.runs.jobs import Job
+from clustcore.runs.progress import History, read_history
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
 from ui.parts import sentences
@@ -49,10 +50,10 @@ def watch(job: Job, status: Any, controls: Any) -> None:
 
 
 def _what(job: Job) -> str:
-    data = scene.label("dataset", job.plan["data"]["name"])
-    if "defence" in job.plan:
-        return notes.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
-    return notes.plain(f"{data} · {job.plan['model'].upper()}")
+    data = scene.label("dataset", job.plan.data)
+    if job.plan.model is None:
+        return notes.plain(f"{data} · {job.plan.source}, {job.plan.defence}")
+    return notes.plain(f"{data} · {job.plan.model.upper()}")
 
 
 @st.dialog("Stop this training?")
@@ -108,14 +109,14 @@ def _say(job: Job) -> None:
 
 def _finished(job: Job) -> None:
     run = runs.find_run(job.name)
-    if job.reason or not cached.runs.map_stamp(run):
+    if job.reason or not run.map_stamp:
         st.warning(
             f"{notes.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
             title="Trained, but there is no map",
         )
         st.button("Make the map", icon=":material/map:", on_click=_make_map, args=(job,))
         return
-    query = {"dataset": scene.label("dataset", scene.dataset_of(run)), "run": run.name}
+    query = {"dataset": scene.label("dataset", run.dataset), "run": run.name}
     with st.container(horizontal=True):
         for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
             st.page_link(
@@ -132,7 +133,7 @@ def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
         job = jobs.look(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
-        history = jobs.read_history(job.folder)
+        history = read_history(job.folder)
         if job.state == "running":
             _progress(job, history)
         if not job.epochs:
@@ -204,7 +205,7 @@ def _map(job: Job) -> None:
         return
     if run is not None and arrays is not None:
         n = len(arrays.xy)
-        still = cached.runs.still(str(job.folder), cached.runs.map_stamp(run), _size(n))
+        still = cached.runs.still(str(job.folder), run.map_stamp, _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
         st.caption(f"The finished run's map · {n:,} images, {notes.plain(arrays.split)} split")
     elif job.state == "mapping":
@@ -253,8 +254,8 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
-    if (model := job.plan.get("model")) in MODELS and MODELS[model].parts:
-        st.caption(MODELS[model].parts)
+    if job.plan.model in MODELS and MODELS[job.plan.model].parts:
+        st.caption(MODELS[job.plan.model].parts)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
         "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."
@@ -264,7 +265,7 @@ def _curves(job: Job, history: History) -> None:
 def _caption(job: Job, history: History) -> Any:
     from clustcore.measures.figures import Caption
 
-    seed = int(job.plan.get("train", {}).get("seed", 0))
+    seed = int(job.plan.train.get("seed", 0))
     return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)
 
 

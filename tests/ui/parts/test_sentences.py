@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from clustcore import runs
+from clustcore.locations import PROJECT
 from clustcore.types import AttackPath, MapArrays
 from tests.support import demo
+from tests.support.cards import some_card
 from ui import home, notes
 from ui.parts import frames, sentences
 
@@ -67,7 +69,7 @@ def test_the_sentence_of_nothing_moved_of_a_target_and_of_no_path(path: AttackPa
         sentences.sentence(path, 0.0, 0.4)
         == "At strength 0, none of 60 samples left their cluster."
     )
-    aimed = dataclasses.replace(path, target=3)
+    aimed = dataclasses.replace(path, key=dataclasses.replace(path.key, target=3))
     assert "of 60 samples entered cluster 3" in sentences.sentence(aimed, 0.4, 0.4)
     assert sentences.sentence(None, 0.1, 0.4).startswith("No attack path has been computed yet")
 
@@ -158,13 +160,12 @@ def test_the_median_flip_in_words() -> None:
     "card",
     [
         {},
-        {"scores": None},
         {"scores": {"clean": "good", "attacked": [3, {"moved": "all", "eps": 0.3}]}},
         {"scores": {"clean": {"acc": float("nan"), "nmi": True}}},
     ],
 )
 def test_a_card_without_figures_says_none(card: dict) -> None:
-    assert home.headline(card) == []
+    assert home.headline(some_card(**card).scores) == []
 
 
 def test_text_from_outside_loses_its_markdown() -> None:
@@ -177,5 +178,5 @@ def test_text_from_outside_loses_its_markdown() -> None:
 
 
 def test_messages_name_files_from_the_project_on(tmp_path: Path) -> None:
-    inside = ValueError(f"{runs.PROJECT}/runs/x/card.json: expected JSON")
+    inside = ValueError(f"{PROJECT}/runs/x/card.json: expected JSON")
     assert notes.say(inside) == "runs/x/card.json: expected JSON"
