@@ -52,6 +52,8 @@ def run_page(page: str, title: str, *, status_below: bool = False) -> Iterator[R
             notes.no_map(now.run)
             st.stop()
         yield RunPage(now, arrays, status, controls)
+        return
+    st.stop()  # what failed has been said, perhaps before there was anything to yield
 
 
 @contextlib.contextmanager
