@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__version__ = "0.1.0"  # the only place: the build reads it here
+
 __all__ = [
     "add_run",
     "attack",

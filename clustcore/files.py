@@ -40,7 +40,7 @@ def atomic(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb") as file:
+        with part.open("rb+") as file:  # Windows syncs no file that is only read
             os.fsync(file.fileno())
         part.chmod(0o644)
         part.replace(path)
@@ -110,6 +110,9 @@ def hold(folder: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
     path = folder / ".lock"
     while True:
         with path.open("a+", encoding="utf-8") as file:

@@ -21,13 +21,14 @@ LIBRARY = {
     "config": set(),
     "registry": {"types"},
     "files": set(),
+    "locations": set(),
     "distributed": set(),
     "memory": set(),
     "machine": set(),
     "manifold": set(),
     # runs as they lie on disk: what draws a map imports no more
-    "runs": {"types", "config", "files"},
-    "datasets": {"types", "config", "registry", "runs"},  # runs: for where the project is
+    "runs": {"types", "config", "files", "locations"},
+    "datasets": {"types", "config", "registry", "locations"},
     "dial": {"types", "datasets"},
     "measures": {"types"},
     "maps": {"types", "config", "files", "manifold", "measures"},
@@ -37,31 +38,14 @@ LIBRARY = {
     # a defence's contract is written in the models' terms, and it may use an attack
     "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
     "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
-    "pipeline": {
-        "types",
-        "config",
-        "registry",
-        "dial",
-        "distributed",
-        "files",
-        "machine",
-        "manifold",
-    }
-    | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
-    "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
-    | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
-    "cli": {
-        "types",
-        "config",
-        "registry",
-        "dial",
-        "distributed",
-        "runs",
-        "datasets",
-        "measures",
-        "maps",
-    }
-    | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
+    "pipeline": {"types", "config", "registry", "dial", "distributed", "files", "locations"}
+    | {"machine", "manifold", "memory", "runs", "measures", "maps", "models", "attacks"}
+    | {"defences", "training"},
+    "experiments": {"types", "config", "dial", "distributed", "files", "locations", "machine"}
+    | {"manifold", "runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
+    "cli": {"types", "config", "registry", "dial", "distributed", "locations", "runs"}
+    | {"datasets", "measures", "maps", "models", "attacks", "defences", "training"}
+    | {"pipeline", "experiments"},
 }
 # what each part of the screens may import of them
 SCREENS = {

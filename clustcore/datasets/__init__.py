@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clustcore.locations import OPEN_APP, home
 from clustcore.registry import DataEntry, lookup
 from clustcore.types import Samples
 
@@ -134,9 +135,7 @@ def roots() -> list[Path]:
     PATH; `data/` without it. Their paths are whole: a process elsewhere finds the same.
     """
     named = os.environ.get("DRIFTMAP_DATA", "").split(os.pathsep)
-    return [Path(p).absolute() for p in named if p] or [
-        Path(__file__).resolve().parents[2] / "data"
-    ]
+    return [Path(p).absolute() for p in named if p] or [home() / "data"]
 
 
 def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path]:
@@ -157,5 +156,5 @@ def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path
             return found, root
     raise ValueError(
         f"folder {where!r}: expected it below {', '.join(map(str, places))}, got no such folder; "
-        "DRIFTMAP_DATA, or `streamlit run app.py -- --root DIR`, names where to look"
+        f"DRIFTMAP_DATA, or `{OPEN_APP} --root DIR`, names where to look"
     )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import files, runs
+from clustcore import __version__, files, locations, runs
 from clustcore.attacks import ATTACKS
 from clustcore.config import digest
 from clustcore.defences import DEFENCES
@@ -441,11 +441,13 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    # which code made a run; unknown outside a checkout
+    # which code made a run; installed, a commit would be that of another project around it
+    if locations.INSTALLED:
+        return f"driftmap {__version__}"
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=runs.PROJECT,
+            cwd=locations.PROJECT,
             capture_output=True,
             text=True,
             timeout=10,
@@ -454,7 +456,7 @@ def _commit() -> str:
         return "unknown"
     changed = subprocess.run(
         ["git", "status", "--porcelain", "clustcore"],
-        cwd=runs.PROJECT,
+        cwd=locations.PROJECT,
         capture_output=True,
         text=True,
         timeout=10,

@@ -23,7 +23,6 @@ from clustcore.runs.cache import (
     FLIP_SAMPLES,
     PATH_SAMPLES,
     attacker_file,
-    cache_folder,
     cached_path_file,
     fitted_file,
     stored_path,
@@ -40,7 +39,6 @@ from clustcore.runs.card import (
 )
 from clustcore.runs.folder import (
     NAME_RULE,
-    PROJECT,
     WEIGHTS,
     check_name,
     folders,
@@ -60,7 +58,6 @@ __all__ = [
     "FORMAT",
     "NAME_RULE",
     "PATH_SAMPLES",
-    "PROJECT",
     "UNDEFENDED",
     "WEIGHTS",
     "Card",
@@ -71,7 +68,6 @@ __all__ = [
     "RunInfo",
     "attacker_file",
     "bare_name",
-    "cache_folder",
     "cached_path_file",
     "check_name",
     "find_run",

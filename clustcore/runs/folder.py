@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-SHIPPED = PROJECT / "assets" / "runs"
+from clustcore.locations import ASSETS, own_runs
+
+SHIPPED = ASSETS / "runs"
 WEIGHTS = "weights.safetensors"
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, beginning with a letter or a digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -15,10 +15,8 @@ _WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2
 
 
 def folders() -> list[Path]:
-    """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
-    DRIFTMAP_RUNS names). Their paths are whole: a process elsewhere finds the same.
-    """
-    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs")).absolute()]
+    """Where runs are looked for: the shipped ones, then one's own."""
+    return [SHIPPED, own_runs()]
 
 
 def is_name(name: str) -> bool:

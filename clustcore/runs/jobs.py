@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, runs
+from clustcore import files, locations, runs
 from clustcore.runs import progress
 from clustcore.runs.plan import Plan, map_command
 from clustcore.runs.progress import PROGRESS, Told
@@ -58,6 +58,16 @@ def map_line(folder: Path) -> str:
     with contextlib.suppress(ValueError):
         root = read_plan(folder).root
     return shlex.join(["python", "-m", "clustcore", *map_command(folder.name, root)])
+
+
+def unable() -> str:
+    """Why no job can be started on this system; empty where one can."""
+    if files.fcntl is None:
+        return (
+            "A training is followed by file locks, for which it needs a POSIX system (Linux, "
+            "macOS); on this one `python -m clustcore train` trains from a terminal."
+        )
+    return ""
 
 
 def start(plan: Plan) -> Job:
@@ -184,8 +194,8 @@ def log_tail(folder: Path) -> str:
 
 
 def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
-    if files.fcntl is None:
-        raise ValueError("this system has no file locks: use `python -m clustcore train`")
+    if cannot := unable():
+        raise ValueError(cannot)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
         if not files.lock(log) or files.held(folder):
@@ -197,9 +207,10 @@ def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
         begins = log.tell()
         progress.add(folder / PROGRESS, "started")
         process = subprocess.Popen(
-            [sys.executable, "-m", "clustcore.runs.jobs", folder.name, *[_ONLY_MAP] * only_map],
-            cwd=runs.PROJECT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
+            locations.command("clustcore.runs.jobs", folder.name, *[_ONLY_MAP] * only_map),
+            cwd=locations.START,
+            env=locations.environment()
+            | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -272,7 +283,7 @@ def _run(name: str, command: list[str], follow: bool) -> int:
     # the group is told to stop, and so the child is; this process waits for it
     signal.signal(signal.SIGINT, lambda *_: asked.append(time.monotonic()))
     child = subprocess.Popen(
-        [sys.executable, "-m", "clustcore", *command],
+        locations.command("clustcore", *command),
         env=os.environ | {progress.ASK: str(folder / PROGRESS)},
     )
     follower = None
@@ -294,7 +305,7 @@ def _follow(name: str) -> subprocess.Popen[bytes]:
     # one thread, and the lowest rank: training comes first; what it says is nobody's concern
     few = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "NUMBA", "OPENBLAS")}
     return subprocess.Popen(
-        [sys.executable, "-m", "clustcore", "snapshots", name],
+        locations.command("clustcore", "snapshots", name),
         env=os.environ | few,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

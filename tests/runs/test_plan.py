@@ -12,6 +12,7 @@ import pytest
 from clustcore import runs
 from clustcore.cli.commands import main
 from clustcore.cli.flags import defence_from_flags, plan_from_file, plan_from_flags
+from clustcore.locations import PROJECT
 from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import TrainConfig
 
@@ -199,18 +200,18 @@ def test_a_card_makes_its_run_again(tmp_path, monkeypatch):
     loop = {"lr": 0.001, "batch": 64, "seed": 0}  # the source's, but for what is said and its seed
     assert {name: second.train[name] for name in loop} == loop
     assert second.augment == card["augment"]
-    plans = {"third": second}
+    plans = {"third": second.to_json()}
     values = {"source": "first", "defence": "control", "data": {"name": "digits"}}
     plans["fourth"] = values | {"config": {"epochs": 1}, "train": {"lr": 0.001}}
     for name, plan in plans.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(plan))
         assert main(["train", "--config", str(tmp_path / f"{name}.json")]) == 0
         found = runs.read_card(tmp_path / name)
-        assert found["weights_sha256"] == second.weights_sha256
-        assert found["defence"] == second.defence
+        assert found.weights_sha256 == second.weights_sha256
+        assert found.defence == second.defence
 
 
-@pytest.mark.parametrize("file", sorted(runs.PROJECT.glob("assets/runs/*/card.json")))
+@pytest.mark.parametrize("file", sorted(PROJECT.glob("assets/runs/*/card.json")))
 def test_the_card_of_every_shipped_run_is_a_plan(file):
     card = json.loads(file.read_text())
     plan = plan_from_file(["--config", str(file)])
@@ -256,7 +257,7 @@ def test_a_teacher_that_a_plan_wants_is_made_once(tmp_path, monkeypatch, capsys)
     assert main(argv) == 0
     assert made == [teacher.TeachConfig(clusters=7, dim=5, seed=3)]
     card = runs.read_card(tmp_path / "a")
-    assert (card["teacher"]["dim"], card["train"]["stages"]) == (5, {"taught": 1})
+    assert (card.teacher["dim"], card.train["stages"]) == (5, {"taught": 1})
     (tmp_path / "a" / "card.json").unlink()
     assert main(argv) == 0
     assert len(made) == 1

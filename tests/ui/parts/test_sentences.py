@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clustcore import runs
+from clustcore.locations import PROJECT
 from clustcore.types import AttackPath, MapArrays
 from tests.support import demo
 from tests.support.cards import some_card
@@ -177,5 +178,5 @@ def test_text_from_outside_loses_its_markdown() -> None:
 
 
 def test_messages_name_files_from_the_project_on(tmp_path: Path) -> None:
-    inside = ValueError(f"{runs.PROJECT}/runs/x/card.json: expected JSON")
+    inside = ValueError(f"{PROJECT}/runs/x/card.json: expected JSON")
     assert notes.say(inside) == "runs/x/card.json: expected JSON"
