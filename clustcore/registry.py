@@ -72,9 +72,10 @@ def lookup(registry: Mapping[str, Entry], name: str, kind: str) -> Any:
     Raises:
         ValueError: no such name.
 
-    >>> from clustcore.attacks import ATTACKS
-    >>> lookup(ATTACKS, "pgd", "attack").name
-    'pgd'
+    Examples:
+        >>> from clustcore.attacks import ATTACKS
+        >>> lookup(ATTACKS, "pgd", "attack").name
+        'pgd'
     """
     if name not in registry:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")

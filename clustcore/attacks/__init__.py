@@ -44,7 +44,8 @@ ATTACKS = {
 def learned() -> tuple[str, ...]:
     """The attacks that are fitted to a model before they are used.
 
-    >>> learned()
-    ('alrdc', 'alrdc-relu')
+    Examples:
+        >>> learned()
+        ('alrdc', 'alrdc-relu')
     """
     return tuple(name for name, entry in ATTACKS.items() if entry.learned)

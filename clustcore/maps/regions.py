@@ -27,7 +27,13 @@ _MARGIN = 0.06  # around the samples, in widths of the map: as far as a moving p
 
 @runtime_checkable
 class Pair(Protocol):
-    """A projector pair, as `clustcore.maps.projection.Projector` is one."""
+    """A projector pair, as `clustcore.maps.projection.Projector` is one.
+
+    Examples:
+        >>> from clustcore.maps.projection import ProjectionConfig, Projector
+        >>> isinstance(Projector(4, ProjectionConfig()), Pair)
+        True
+    """
 
     def place(self, z: np.ndarray) -> np.ndarray:
         """Embeddings (n, d) -> positions (n, 2)."""
@@ -48,12 +54,29 @@ def raster(
     centre and a sample lies within REACH of it. No label is read.
 
     Args:
+        projector: the pair of the map.
         soft: soft assignments (m, k) of embeddings (m, d), both float32 tensors on the CPU.
         xy: positions of the clean samples, in map units.
         grid: cells along each side.
 
     Raises:
         ValueError: no samples, a grid below 2, or `soft` gives another shape, NaN or infinity.
+
+    Examples:
+        An embedding that is its own map, parted in the middle:
+
+        >>> class Same:
+        ...     def place(self, z):
+        ...         return z
+        ...
+        ...     def back(self, xy):
+        ...         return xy
+        >>> xy = np.random.default_rng(0).uniform(-1, 1, (500, 2)).astype(np.float32)
+        >>> found = raster(
+        ...     Same(), lambda z: torch.stack([-z[:, 0], z[:, 0]], 1).softmax(1), xy, grid=10
+        ... )
+        >>> found.winner[0].tolist()
+        [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     """
     import torch  # not above: a page looks a place up before torch is loaded
 
