@@ -20,7 +20,7 @@ from ui.cluster_map.mount import positions
 
 @st.cache_resource(max_entries=4)
 def load(n: int) -> tuple[MapArrays, AttackPath, AttackPath]:
-    """n points of the run's map, and two of its paths.
+    """Draw n points of the run's map, and two of its paths.
 
     Points beyond its own samples come from the file that `bench.map` made (see
     `bench.scale.views_map`).

@@ -97,7 +97,7 @@ def now() -> tuple[float, float]:
 
 
 def measure(n: int) -> dict[str, Any]:
-    """n points through all steps, in this process."""
+    """Take n points through all steps, in this process."""
     import torch
 
     import clustcore
@@ -164,7 +164,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     for n in sizes:
         code = f"import json; from bench import scale; print(json.dumps(scale.measure({n})))"
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
         )
         if done.returncode:
             raise RuntimeError(f"bench scale, {n:,} points: {done.stderr[-2000:]}")

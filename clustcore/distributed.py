@@ -58,7 +58,7 @@ def pick_device(name: str) -> torch.device:
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
         name = "cuda" if torch.cuda.is_available() else mps
     if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -270,6 +270,6 @@ def _stopped(*_: object) -> None:
 
 def _lost(what: str) -> RankLost:
     return RankLost(
-        f"process {rank()} of {os.environ.get('WORLD_SIZE', 1)}: {what}. The same command, on any "
-        "number of processes, starts again; training goes on from its last saved epoch"
+        f"process {rank()} of {os.environ.get('WORLD_SIZE', '1')}: {what}. The same command, on "
+        "any number of processes, starts again; training goes on from its last saved epoch"
     )

@@ -57,7 +57,7 @@ def _cores() -> int:
     # those that this process may use; torchrun's on one machine share them
     known = getattr(os, "sched_getaffinity", None)
     cores = len(known(0)) if known else os.cpu_count() or 1
-    return cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _fill(x: UInt8[np.ndarray, "n c s s"], files: Sequence[Path]) -> dict[int, str]:

@@ -173,6 +173,7 @@ def peek_apart(name: str, download: bool = False) -> Peek:
         env=environment() | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
         capture_output=True,
         text=True,
+        check=False,
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)

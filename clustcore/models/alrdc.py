@@ -92,7 +92,7 @@ class ALRDC(Model):
         return self.mean(self._features(x))
 
     def log_variance(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """log s^2, the logarithm of the code's variance."""
+        """The logarithm of the code's variance, log s^2."""
         return self.log_variances(self._features(x))
 
     def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:

@@ -132,6 +132,7 @@ def _weights(folder: Path, card: Card) -> bytes:
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Load tensors into a module, and refuse what does not fit, or is not finite."""
     own = model.state_dict()
     if missing := sorted(set(own) - set(tensors)):
         raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")

@@ -66,7 +66,7 @@ def joined(array: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def parts_of(n: int) -> list[slice]:
-    """n rows in parts that an attack takes at once."""
+    """Cut n rows into parts that an attack takes at once."""
     return [slice(i, min(i + _BATCH, n)) for i in range(0, n, _BATCH)]
 
 

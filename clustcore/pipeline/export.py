@@ -43,7 +43,12 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
                     shutil.copyfile(path, out / path.name)
             shutil.copytree(run.folder / "paths", out / "paths", dirs_exist_ok=True)
         report(f"{out}: map and paths")
-        return
+    else:
+        _undrawn(run, samples, out, report)
+
+
+def _undrawn(run: Run, samples: Samples, out: Path, report: Callable[[str], None]) -> None:
+    # the paths before they are drawn on a map, and the smallest flips
     weights, rows = run.card.weights_sha256, path_rows(samples)
     for key in sorted(contents.PATHS, key=lambda key: (key.attack != "pgd", key.space != "pixels")):
         try:

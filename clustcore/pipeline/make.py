@@ -453,6 +453,7 @@ def _commit() -> str:
             capture_output=True,
             text=True,
             timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
@@ -462,5 +463,6 @@ def _commit() -> str:
         capture_output=True,
         text=True,
         timeout=10,
+        check=False,
     )
     return (found.stdout.strip() or "unknown") + ("-dirty" if changed.stdout else "")

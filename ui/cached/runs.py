@@ -244,7 +244,7 @@ def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
 
 
 def attacker_state(run: RunInfo, attack: str) -> str:
-    """ "fitted" on the run's own weights, "stale": on others, or "" where there is no attacker.
+    """Whether an attacker is "fitted" on the run's own weights, or "stale"; "" without one.
 
     Raises:
         ValueError: the file is damaged.
