@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from clustcore import files, runs
 from clustcore.dial import dial
@@ -101,6 +103,24 @@ def change_card(folder: Path, **values: Any) -> None:
     """Write other values into a run's card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     files.write_json(folder / "card.json", card | values)
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The whole files that are read from now on, by name."""
+    read: Counter[str] = Counter()
+
+    def counted(method: str) -> Any:
+        original = getattr(Path, method)
+
+        def reader(self: Path, *args: Any, **more: Any) -> Any:
+            read[self.name] += 1
+            return original(self, *args, **more)
+
+        return reader
+
+    for method in ("read_text", "read_bytes"):
+        monkeypatch.setattr(Path, method, counted(method))
+    return read
 
 
 def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> cached.runs.Ask:
