@@ -282,7 +282,7 @@ def payload(n: int) -> dict[str, int]:
         xy=xy,
         clusters=clusters.astype(np.uint8),
         k=10,
-        confidence=rng.uniform(0, 1, n).astype(np.float32),
+        ramps={"confidence": rng.uniform(0, 1, n).astype(np.float32)},
         labels=clusters,
         raster=raster,
         path=path,

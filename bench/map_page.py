@@ -48,7 +48,7 @@ def component() -> None:
         xy=arrays.xy,
         clusters=arrays.labels,
         k=arrays.p.shape[1],
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps={"confidence": arrays.p.max(1).astype(np.float32)},
         labels=arrays.labels,
         raster=arrays.raster,
         path=path,
@@ -74,7 +74,7 @@ def mirrored() -> Partner:
         aside="",
         xy=arrays.xy * flip,
         clusters=arrays.labels,
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps={"confidence": arrays.p.max(1).astype(np.float32)},
         path=dataclasses.replace(path, xy=path.xy * flip, smallest=other),
         noise=noise,
     )

@@ -125,7 +125,7 @@ def measure(n: int) -> dict[str, Any]:
         xy=layout.xy,
         clusters=clean.labels.astype(np.uint8),
         k=clean.p.shape[1],
-        confidence=clean.p.max(1),
+        ramps={"confidence": clean.p.max(1)},
         labels=x.y(),
         raster=raster,
     )

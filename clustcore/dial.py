@@ -13,7 +13,15 @@ from clustcore.types import NORMS, SPACES
 
 @dataclass(frozen=True)
 class Dial:
-    """The range of an attack's strength for one data set, space and norm."""
+    """The range of an attack's strength for one data set, space and norm.
+
+    Examples:
+        >>> found = Dial(end=0.4, default=0.3)
+        >>> len(found.strengths), float(found.strengths[0]), round(float(found.strengths[-1]), 3)
+        (11, 0.0, 0.4)
+        >>> found.step
+        0.002
+    """
 
     end: float
     default: float  # the budget that tables and cards report
@@ -41,8 +49,21 @@ _DIALS = {
 def dial(data: str, space: str, norm: str) -> Dial:
     """The dial of a data set, as its entry in `DATASETS` says; unknown data get MNIST's.
 
+    Args:
+        data: The data set's name.
+        space: "pixels" or "embedding".
+        norm: "linf" or "l2".
+
     Raises:
         ValueError: unknown space or norm.
+
+    Examples:
+        >>> dial("mnist", "pixels", "linf")
+        Dial(end=0.4, default=0.3)
+        >>> dial("stl10", "pixels", "linf") == dial(
+        ...     "cifar10", "pixels", "linf"
+        ... )  # colour images share one
+        True
     """
     if space not in SPACES:
         raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")

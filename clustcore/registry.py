@@ -38,12 +38,12 @@ class ModelEntry(Entry):
 
 @dataclass(frozen=True)
 class AttackEntry(Entry):
-    """An attack; what its class says of itself, `spaces` and `targeted`, is said here too."""
+    """An attack; `spaces`, `targeted` and `learned` are what its class says of itself, too."""
 
     phrase: str = ""  # its title inside a sentence
     spaces: tuple[str, ...] = SPACES  # where it has an answer
     targeted: bool = True  # whether it knows a way into a chosen cluster
-    learned: str = ""  # the kind of attacker that is fitted to a model first; "": none is
+    learned: bool = False  # whether it is fitted to a model before it is used
     dial: bool = True  # whether it walks the strengths of a dial
     passes: int = 100  # through the network that a path takes of each sample, about
 
@@ -72,9 +72,10 @@ def lookup(registry: Mapping[str, Entry], name: str, kind: str) -> Any:
     Raises:
         ValueError: no such name.
 
-    >>> from clustcore.attacks import ATTACKS
-    >>> lookup(ATTACKS, "pgd", "attack").name
-    'pgd'
+    Examples:
+        >>> from clustcore.attacks import ATTACKS
+        >>> lookup(ATTACKS, "pgd", "attack").name
+        'pgd'
     """
     if name not in registry:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")

@@ -171,11 +171,12 @@ def digits() -> Samples:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, blobs: Samples) -> Path:
     """The folder of a small DEC run, trained on the blobs for a few epochs; it has no map."""
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     plan = Plan(
         "dec",
-        {"name": "blobs"},
+        "blobs",
         config={"clusters": 3, "dim": 4, "width": 4, "autoencode": 8, "cluster": 3},
         train={"batch": 16, "device": "cpu", "lr": 3e-3},
     )
@@ -189,10 +190,11 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
     from clustcore.pipeline import contents
     from clustcore.pipeline import make as making
     from clustcore.pipeline import run as pipeline
+    from clustcore.runs.plan import Plan
 
-    plan = making.Plan(
+    plan = Plan(
         "dec",
-        {"name": "digits"},
+        "digits",
         {"width": 4, "dim": 4, "autoencode": 2, "cluster": 1},
         train={"device": "cpu", "lr": 3e-3},
     )

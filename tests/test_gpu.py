@@ -20,6 +20,7 @@ from clustcore.models.base import TrainData
 from clustcore.models.drc import DRC
 from clustcore.pipeline import make as making
 from clustcore.pipeline import run as pipeline
+from clustcore.runs.plan import Plan
 from clustcore.training import loop
 from clustcore.training.epoch import Epoch, TrainConfig
 from clustcore.training.loop import train
@@ -169,7 +170,7 @@ def test_a_run_is_trained_on_a_gpu_and_its_weights_ship_in_half_precision(
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     config = {"width": 8, "dim": 8, "autoencode": 3, "cluster": 2}
     settings = {"device": DEVICE, "lr": 3e-3, "batch": 64}
-    plan = making.Plan("dec", {"name": "digits"}, config, train=settings)
+    plan = Plan("dec", "digits", config, train=settings)
     making.make_run("d", plan, digits)
     there, here = (pipeline.load_run("d", device) for device in (DEVICE, "cpu"))
     assert there.card.training.device.startswith(DEVICE)

@@ -29,11 +29,13 @@ from clustcore.maps import projection
 from clustcore.models import MODELS
 from tests.conftest import quick
 from tests.support import ROOT
-from tests.support.screens import calm, open_app, texts
+from tests.support.screens import calm, header, open_app, texts
 from tests.support.small_recipe import Planes
+from ui.cluster_map import COLOURS, Colouring
 
 LONGEST = 30  # lines of an example, without those that are empty
-REGISTRIES = {"MODELS": MODELS, "ATTACKS": ATTACKS, "DEFENCES": DEFENCES, "DATASETS": DATASETS}
+REGISTRIES = {"MODELS": MODELS, "ATTACKS": ATTACKS, "DEFENCES": DEFENCES}
+REGISTRIES |= {"DATASETS": DATASETS, "COLOURS": COLOURS}
 
 
 def examples() -> dict[str, tuple[str, str]]:
@@ -48,7 +50,13 @@ def examples() -> dict[str, tuple[str, str]]:
 
 
 def test_every_example_is_short_and_its_line_is_one() -> None:
-    assert list(examples()) == ["A model", "An attack", "A defence", "A data set"]
+    assert list(examples()) == [
+        "A model",
+        "An attack",
+        "A defence",
+        "A data set",
+        "A colouring of the map",
+    ]
     for file, line in examples().values():
         assert sum(bool(text.strip()) for text in file.splitlines()) <= LONGEST
         assert len(ast.parse(line).body) == 1
@@ -68,7 +76,7 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for file, line in examples().values():
             module = re.search(r'"(\w+):', line)[1]
             (place / "files" / f"{module}.py").write_text(file, encoding="utf-8")
-            exec(line, vars(registry) | REGISTRIES)
+            exec(line, vars(registry) | REGISTRIES | {"Colouring": Colouring})
         yield place / "runs"
         for name, known in REGISTRIES.items():
             for other in set(known) - before[name]:
@@ -184,6 +192,16 @@ def test_the_pages_show_a_run_of_them(made: Path) -> None:
     app = open_app("pages/2_Attack.py", run="plain", attack="brightness")
     assert app.session_state["attack"] == "brightness"
     assert any("Bars" in text for text in texts(app))
+
+
+def test_explore_colours_the_map_by_it(made: Path) -> None:
+    app = open_app("pages/1_Explore.py", run="plain", colour="Undecided")
+    assert not app.exception
+    assert "Undecided" in options(app, "Colour")
+    sent = header(app)
+    assert sent["parts"]["options"]["colour"] == "undecided"
+    assert sent["meta"]["ramps"]["undecided"] == ["decided", "torn", ""]
+    assert "colour.undecided" in [section["name"] for section in sent["sections"]]
 
 
 def test_the_report_has_a_line_for_them(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
-from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
+from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, cluster_map, ramps
 from ui.parts import frames, selection, sentences
 from ui.parts.compute import changed, stale
 from ui.scene import entries
@@ -72,7 +72,7 @@ def _attack_map(
     truth = cached.images.truth(arrays)
     noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
     order = entries.take_order()
-    colour = "cluster" if now.colour == "fragility" and path is None else now.colour
+    colour = "cluster" if path is None and COLOURS[now.colour].needs_path else now.colour
     what = (now.run.name, row, now.key)
     failed = cached.models.failure("pin", what)
     detail, waits = (None, False) if row is None else _detail(now, arrays, path, row, failed)
@@ -138,7 +138,7 @@ def _view(
         xy=arrays.xy,
         clusters=arrays.labels,
         k=arrays.p.shape[1],
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps=ramps(arrays, path, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         path=path,

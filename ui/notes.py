@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore.runs import PROJECT, RunInfo, jobs
+from clustcore.locations import PROJECT, home
+from clustcore.runs import RunInfo, jobs
 from ui.shell import PAGES
 
 _LOG = logging.getLogger("driftmap")
@@ -24,8 +26,11 @@ def plain(text: str) -> str:
 
 
 def say(error: Exception) -> str:
-    """The message of an error for the screen: paths relative to the project."""
-    return plain(str(error).replace(f"{PROJECT}/", ""))
+    """The message of an error for the screen: paths relative to the project or one's own folder."""
+    text = str(error)
+    for place in (home(), PROJECT):
+        text = text.replace(f"{place}{os.sep}", "")
+    return plain(text)
 
 
 def report(error: Exception) -> str:
@@ -77,6 +82,11 @@ def to_train() -> None:
     """The way to a run of one's own."""
     label = "Train a model of your own"
     st.page_link(PAGES["Train"], label=label, icon=":material/arrow_forward:")
+
+
+def no_training(reason: str) -> None:
+    """This system can start no training from the page."""
+    st.info(reason, title="No training from this page", icon=":material/desktop_access_disabled:")
 
 
 def device_note(note: str) -> None:

@@ -46,8 +46,11 @@ def page_list() -> None:
             st.page_link(file, label=name, width="stretch")
 
 
-def head(title: str) -> tuple[Any, Any]:
+def head(title: str, *, status_below: bool = False) -> tuple[Any, Any]:
     """The head of a page: its question, a line for the status, and room for controls at the right.
+
+    Args:
+        status_below: the status gets a line of its own, below controls that take all the room.
 
     Returns:
         a placeholder for the status line, and a horizontal container.
@@ -59,7 +62,7 @@ def head(title: str) -> tuple[Any, Any]:
         st.title(title, anchor=False, width="content")
         status = st.empty()
     controls = row.container(horizontal=True, vertical_alignment="bottom", width="content")
-    return status, controls
+    return st.empty() if status_below else status, controls
 
 
 def redraw() -> None:

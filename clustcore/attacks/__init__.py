@@ -29,22 +29,23 @@ ATTACKS = {
         title="ALRDC",
         spaces=("embedding",),
         targeted=False,
-        learned="affine",
+        learned=True,
     ),
     "alrdc-relu": AttackEntry(
         "clustcore.attacks.alrdc:ALRDCReLU",
         title="ALRDC (ReLU)",
         spaces=("embedding",),
         targeted=False,
-        learned="relu",
+        learned=True,
     ),
 }
 
 
-def learned() -> dict[str, str]:
-    """The attacks that are fitted to a model before they are used: name -> kind of attacker.
+def learned() -> tuple[str, ...]:
+    """The attacks that are fitted to a model before they are used.
 
-    >>> learned()
-    {'alrdc': 'affine', 'alrdc-relu': 'relu'}
+    Examples:
+        >>> learned()
+        ('alrdc', 'alrdc-relu')
     """
-    return {name: entry.learned for name, entry in ATTACKS.items() if entry.learned}
+    return tuple(name for name, entry in ATTACKS.items() if entry.learned)

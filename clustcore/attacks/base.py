@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
 from clustcore.config import Config
+from clustcore.display import brief
 from clustcore.types import SPACES, AttackResult
 
 __all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_gradients"]
@@ -52,12 +53,29 @@ class PathResult:
         """The cluster of each sample at each strength."""
         return self.s.argmax(2)
 
+    __repr__ = brief
+
 
 class Attack(ABC):
     """A way to look for a small change that moves a sample into another cluster.
 
     Calling it answers for one strength, `path` for all strengths of a dial. The order of the
     samples, the batches and the device do not enter: random draws belong to (seed, id).
+
+    Args:
+        config: The search's settings; the defaults of its `Config` where none are given.
+
+    Examples:
+        Images of two pixels, and a model that says which of them is the brighter one: to change
+        that, both have to give way by half of their difference.
+
+        >>> from clustcore.attacks.pgd import PGD
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> PGD()(brighter, x, Goal(), Budget(0.11)).moved.tolist()
+        [True]
+        >>> PGD()(brighter, x, Goal(), Budget(0.09)).moved.tolist()
+        [False]
     """
 
     name: ClassVar[str]
@@ -148,6 +166,16 @@ class Attack(ABC):
 
         Raises:
             ValueError: input that is not as above, each with what was expected and what came.
+
+        Examples:
+            >>> from clustcore.attacks.pgd import PGD
+            >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+            >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+            >>> path = PGD().path(brighter, x, Goal(), Budget(0.2), strengths=[0.0, 0.05, 0.2])
+            >>> path.labels[:, 0].tolist()
+            [0, 0, 1]
+            >>> round(path.smallest.item(), 2)
+            0.1
         """
         strengths = check_strengths(strengths, budget)
         steps, pixels = len(strengths), budget.space == "pixels"
@@ -301,7 +329,26 @@ def _first_moved(problem: Problem, strengths: Tensor, stops: list[_Stop]) -> Flo
 def dead_gradients(target: Target, x: Tensor, goal: Goal, space: str = "pixels") -> float:
     """The share of samples whose gradient at the clean point is all zero, or not finite, in [0, 1].
 
-    Where it is not near 0, attacks that follow gradients say little (masking).
+    Where it is not near 0, attacks that follow gradients say little.
+
+    Args:
+        target: the model.
+        x: float (n, c, h, w) images in [0, 1].
+        goal: what counts as success, and what is climbed.
+        space: "pixels" or "embedding".
+
+    Source:
+        On masked gradients: Athalye et al., "Obfuscated gradients give a false sense of security",
+        ICML 2018.
+
+    Examples:
+        >>> x = torch.rand(4, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+        >>> open_to_attack = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> dead_gradients(open_to_attack, x, Goal())
+        0.0
+        >>> masked = Target(embed=lambda x: x.flatten(1), scores=lambda z: (100 * z).clamp(0, 1))
+        >>> dead_gradients(masked, x, Goal())
+        1.0
     """
     with target.settled():
         problem = Problem(target, x, goal, Budget(0.0, "l2", space))

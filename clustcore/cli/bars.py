@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from clustcore.runs.progress import tell
+
 
 class Bars:
     """Progress in the terminal: one bar for the work, one line for each epoch."""
@@ -29,7 +31,8 @@ class Bars:
         self._progress.update(self._task, completed=done, total=total, description="epoch")
 
     def epoch(self, epoch: Any) -> None:
-        """The line that stays of an epoch."""
+        """The line that stays of an epoch; it is told as data, too, where that is asked for."""
+        tell("epoch", done=epoch.epoch + 1, total=epoch.total, stage=epoch.stage, loss=epoch.loss)
         if epoch.note:
             self.say(epoch.note)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in epoch.parts.items())

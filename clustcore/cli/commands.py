@@ -6,7 +6,6 @@ that training, measuring and attacking run where only their own needs are instal
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import io
@@ -15,26 +14,13 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from clustcore.cli import reproducing, training
 from clustcore.cli.bars import Bars
-from clustcore.cli.flags import (
-    COMMANDS,
-    DATA,
-    HELP,
-    RUN,
-    flags,
-    given,
-    over,
-    parse,
-    plan_from_file,
-    plan_from_flags,
-    usage,
-    value,
-)
-
-if TYPE_CHECKING:
-    from clustcore.runs import Card
+from clustcore.cli.flags import COMMANDS, DATA, RUN, parse
+from clustcore.cli.samples import samples_of
+from clustcore.runs.progress import tell
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,145 +40,26 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         return {
-            "train": _train,
-            "defend": _defend,
-            "teach": _teach,
+            "train": training.train,
+            "defend": training.defend,
+            "teach": training.teach,
             "project": _project,
             "snapshots": _snapshots,
             "attack": _attack,
             "evaluate": _evaluate,
             "assemble": _assemble,
-            "reproduce": _reproduce,
+            "reproduce": reproducing.reproduce,
         }[command](rest)
     except (ValueError, TrainingFailed, RankLost, OSError) as error:
         print(f"clustcore {command}: {error}", file=sys.stderr)
+        tell("failed", command=command, reason=str(error))
         return 2
     except KeyboardInterrupt:
         print(f"clustcore {command}: stopped; what was finished is kept", file=sys.stderr)
         return 130
-
-
-def _train(argv: list[str]) -> int:
-    from clustcore.pipeline.make import make_run
-    from clustcore.pipeline.run import load_run
-    from clustcore.training.teacher import load_teacher
-
-    read = plan_from_file if "--config" in argv else plan_from_flags
-    plan, options = read(argv)
-    split = plan.data.get("split", "train")
-    samples = _loaded(plan.data["name"], split, options["root"], options["download"])
-    _say_skipped(samples)
-    teacher = None
-    if options["teacher"]:
-        teacher = load_teacher(Path(options["teacher"]), len(samples), samples.name)
-    start = load_run(options["start_from"], "cpu") if options["start_from"] else None
-    with Bars() as bars:
-        folder = make_run(
-            options["name"],
-            plan,
-            samples,
-            teacher,
-            start=start,
-            on_epoch=bars.epoch,
-            on_step=bars.batch,
-        )
-    finished = (folder / "card.json").is_file()
-    print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
-    return 0
-
-
-def _defend(argv: list[str]) -> int:
-    from clustcore.defences import DEFENCES
-    from clustcore.registry import lookup
-    from clustcore.training.epoch import TrainConfig
-    from clustcore.training.views import AugmentConfig
-
-    if argv[-1:] in HELP and "--defence" not in argv:
-        usage("defend", "RUN --defence NAME", DEFENCES)
-    known = ", ".join(sorted(DEFENCES))
-    if "--defence" not in argv:
-        raise ValueError(f"defend: expected --defence NAME; known: {known}")
-    name = value(argv, "--defence")
-    at = argv.index("--defence")
-    defence = lookup(DEFENCES, name, "defence")
-    args = parse(
-        argv[:at] + argv[at + 2 :],
-        "defend",
-        **RUN,
-        name=(str | None, None, "name of the new run; run and defence by default"),
-        data=(str | None, None, "data set; the run's own by default"),
-        root=(str | None, None, "folder that holds the data"),
-        download=(bool, False, "allow a download into the root"),
-        split=(str, "train", "train, test or all"),
-        defence=flags(defence.Config),
-        train=flags(TrainConfig, without=("seed", "device")),
-        augment=flags(AugmentConfig),
-    )
-    from clustcore.pipeline.make import defend
-    from clustcore.pipeline.run import load_run
-
-    run = load_run(args.run, args.device)
-    with Bars() as bars:
-        folder = defend(
-            args.name or f"{run.name}-{name.replace('_', '-')}",
-            run,
-            name,
-            args.defence,
-            _samples_of(run.card, args),
-            over(run.card.train, args.train, given(argv, "train"))
-            | {"seed": args.seed, "device": args.device},
-            over(run.card.augment, args.augment, given(argv, "augment")),
-            on_epoch=bars.epoch,
-            on_step=bars.batch,
-        )
-    finished = (folder / "card.json").is_file()
-    print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
-    return 0
-
-
-def _teach(argv: list[str]) -> int:
-    from clustcore.distributed import is_main, wait
-    from clustcore.pipeline.make import teach_on
-    from clustcore.pipeline.run import load_run
-    from clustcore.runs import folders
-    from clustcore.training.teacher import TeachConfig, save_teacher, teach
-
-    args = parse(
-        argv,
-        "teach",
-        data=(str | None, None, "data set; mnist, or that of the run, by default"),
-        on=(str | None, None, "a run whose embedding is clustered, in place of the pixels"),
-        device=(str, "auto", "where the run is opened: auto, cpu, cuda, cuda:1, mps"),
-        root=(str | None, None, "folder that holds the data"),
-        download=(bool, False, "allow a download into the root"),
-        out=(
-            str | None,
-            None,
-            "file to write; runs/teachers/<data>-<seed>.npz by default, with --on "
-            "<data>-on-<run>-<seed>.npz",
-        ),
-        seed=(int, 0, "seed of the manifolds and their mixtures"),
-        teacher=flags(TeachConfig, without=("seed",)),
-    )
-    config = TeachConfig(**args.teacher, seed=args.seed)
-    run = load_run(args.on, args.device) if args.on else None
-    if run is None:
-        samples = _loaded(args.data or "mnist", "train", args.root, args.download)
-    else:
-        args.split = run.card.data.split
-        samples = _samples_of(run.card, args)
-    name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
-    out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")
-    if is_main():  # one process's work
-        with Bars() as bars:
-            if run is None:
-                teacher = teach(samples.x, samples.name, config, bars.step)
-            else:
-                teacher = teach_on(run, samples, config, bars.step)
-        save_teacher(out, teacher)
-    wait()
-    print(out)
-    return 0
+    except Exception as error:
+        tell("failed", command=command, reason=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _project(argv: list[str]) -> int:
@@ -204,8 +71,9 @@ def _project(argv: list[str]) -> int:
     run = load_run(args.run, args.device)
     if run.folder.parent == folders()[0]:
         raise ValueError(f"run {args.run!r} ships with its map and paths, which belong together")
+    samples = samples_of(run.card, args.data, args.split, args.root)
     with Bars() as bars:
-        arrays = make_map(run, _samples_of(run.card, args), seed=args.seed, on_step=bars.step)
+        arrays = make_map(run, samples, seed=args.seed, on_step=bars.step)
     print(
         f"{run.folder / 'map.npz'}: {len(arrays.xy)} samples, trustworthiness "
         f"{arrays.trustworthiness:.3f} (held out {arrays.held_out:.3f}), seed {args.seed}"
@@ -253,9 +121,9 @@ def _attack(argv: list[str]) -> int:
     if args.fit and not attack.learned:
         raise ValueError(f"attack --fit: expected a learned attack, got {args.attack!r}")
     run = load_run(args.run, args.device)
-    samples = _samples_of(run.card, args)
+    samples = samples_of(run.card, args.data, args.split, args.root)
     if args.fit:
-        _fit(run, attack.kind, args)
+        _fit(run, args)
     if args.eps is not None:
         rows = measures.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
         budget = {"eps": args.eps, "norm": norm, "space": space, "target": args.target}
@@ -273,11 +141,10 @@ def _attack(argv: list[str]) -> int:
     return 0
 
 
-def _fit(run: Any, kind: str, args: Any) -> None:
+def _fit(run: Any, args: Any) -> None:
     from clustcore.pipeline.contents import attacker_images, fit_attacker
 
-    asked = argparse.Namespace(**vars(args) | {"split": "train"})
-    train = attacker_images(_samples_of(run.card, asked))
+    train = attacker_images(samples_of(run.card, args.data, "train", args.root))
     with Bars() as bars:
 
         def tell(done: int, total: int, parts: dict[str, float]) -> None:
@@ -285,7 +152,7 @@ def _fit(run: Any, kind: str, args: Any) -> None:
             bars.step(done, total, "fitting the attacker")
             bars.say(f"epoch {done} of {total}: {values}")
 
-        print(fit_attacker(run, train, kind, seed=args.seed, on_epoch=tell))
+        print(fit_attacker(run, train, args.attack, seed=args.seed, on_epoch=tell))
 
 
 def _evaluate(argv: list[str]) -> int:
@@ -293,7 +160,7 @@ def _evaluate(argv: list[str]) -> int:
 
     args = parse(argv, "evaluate", **RUN, **DATA)
     run = load_run(args.run, args.device)
-    print(_json(evaluate(run.model, _samples_of(run.card, args))))
+    print(_json(evaluate(run.model, samples_of(run.card, args.data, args.split, args.root))))
     return 0
 
 
@@ -309,163 +176,10 @@ def _assemble(argv: list[str]) -> int:
         **DATA,
     )
     folder = Path(args.folder)
-    samples = _samples_of(read_card(folder), args)
+    samples = samples_of(read_card(folder), args.data, args.split, args.root)
     with Bars() as bars:
         print(assemble(folder, args.name or folder.name, samples, bars.step))
     return 0
-
-
-def _reproduce(argv: list[str]) -> int:
-    what = argv[0] if argv else ""
-    known = ("data", "runs", "alrdc", "drc", "ablation", "defences", "tables")
-    if argv[:1] in HELP:
-        usage("reproduce", "WHAT", known)
-    if what not in known:
-        *others, last = known
-        raise ValueError(f"reproduce: expected {', '.join(others)} or {last}, got {what!r}")
-    if what == "tables":
-        from clustcore.experiments.report import update
-        from clustcore.runs import PROJECT
-
-        parse(argv[1:], "reproduce tables")
-        print(f"{PROJECT}: {', '.join(update(PROJECT)) or 'nothing'} updated")
-        return 0
-    common = {
-        "root": (str | None, None, "folder that holds the training data"),
-        "download": (bool, False, "allow a download into the root"),
-        "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps"),
-    }
-    if what == "alrdc":
-        return _reproduce_alrdc(argv[1:], common)
-    if what in ("drc", "ablation", "defences"):
-        return _reproduce_drc(what, argv[1:], common)
-    only = (tuple[str, ...], (), "names of runs; all by default")
-    args = parse(argv[1:], f"reproduce {what}", **common, only=only)
-    root = None if args.root is None else Path(args.root)
-    if what == "data":
-        from clustcore.datasets.shipping import make
-
-        make(root)
-        return 0
-    from clustcore.experiments.recipes import RECIPES
-    from clustcore.experiments.reproduce import reproduce_runs
-
-    for name in args.only:
-        if name not in RECIPES:
-            raise ValueError(f"unknown run {name!r}; known: {', '.join(RECIPES)}")
-    with Bars() as bars:
-        reproduce_runs(
-            list(args.only or (name for name, recipe in RECIPES.items() if recipe.ships)),
-            root=root,
-            download=args.download,
-            device=args.device,
-            report=bars.say,
-            on_step=bars.step,
-        )
-    return 0
-
-
-def _reproduce_alrdc(argv: list[str], common: dict[str, Any]) -> int:
-    from clustcore.experiments.alrdc import DATA, reproduce_alrdc
-
-    args = parse(
-        argv,
-        "reproduce alrdc",
-        **common,
-        data=(tuple[str, ...], DATA, "data sets"),
-        seeds=(tuple[int, ...], (0, 1, 2), "seeds"),
-        quick=(bool, False, "learn from 10,000 training images, and attack less hard"),
-    )
-    with Bars() as bars:
-        reproduce_alrdc(
-            args.data,
-            root=None if args.root is None else Path(args.root),
-            download=args.download,
-            seeds=args.seeds,
-            quick=args.quick,
-            device=args.device,
-            report=bars.say,
-        )
-    return 0
-
-
-def _reproduce_drc(what: str, argv: list[str], common: dict[str, Any]) -> int:
-    from clustcore.experiments import drc_results
-    from clustcore.experiments.published import BENCHMARKS
-
-    texts, known = tuple[str, ...], tuple(drc_results.PLANS)
-    data = {"drc": tuple(BENCHMARKS), "ablation": ("mnist",), "defences": ("cifar10",)}[what]
-    options = {
-        "data": (texts, data, "data sets"),
-        "seeds": (tuple[int, ...], (0,), "seeds"),
-    }
-    if what != "defences":
-        few = "a few thousand images; of `drc`, the small backbone, a few epochs"
-        limit = "stop after this many minutes (0: no limit); a later call goes on"
-        options |= {"quick": (bool, False, few), "minutes": (float, 0.0, limit)}
-    if what == "drc":
-        bring = "folder for what comes of each run: weights, card, history, map and paths"
-        options |= {
-            "plans": (texts, known, f"of {', '.join(known)}"),
-            "out": (Path | None, None, bring),
-            "start_from": (str | None, None, "a run whose weights trainings start from"),
-        }
-    args = vars(parse(argv, f"reproduce {what}", **common, **options))
-    from clustcore.experiments.drc import (
-        Call,
-        reproduce_ablation,
-        reproduce_defences,
-        reproduce_drc,
-    )
-
-    data, plans, root = args.pop("data"), args.pop("plans", ()), args.pop("root")
-    args["start"] = args.pop("start_from", None)
-    wrong: list[str] = []
-    with Bars() as bars:
-        call = Call(root=None if root is None else Path(root), report=bars.say, **args)
-        if what == "drc":
-            wrong = reproduce_drc(data, plans, call)
-        elif what == "ablation":
-            wrong = reproduce_ablation(data, call)
-        else:
-            for name in data:
-                reproduce_defences(name, call)
-    tables = {"drc": drc_results.benchmarks, "ablation": drc_results.ablation}
-    print(tables.get(what, drc_results.defences)())
-    if wrong:
-        raise ValueError("; ".join(wrong))
-    return 0
-
-
-def _samples_of(card: Card, args: Any) -> Any:
-    from clustcore.datasets import judged_split, load_samples
-    from clustcore.datasets.shipped import SOURCES
-
-    name = args.data or card.data.name
-    split = args.split or judged_split(name, card.data.split)
-    root = None if split == "test" and name in SOURCES else args.root  # what ships is at hand
-    shape = {}
-    # what the model was trained on decides, not the first image found
-    if name.partition(":")[0] == "folder":
-        channels, size, _ = card.input_shape
-        shape = {"channels": channels, "size": size}
-    download = getattr(args, "download", False)  # of `defend` alone
-    samples = load_samples(name, split, root=root, download=download, **shape)
-    _say_skipped(samples)
-    return samples
-
-
-def _loaded(name: str, split: str, root: str | None, download: bool) -> Any:
-    # of several processes the first downloads, before the others read
-    from clustcore.datasets import load_samples
-    from clustcore.distributed import first_main, is_main
-
-    return first_main(lambda: load_samples(name, split, root=root, download=download and is_main()))
-
-
-def _say_skipped(samples: Any) -> None:
-    for file in samples.skipped:
-        print(f"skipped {file}", file=sys.stderr)
 
 
 def _json(scores: Any) -> str:

@@ -10,15 +10,14 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from clustcore.config import Config
-
-if TYPE_CHECKING:
-    from clustcore.pipeline.make import Plan
-
+from clustcore.registry import lookup
+from clustcore.runs import find_run
+from clustcore.runs.plan import Plan
 
 COMMANDS = {
     "train": "train a model: MODEL --data NAME [--root DIR] [flags], or --config run.json",
@@ -38,6 +37,11 @@ RUN = {
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps"),
     "seed": (int, 0, "seed"),
 }
+# of those that train, and so may have to fetch the images
+WHERE = {
+    "root": (str | None, None, "folder that holds the data"),
+    "download": (bool, False, "allow a download into the root"),
+}
 DATA = {
     "data": (str | None, None, "data set; the run's own by default"),
     "root": (str | None, None, "folder that holds the data"),
@@ -45,52 +49,45 @@ DATA = {
 }
 
 
-def plan_from_file(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
-    """What `train --config FILE` asks for: a plan, and the run's `name`, its `teacher`, the run to
-    `start_from`, `root` and `download`.
+def plan_from_file(argv: list[str]) -> Plan:
+    """What `train --config FILE` asks for: the plan in a file, or that of a run's card.
 
     Raises:
         ValueError: other flags than the few that go with a file, or a file that is no plan.
     """
-    from clustcore.pipeline.make import Plan
-
-    taken = ("--config", "--root", "--minutes")
+    taken = ("--config", "--name", "--root", "--minutes")
     values_of = [value(argv, flag, None) for flag in taken]
     if rest := [a for a in argv if a not in (*taken, "--download", *filter(None, values_of))]:
         raise ValueError(
             f"train --config: expected no flags but {', '.join(taken)} and --download, got "
             f"{rest[0]!r}; the rest belongs in the file"
         )
-    where = value(argv, "--config")
+    where, name, root, minutes = value(argv, "--config"), *values_of[1:]
     try:
-        values = json.loads(Path(where).read_text(encoding="utf-8"))
+        plan = Plan.from_dict(json.loads(Path(where).read_text(encoding="utf-8")), where)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: expected JSON, got {error}") from None
-    plan = Plan.from_dict(values, where)
-    options = {
-        "name": values.get("name", Path(where).stem),
-        "teacher": values.get("teacher_file"),
-        "start_from": values.get("start_from"),
-    }
-    options |= {"root": value(argv, "--root", None), "download": "--download" in argv}
-    if (minutes := value(argv, "--minutes", None)) is not None:
-        try:
-            settings = plan.train | {"minutes": float(minutes)}
-        except ValueError:
-            raise ValueError(f"--minutes: expected a number, got {minutes!r}") from None
-        plan = dataclasses.replace(plan, train=settings)
-    return plan, options
+    plan = dataclasses.replace(
+        plan,
+        name=name or plan.name or Path(where).stem,
+        root=root or plan.root,
+        download=plan.download or "--download" in argv,
+    )
+    if minutes is None:
+        return plan
+    try:
+        return dataclasses.replace(plan, train=plan.train | {"minutes": float(minutes)})
+    except ValueError:
+        raise ValueError(f"--minutes: expected a number, got {minutes!r}") from None
 
 
-def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
-    """What `train MODEL [flags]` asks for: as `plan_from_file`.
+def plan_from_flags(argv: list[str]) -> Plan:
+    """What `train MODEL [flags]` asks for.
 
     Raises:
         ValueError: no model, or an unknown one.
     """
     from clustcore.models import MODELS
-    from clustcore.pipeline.make import Plan
-    from clustcore.registry import lookup
     from clustcore.training.epoch import TrainConfig
     from clustcore.training.views import AugmentConfig
 
@@ -104,8 +101,8 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
         rest,
         f"train {name}",
         data=(str, "mnist", "data set"),
-        root=(str | None, None, "folder that holds the data"),
-        download=(bool, False, "allow a download into the root"),
+        **WHERE,
+        split=(str, "train", "train, test or all"),
         name=(str | None, None, "name of the run; model and data set by default"),
         teacher=(str | None, None, "a teacher.npz made by `teach`"),
         start_from=(str | None, None, "a run whose weights training starts from"),
@@ -117,16 +114,65 @@ def plan_from_flags(argv: list[str]) -> tuple[Plan, dict[str, Any]]:
     )
     if args.model["input_shape"] == model.Config().input_shape:
         del args.model["input_shape"]  # it comes from the data unless a flag says otherwise
-    plan = Plan(
+    return Plan(
         name,
-        {"name": args.data},
+        args.data,
         args.model,
         args.augment,
         args.train | {"seed": args.seed, "device": args.device},
+        split=args.split,
+        teacher_file=args.teacher,
+        start_from=args.start_from,
+        name=args.name or f"my-{name}-{args.data}",
+        root=args.root,
+        download=args.download,
     )
-    options = {"name": args.name or f"my-{name}-{args.data}", "teacher": args.teacher}
-    options["start_from"] = args.start_from
-    return plan, options | {"root": args.root, "download": args.download}
+
+
+def defence_from_flags(argv: list[str]) -> Plan:
+    """What `defend RUN --defence NAME [flags]` asks for. Settings of the loop and of the views are
+    the run's own where no flag says otherwise.
+
+    Raises:
+        ValueError: no defence or an unknown one, or an unknown run.
+    """
+    from clustcore.defences import DEFENCES
+    from clustcore.training.epoch import TrainConfig
+    from clustcore.training.views import AugmentConfig
+
+    if argv[-1:] in HELP and "--defence" not in argv:
+        usage("defend", "RUN --defence NAME", DEFENCES)
+    if "--defence" not in argv:
+        known = ", ".join(sorted(DEFENCES))
+        raise ValueError(f"defend: expected --defence NAME; known: {known}")
+    name, at = value(argv, "--defence"), argv.index("--defence")
+    defence = lookup(DEFENCES, name, "defence")
+    args = parse(
+        argv[:at] + argv[at + 2 :],
+        "defend",
+        **RUN,
+        name=(str | None, None, "name of the new run; run and defence by default"),
+        data=(str | None, None, "data set; the run's own by default"),
+        **WHERE,
+        split=(str, "train", "train, test or all"),
+        defence=flags(defence.Config),
+        train=flags(TrainConfig, without=("seed", "device")),
+        augment=flags(AugmentConfig),
+    )
+    return Plan(
+        None,
+        args.data or find_run(args.run).card.data.name,
+        args.defence,
+        _said(argv, "augment", args.augment, AugmentConfig()),
+        _said(argv, "train", args.train, TrainConfig())
+        | {"seed": args.seed, "device": args.device},
+        split=args.split,
+        source=args.run,
+        defence=name,
+        name=args.name or f"{args.run}-{name.replace('_', '-')}",
+        root=args.root,
+        download=args.download,
+    )
 
 
 def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any, str]:
@@ -269,15 +315,10 @@ def _plain(argv: list[str]) -> list[str]:
     return words
 
 
-def over(card: Mapping[str, Any], group: dict[str, Any], said: set[str]) -> dict[str, Any]:
-    """What a run was trained with, as its card has it, unless a flag says otherwise.
-
-    Args:
-        group: what the flags say, the defaults of those not given among it.
-        said: the fields that have a flag, as `given` finds them.
-    """
-    kept = {k: card[k] for k in group if k in card and k not in ("minutes", "seed", "device")}
-    return kept | {k: v for k, v in group.items() if k in said or k not in kept}
+def _said(argv: list[str], part: str, group: dict[str, Any], usual: Config) -> dict[str, Any]:
+    # of a group what a flag says, be it the default; `--minutes` has no group in its name
+    named = given(argv, part)
+    return {k: v for k, v in group.items() if k in named or v != getattr(usual, k)}
 
 
 def given(argv: list[str], group: str) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clustcore.locations import OPEN_APP, home
 from clustcore.registry import DataEntry, lookup
 from clustcore.types import Samples
 
@@ -88,6 +89,13 @@ def load_samples(
         ValueError: unknown name or split, wrong or damaged data, an option that this data set does
             not take; the message names the file.
         OSError: a download failed.
+
+    Examples:
+        >>> load_samples("digits")
+        Samples('digits', 'test', 500 images of 1 x 8 x 8, 10 classes)
+        >>> load_samples("cifar10", "test", "no-such-folder")
+        Traceback (most recent call last):
+        ValueError: no-such-folder: expected a folder with cifar10, got no such folder
     """
     kind, _, where = name.partition(":")
     if where and kind == "folder":
@@ -115,28 +123,44 @@ def _own(kind: str, root: str | Path | None) -> Path | None:
 
 
 def judged_split(name: str, trained: str) -> str:
-    """The split that a run is mapped and judged on: "test", or the one it was trained on where a
-    data set has none.
+    """The split that a run is mapped and judged on: "test", where a data set has one.
+
+    Args:
+        name: The data set.
+        trained: The split that the run was trained on, which is the answer where there is no other.
+
+    Examples:
+        >>> judged_split("mnist", trained="train"), judged_split("imagenet-10", trained="train")
+        ('test', 'train')
     """
     entry = DATASETS.get(name.partition(":")[0])
     return "test" if entry is None else entry.judged or trained
 
 
 def data_folder() -> Path:
-    """Where data are read and downloaded without a root: `data/`, or the first folder that
-    DRIFTMAP_DATA names.
+    """Where data are read and downloaded without a root.
+
+    `data/`, or the first folder that DRIFTMAP_DATA names.
+
+    Examples:
+        >>> data_folder() == roots()[0]
+        True
     """
     return roots()[0]
 
 
 def roots() -> list[Path]:
-    """Below which folders a "folder:..." is looked for: all that DRIFTMAP_DATA names, parted as in
-    PATH; `data/` without it. Their paths are whole: a process elsewhere finds the same.
+    """Below which folders a "folder:..." is looked for.
+
+    All that DRIFTMAP_DATA names, parted as in PATH; `data/` without it. Their paths are whole: a
+    process elsewhere finds the same.
+
+    Examples:
+        >>> all(root.is_absolute() for root in roots())
+        True
     """
     named = os.environ.get("DRIFTMAP_DATA", "").split(os.pathsep)
-    return [Path(p).absolute() for p in named if p] or [
-        Path(__file__).resolve().parents[2] / "data"
-    ]
+    return [Path(p).absolute() for p in named if p] or [home() / "data"]
 
 
 def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path]:
@@ -148,6 +172,17 @@ def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path
 
     Raises:
         ValueError: the path is none that stays below a root, or there is no such folder.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     (Path(place) / "flowers" / "red").mkdir(parents=True)
+        ...     folder, root = find_folder("flowers/red", [Path(place)])
+        ...     folder.relative_to(root).as_posix()
+        'flowers/red'
+        >>> find_folder("../secret")
+        Traceback (most recent call last):
+        ValueError: folder '../secret': expected a path below a root, without '..'
     """
     places, path = below or roots(), Path(where)
     if path.is_absolute() or ".." in path.parts:
@@ -157,5 +192,5 @@ def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path
             return found, root
     raise ValueError(
         f"folder {where!r}: expected it below {', '.join(map(str, places))}, got no such folder; "
-        "DRIFTMAP_DATA, or `streamlit run app.py -- --root DIR`, names where to look"
+        f"DRIFTMAP_DATA, or `{OPEN_APP} --root DIR`, names where to look"
     )

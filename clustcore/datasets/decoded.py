@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from clustcore import locations
 from clustcore.config import digest
 from clustcore.datasets.images import read_images
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: `images/` in `.cache/`, or in what DRIFTMAP_CACHE names."""
-    home = Path(__file__).resolve().parents[2] / ".cache"
-    return Path(os.environ.get("DRIFTMAP_CACHE", home)) / "images"
+    """Where decoded images are kept: `images/` in the folder of all caches."""
+    return locations.cache_folder() / "images"
 
 
 def decode(files: Sequence[Path], name: str, title: str, size: int) -> UInt8[np.ndarray, "n 3 s s"]:

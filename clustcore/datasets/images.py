@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from clustcore.runs import PROJECT
+from clustcore.locations import START, command
 
 MAX_FILE_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -76,8 +76,8 @@ class _Apart:
         self.x = x
         self.names = "\0".join(str(file.absolute()) for file in files)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *map(str, x.shape)],
-            cwd=PROJECT,
+            command(__name__, *map(str, x.shape)),
+            cwd=START,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

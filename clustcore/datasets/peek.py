@@ -24,7 +24,7 @@ from PIL import Image
 
 from clustcore.datasets import find_folder, folder, load_samples, roots
 from clustcore.datasets.images import header, read_image
-from clustcore.runs import PROJECT
+from clustcore.locations import START, command, environment
 
 THUMBS = 12
 _SIDE, _GAP = 56, 8  # pixels of a thumbnail, and between two
@@ -165,11 +165,10 @@ def peek_apart(name: str, download: bool = False) -> Peek:
     Raises:
         ValueError: as `peek`, and where the process was killed.
     """
-    command = [sys.executable, "-m", "clustcore.datasets.peek", name]
     done = subprocess.run(
-        command + ["--download"] * download,
-        cwd=PROJECT,
-        env=os.environ | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
+        command("clustcore.datasets.peek", name, *["--download"] * download),
+        cwd=START,
+        env=environment() | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
         capture_output=True,
         text=True,
     )

@@ -16,14 +16,15 @@ import io
 import json
 import lzma
 import tarfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets" / "data"
+from clustcore import locations
+
+ASSETS = locations.ASSETS / "data"
 COLUMNS, ROWS = 40, 25
 PER_SHEET = COLUMNS * ROWS
 SOURCES = {

@@ -25,8 +25,9 @@ from torch import Tensor
 from clustcore.attacks.alrdc import Perturb, attack_loss
 from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius, warmed
+from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
+from clustcore.models.radius import embedding_radius
 from clustcore.types import NORMS
 
 
@@ -161,7 +162,7 @@ class Alternating(Defence):
             return {}
         if len(labels.unique()) < 2:  # a batch of one cluster has no R
             return {"embedding": z, "learned": z}
-        unit = radius(z, labels, model.clusters)
+        unit = embedding_radius(z, labels)
         here, length = z.detach(), config.rho * state["share"] * unit.detach()
         with as_tested(model, frozen=True):
             worst = pgd(model.scores, here, labels, length, "l2", config.steps, bounded=False)

@@ -7,21 +7,19 @@ under the attacker of before and under one fitted anew. Written to `assets/alrdc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clustcore import files
 from clustcore.attacks.alrdc import ALRDCAttack
-from clustcore.datasets import load_samples
-from clustcore.distributed import first_main, is_main
+from clustcore.distributed import is_main
 from clustcore.experiments import judge
+from clustcore.experiments.context import Context
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.experiments.recipes import RECIPES
 from clustcore.experiments.report import ALRDC, alrdc_entries
-from clustcore.experiments.reproduce import train_seed
+from clustcore.experiments.reproduce import load_split, train_seed
 from clustcore.pipeline.contents import attacker_images
 from clustcore.pipeline.run import Run, attack_of, load_run, target_of
 from clustcore.types import Samples
@@ -34,37 +32,27 @@ _SPACES = (("embedding", "l2"), ("pixels", "linf"))
 
 def reproduce_alrdc(
     data: tuple[str, ...],
-    *,
-    root: Path | None,
-    download: bool,
     seeds: tuple[int, ...],
-    quick: bool,
-    device: str = "auto",
+    context: Context,
     config: JudgeConfig | None = None,
-    report: Callable[[str], None] = print,
 ) -> None:
     """Train what is missing, judge it, and put one entry a data set and seed into the file.
 
-    Args:
-        quick: learn from 10,000 training images and attack with 40 steps and 2 starts; the entry
-            says so, and has no bar.
+    A quick call learns from 10,000 training images and attacks with 40 steps and 2 starts; the
+    entry says so, and has no bar.
     """
+    quick = context.quick
     config = config or (JudgeConfig(restarts=2, aimed=0, steps=40) if quick else JudgeConfig())
     for name in data:
-        train = first_main(
-            lambda name=name: load_samples(
-                name, "train", root=root, download=download and is_main()
-            )
-        )
+        train, test = (load_split(name, split, context) for split in ("train", "test"))
         if quick:
             rows = np.random.default_rng(0).permutation(len(train))[:QUICK]
             train = train.take(np.sort(rows))
-        test = load_samples(name, "test")
         for seed in seeds:
-            entry = _entry(name, seed, train, test, quick, device, config, report)
+            entry = _entry(name, seed, train, test, context, config)
             if is_main():
                 _keep(entry)
-            report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
+            context.report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 
 
 def _entry(
@@ -72,15 +60,13 @@ def _entry(
     seed: int,
     train: Samples,
     test: Samples,
-    quick: bool,
-    device: str,
+    context: Context,
     config: JudgeConfig,
-    report: Callable[[str], None],
 ) -> dict[str, Any]:
     names = [f"alrdc-{data}", *(f"alrdc-{data}-{defence}" for defence in _DEFENCES)]
     models = [
-        load_run(train_seed(n, RECIPES[n], {}, seed, train, device, report, quick=quick), device)
-        for n in names
+        load_run(train_seed(name, RECIPES[name], seed, train, context), context.device)
+        for name in names
     ]
     images = attacker_images(train)
     kinds = ("undefended", *_DEFENCES)
@@ -94,7 +80,7 @@ def _entry(
         )
     rows = []
     for run, what in zip(models, kinds, strict=True):
-        report(f"{run.name}: judged under the attackers of before and of now")
+        context.report(f"{run.name}: judged under the attackers of before and of now")
         clean = judge.clean(run, test)
         whose = ("its own",) if run is models[0] else ("old", "adaptive")
         for who in whose:
@@ -104,7 +90,7 @@ def _entry(
     entry = {
         "data": data,
         "seed": seed,
-        "mode": "quick" if quick else "full",
+        "mode": "quick" if context.quick else "full",
         "n_train": len(train),
         "n_attacker": len(images),
         "settings": config.to_dict(),
@@ -113,9 +99,9 @@ def _entry(
         "rows": rows,
         "bar": [],
     }
-    if not quick:
+    if not context.quick:
         for space, norm in _SPACES:
-            report(f"alrdc-{data}: the bar, {space}")
+            context.report(f"alrdc-{data}: the bar, {space}")
             entry["bar"].append(judge.bar(models[0], models[-1], test, images, space, norm, config))
     return entry
 

@@ -8,17 +8,18 @@ import dataclasses
 import math
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from clustcore.distributed import pick_device
+from clustcore.experiments.context import Context
 from clustcore.machine import describe
 from clustcore.models.base import Model, Stage, TrainData
 from clustcore.models.weights import build, save_weights
-from clustcore.pipeline.make import Plan
+from clustcore.runs.plan import Plan
 from clustcore.training import throughput
 from clustcore.training.epoch import Job, TrainConfig, choose_precision, compiled
 from clustcore.training.loop import train
@@ -72,18 +73,18 @@ _EPOCHS = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
 def measure(
     plan: Plan,
     pixels: torch.Tensor,
-    device: torch.device,
     shares: dict[str, float],
-    report: Callable[[str], None],
-    minutes: float,
+    context: Context,
 ) -> Measured:
-    """Time the plan's stages with a model to throw away, eager and, on CUDA, compiled too.
+    """Time the plan's stages with a model to throw away, eager and, on CUDA, compiled too, in about
+    a quarter of the minutes that are left.
 
     Args:
         pixels: the images (n, c, h, w) uint8.
         shares: the stages to time.
-        minutes: how long all of it may take, about.
     """
+    device, report = pick_device(context.device), context.report
+    minutes = max(0.0, context.left()) / 4
     seconds = min(2.0, minutes * 60 / (4 * len(shares)))
     shape = tuple(pixels.shape[1:])
     model = _model(plan, shape, {"head_steps": 10})

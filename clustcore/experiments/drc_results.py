@@ -10,8 +10,9 @@ from typing import Any
 
 from clustcore import files, runs
 from clustcore.experiments.published import BENCHMARKS, BESIDE, METHODS
+from clustcore.locations import ASSETS
 
-RESULTS = runs.PROJECT / "assets" / "drc.json"
+RESULTS = ASSETS / "drc.json"
 PLANS = {"published": "as published", "best": "best here"}
 SWITCHES = {
     "alone": "DRC alone",

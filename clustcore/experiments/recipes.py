@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from clustcore.pipeline.make import Plan
+from clustcore.runs.plan import Plan
 
 SEEDS = (0, 1, 2)
 
@@ -21,25 +21,16 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Defended:
-    """How a run is trained on from another run's seed."""
-
-    source: str
-    defence: str
-    config: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """A shipped run, and the variants that stand as rows on its card."""
+    """A shipped run, and the variants that stand as rows on its card. The source of a plan of a
+    defence is a recipe: its run of the same seed.
+    """
 
     plan: Plan
-    teacher: bool
     variants: dict[str, Variant] = field(default_factory=dict)
     departures: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS  # the first ships
-    defended: Defended | None = None
-    attackers: tuple[str, ...] = ()  # kinds of learned attackers, fitted to it
+    attackers: tuple[str, ...] = ()  # learned attacks whose attackers are fitted to it
     ships: bool = True  # False: made on demand alone, or for a table
     # of a limit of time, what each stage gets: epochs are then laid out to fit it
     shares: dict[str, float] = field(default_factory=dict)
@@ -48,6 +39,7 @@ class Recipe:
 _DRC = {
     "config": {"alone": 0, "taught": 4, "weight_t": 10.0},
     "train": {"batch": 256, "lr": 5e-3},
+    "teach": {},
 }
 _ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
 _DRC_DEPARTURES = (
@@ -61,11 +53,11 @@ _FASHION_AUGMENT = {"rotate": 5.0, "flip": 0.5, "shear": 0.05}
 _ALRDC = Recipe(
     Plan(
         "alrdc",
-        {"name": "mnist"},
+        "mnist",
         config={"autoencode": 2, "taught": 3, "cluster": 1, "p_hidden": 512},
         train={"batch": 256, "lr": 1e-3},
+        teach={},
     ),
-    teacher=True,
     departures=(
         "p has 512, 512 and 256 units, not 1024, 1024 and 512: a third of the weights",
         "pretraining, which the paper does not say: the autoencoder alone, then p learns a "
@@ -74,7 +66,7 @@ _ALRDC = Recipe(
         "trained on the training split, judged on the test split",
     ),
     seeds=(0,),
-    attackers=("affine",),
+    attackers=("alrdc",),
 )
 
 # PICA's protocol: RandomResizedCrop(0.2, 1), flip, ColorJitter(0.4, 0.4, 0.4, 0.4), grey
@@ -107,7 +99,7 @@ def _as_published(data: str, clusters: int) -> Recipe:
     return Recipe(
         Plan(
             "drc",
-            {"name": data, "split": "all"},
+            data,
             config={
                 "clusters": clusters,
                 "backbone": "resnet34",
@@ -117,8 +109,8 @@ def _as_published(data: str, clusters: int) -> Recipe:
             },
             augment=_PICA_AUGMENT,
             train={"batch": 256, "lr": 1e-4},
+            split="all",
         ),
-        teacher=False,
         departures=("a learning rate that warms up and falls, in place of a constant one",),
         seeds=(0,),
         ships=False,
@@ -132,7 +124,7 @@ def _best_here(data: str, clusters: int) -> Recipe:
     return Recipe(
         Plan(
             "drc",
-            {"name": data, "split": "train" if data in _SPLIT else "all"},
+            data,
             config={
                 "clusters": clusters,
                 "backbone": "resnet18",
@@ -150,8 +142,8 @@ def _best_here(data: str, clusters: int) -> Recipe:
                 "weight_decay": 1e-4,
                 "warmup": 5.0,
             },
+            split="train" if data in _SPLIT else "all",
         ),
-        teacher=False,
         departures=(
             "ResNet-18 in place of ResNet-34; SGD at a rate that warms up and falls",
             *_FEATURES_DEPARTURES,
@@ -194,30 +186,28 @@ ABLATION_IMAGES = {"cifar10": 10_000}
 
 RECIPES: dict[str, Recipe] = {
     "drc-mnist": Recipe(
-        Plan("drc", {"name": "mnist"}, **_DRC),
-        teacher=True,
+        Plan("drc", "mnist", **_DRC),
         variants=_ALONE,
         departures=_DRC_DEPARTURES,
     ),
     "drc-fashion-mnist": Recipe(
         Plan(
             "drc",
-            {"name": "fashion-mnist"},
+            "fashion-mnist",
             augment=_FASHION_AUGMENT,
             **_DRC,
         ),
-        teacher=True,
         variants=_ALONE,
         departures=_DRC_DEPARTURES,
     ),
     "dec-mnist": Recipe(
         Plan(
             "dec",
-            {"name": "mnist"},
+            "mnist",
             config={"autoencode": 3, "taught": 2, "cluster": 3, "weight_c": 0.3},
             train={"batch": 256, "lr": 2e-3},
+            teach={},
         ),
-        teacher=True,
         departures=(
             "first centroids and the first two epochs' targets from a teacher (umap-gmm)",
             "reconstruction kept on (IDEC); the clean image is asked of every view",
@@ -227,20 +217,17 @@ RECIPES: dict[str, Recipe] = {
     "alrdc-mnist": _ALRDC,
     "alrdc-fashion-mnist": dataclasses.replace(
         _ALRDC,
-        plan=dataclasses.replace(
-            _ALRDC.plan, data={"name": "fashion-mnist"}, augment=_FASHION_AUGMENT
-        ),
+        plan=dataclasses.replace(_ALRDC.plan, data="fashion-mnist", augment=_FASHION_AUGMENT),
     ),
     # what CPU cores train in minutes; BENCHMARKS holds the plan for a GPU
     "drc-cifar10": Recipe(
         Plan(
             "drc",
-            {"name": "cifar10"},
+            "cifar10",
             config={"backbone": "narrow", "alone": 0, **_FEATURES_FIRST},
             augment=_FEATURE_AUGMENT,
             train={"batch": 512, "lr": 3e-3},
         ),
-        teacher=False,
         departures=(
             "trained on CPU cores: a CNN of 1.1 million weights in place of ResNet-34",
             *_FEATURES_DEPARTURES,
@@ -274,19 +261,20 @@ def ablation(data: str, what: str) -> Recipe:
         config = {"backbone": "narrow", "alone": 0, "tau_f": 0.1} | rows[what]
     else:
         config = recipe.plan.config | {"taught": 0, "alone": ABLATION_EPOCHS} | rows[what]
-    plan = dataclasses.replace(recipe.plan, config=config)
-    return dataclasses.replace(recipe, plan=plan, teacher=what == "taught", variants={})
+    plan = dataclasses.replace(recipe.plan, config=config, teach={} if what == "taught" else None)
+    return dataclasses.replace(recipe, plan=plan, variants={})
 
 
 def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) -> Recipe:
     first = RECIPES[source]
     kept = "clusters are kept by the cross-entropy to the starting model's, beside its own losses"
+    plan = dataclasses.replace(
+        first.plan, model=None, config=config, teach=None, source=source, defence=defence
+    )
     return Recipe(
-        first.plan,
-        first.teacher,
+        plan,
         departures=(*first.departures, kept),
         seeds=(0,),
-        defended=Defended(source, defence, config),
         # the paper's defence keeps the attacker it was trained against, which is stale by now
         attackers=() if defence == "alrdc" else first.attackers,
         ships=ships,

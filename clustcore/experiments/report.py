@@ -11,9 +11,10 @@ from typing import Any
 
 from clustcore import files, runs
 from clustcore.experiments import drc_results
+from clustcore.locations import ASSETS
 from clustcore.runs import Card, CardAttack, CardRow, CardScores
 
-ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
+ALRDC = ASSETS / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
     "undefended": "undefended",
     "control": "control: same further steps",

@@ -17,57 +17,55 @@ from clustcore import runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
+from clustcore.experiments.context import Context
 from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.manifold import import_umap
 from clustcore.pipeline import contents
 from clustcore.pipeline.contents import attacker_images, fit_attacker
 from clustcore.pipeline.make import defend, make_run
-from clustcore.pipeline.run import OnStep, Run, evaluate, load_run
+from clustcore.pipeline.run import Run, evaluate, load_run
 from clustcore.runs import CardDefence
-from clustcore.training.teacher import TeachConfig, load_teacher, save_teacher, teach
+from clustcore.runs.plan import Plan
+from clustcore.training.teacher import TeachConfig, Teacher, load_teacher, save_teacher, teach
 from clustcore.types import Samples
 
 STOPPED = "stopped"  # below a run's folder: the run as it stood when its time was up
 
 
 def reproduce_runs(
-    names: list[str],
-    *,
-    root: Path | None,
-    download: bool,
-    seeds: tuple[int, ...] | None = None,
-    device: str = "auto",
-    report: Callable[[str], None] = print,
-    on_step: OnStep | None = None,
+    names: list[str], context: Context, *, seeds: tuple[int, ...] | None = None
 ) -> None:
     """Train, map, attack and measure the shipped runs, and put the first seed of each into
     `assets/runs`.
 
     Everything is kept under `runs/` as it goes, so that a call that was interrupted goes on where
     it stood.
+
+    Args:
+        seeds: of each run; those of its recipe by default.
     """
     import_umap()  # a run ends with its map: what is missing is said before the hours of training
     for name in names:
         recipe = RECIPES[name]
-        data = recipe.plan.data["name"]
-        train = load_split(data, "train", root, download)
+        train = load_split(recipe.plan.data, "train", context)
         # of CIFAR-10 in JPEG files, theirs
-        test = load_split(train.name, "test", root, download)
+        test = load_split(train.name, "test", context)
         chosen = recipe.seeds if seeds is None else seeds
-        made = [train_seed(name, recipe, {}, s, train, device, report, on_step) for s in chosen]
+        made = [train_seed(name, recipe, seed, train, context) for seed in chosen]
         what = "as shipped" + (", mean of seeds" if len(made) > 1 else "")
-        rows = [_row(what, made, test, device)]
+        rows = [_row(what, made, test, context.device)]
         for key, variant in recipe.variants.items():
             varied = [
-                train_seed(f"{name}-{key}", recipe, variant.config, s, train, device, report)
-                for s in variant.seeds
+                train_seed(f"{name}-{key}", recipe, seed, train, context, change=variant.config)
+                for seed in variant.seeds
             ]
-            rows.append(_row(variant.label, varied, test, device))
-        fit_attackers(load_run(made[0], device), recipe.attackers, train, chosen[0], report)
-        _finish(name, made[0], rows, test, recipe, device, report, on_step)
+            rows.append(_row(variant.label, varied, test, context.device))
+        first = load_run(made[0], context.device)
+        fit_attackers(first, recipe.attackers, train, chosen[0], context)
+        _finish(name, made[0], rows, test, recipe, context)
 
 
-def load_split(name: str, split: str, root: Path | None, download: bool) -> Samples:
+def load_split(name: str, split: str, context: Context) -> Samples:
     """One split of a data set; a test split that ships is the shipped one, whatever the root holds.
 
     Of several processes the first fetches what is missing, before the others read it.
@@ -77,70 +75,72 @@ def load_split(name: str, split: str, root: Path | None, download: bool) -> Samp
     """
     if split == "test" and name in SOURCES:
         return load_samples(name, split)
-    return first_main(lambda: load_samples(name, split, root=root, download=download and is_main()))
+    return first_main(
+        lambda: load_samples(
+            name, split, root=context.root, download=context.download and is_main()
+        )
+    )
 
 
 def train_seed(
     name: str,
     recipe: Recipe,
-    change: dict[str, Any],
     seed: int,
     samples: Samples,
-    device: str,
-    report: Callable[[str], None],
-    on_step: OnStep | None = None,
-    quick: bool = False,
-    minutes: float = 0.0,
+    context: Context,
+    *,
+    change: dict[str, Any] | None = None,
     start: Run | None = None,
 ) -> str:
     """Train one seed of a recipe under `runs/`, unless it is there; returns the run's name.
 
+    A run that the context's minutes stop has no card yet, and the same call goes on; what there is
+    of it lies as a run in its folder's `stopped`.
+
     Args:
+        samples: of a quick call a part of the training split; run and teacher are named so.
         change: fields of the config that differ, where it is a variant.
-        quick: the samples are a part of the training split; run and teacher are named so.
-        minutes: stop after so many (0: no limit); the run then has no card yet, and the same call
-            goes on; what there is of it lies as a run in its folder's `stopped`.
         start: a run whose weights training starts from.
     """
-    prefix = "quick-" if quick else ""
-    label = run_name(name, seed, quick)
+    label = run_name(name, seed, context.quick)
     folder = runs.folders()[1] / label
     if (folder / "card.json").is_file():
-        source = recipe.defended and f"{prefix}{recipe.defended.source}-seed{seed}"
-        _check_plan(folder, recipe, change, source, start)
+        _check_plan(folder, recipe, seed, context, change or {}, start)
         return label
-    plan = recipe.plan
-    if recipe.defended is not None:
-        return _defend_seed(label, recipe, seed, samples, device, report, on_step, quick)
-    config = plan.config | change
+    settings = recipe.plan.train | {"seed": seed, "device": context.device}
+    plan = dataclasses.replace(recipe.plan, name=label, train=settings)
+    if plan.defence is not None:
+        _defend_seed(plan, seed, samples, context)
+        return label
+    if context.minutes:
+        settings["minutes"] = max(agreed(context.left()), 1e-3)
+    config = plan.config | (change or {})
     if plan.model in ("dec", "alrdc"):
         config |= {"seed": seed}
-    settings = plan.train | {"seed": seed, "device": device}
-    if minutes:
-        settings |= {"minutes": minutes}
-    plan = dataclasses.replace(plan, config=config, train=settings)
-    teacher = None
-    if recipe.teacher and not change:
-        file = runs.folders()[1] / "teachers" / f"{prefix}{samples.name}-{seed}.npz"
-        how = TeachConfig(seed=seed)
-        if is_main() and not file.is_file():  # one process's work
-            report(f"{label}: teacher")
-            save_teacher(file, teach(samples.x, samples.name, how, on_step))
-        wait()
-        teacher = load_teacher(file, len(samples), samples.name)
-        if teacher.config != how:
-            raise ValueError(f"{file}: expected a teacher of {how}, got one of {teacher.config}")
-
+    teach_it = None if change else plan.teach
+    plan = dataclasses.replace(plan, config=config, train=settings, teach=teach_it)
     make_run(
         label,
         plan,
         samples,
-        teacher,
+        None if plan.teach is None else _teacher(plan, samples, seed, context),
         start=start,
         stopped=folder / STOPPED,
-        on_epoch=_teller(label, report),
+        on_epoch=_teller(label, context.report),
     )
     return label
+
+
+def _teacher(plan: Plan, samples: Samples, seed: int, context: Context) -> Teacher:
+    """The teacher of a data set's seed, which its recipes share; made where there is none."""
+    name = f"{'quick-' if context.quick else ''}{samples.name}-{seed}"
+    file = runs.folders()[1] / "teachers" / f"{name}.npz"
+    how = TeachConfig(**plan.teach_settings())
+    if is_main() and not file.is_file():  # one process's work
+        context.report(f"{plan.name}: teacher")
+        save_teacher(file, teach(samples.x, samples.name, how, context.on_step))
+    wait()
+    return load_teacher(file, len(samples), samples.name, how)
 
 
 def run_name(name: str, seed: int, quick: bool = False) -> str:
@@ -149,23 +149,28 @@ def run_name(name: str, seed: int, quick: bool = False) -> str:
 
 
 def _check_plan(
-    folder: Path, recipe: Recipe, change: dict[str, Any], source: str | None, start: Run | None
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    context: Context,
+    change: dict[str, Any],
+    start: Run | None,
 ) -> None:
     """A finished run is taken as it is only where it was made as the recipe says."""
-    card = runs.read_card(folder)
-    planned = {"config": recipe.plan.config | change, "train": recipe.plan.train}
-    planned |= {"augment": recipe.plan.augment}
+    card, plan = runs.read_card(folder), recipe.plan
+    model = plan if plan.source is None else RECIPES[plan.source].plan
+    planned = {"config": model.config | change, "train": plan.train, "augment": plan.augment}
     found = {"config": card.config, "train": card.train, "augment": card.augment}
     if start is not None:
         planned["start"] = {"from_weights": start.card.weights_sha256}
         found["start"] = card.start
-    if source is not None:
+    if plan.source is not None:
+        planned["defence"] = dict(plan.config)
         defence = card.defence or CardDefence()
-        planned["defence"] = dict(recipe.defended.config)
         found["defence"] = {**defence.config, "from_weights": defence.from_weights}
-        if (runs.folders()[1] / source / "card.json").is_file():
-            weights = runs.read_card(runs.folders()[1] / source).weights_sha256
-            planned["defence"]["from_weights"] = weights
+        source = runs.folders()[1] / run_name(plan.source, seed, context.quick)
+        if (source / "card.json").is_file():
+            planned["defence"]["from_weights"] = runs.read_card(source).weights_sha256
     for part, values in planned.items():
         for key, value in values.items():
             got = found[part].get(key)
@@ -184,49 +189,23 @@ def _halves(batch: int) -> list[int]:
     return [batch >> i for i in range(1, batch.bit_length() - 1)]
 
 
-def _defend_seed(
-    label: str,
-    recipe: Recipe,
-    seed: int,
-    samples: Samples,
-    device: str,
-    report: Callable[[str], None],
-    on_step: OnStep | None,
-    quick: bool,
-) -> str:
-    defended = recipe.defended
-    first = RECIPES[defended.source]
-    name = train_seed(defended.source, first, {}, seed, samples, device, report, on_step, quick)
-    source = load_run(name, device)
-    if defended.defence == "alrdc":
-        fit_attackers(source, ("affine",), samples, seed, report)
-    settings = recipe.plan.train | {"seed": seed, "device": device}
-    defend(
-        label,
-        source,
-        defended.defence,
-        defended.config,
-        samples,
-        settings,
-        recipe.plan.augment,
-        on_epoch=_teller(label, report),
-    )
-    return label
+def _defend_seed(plan: Plan, seed: int, samples: Samples, context: Context) -> None:
+    first = RECIPES[plan.source]
+    source = load_run(train_seed(plan.source, first, seed, samples, context), context.device)
+    if plan.defence == "alrdc":
+        fit_attackers(source, ("alrdc",), samples, seed, context)
+    plan = dataclasses.replace(plan, source=source.name)
+    defend(plan.name, source, plan, samples, on_epoch=_teller(plan.name, context.report))
 
 
 def fit_attackers(
-    run: Run,
-    kinds: tuple[str, ...],
-    samples: Samples,
-    seed: int,
-    report: Callable[[str], None],
+    run: Run, attacks: tuple[str, ...], samples: Samples, seed: int, context: Context
 ) -> None:
     """Fit the learned attackers that a run has none of, or stale ones, on training images."""
-    for kind in kinds:
-        name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
-        if agreed(run.attackers.get(name, True)):
-            report(f"{run.name}: attacker {name}")
-            fit_attacker(run, attacker_images(samples), kind, seed=seed)
+    for attack in attacks:
+        if agreed(run.attackers.get(attack, True)):
+            context.report(f"{run.name}: attacker {attack}")
+            fit_attacker(run, attacker_images(samples), attack, seed=seed)
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
@@ -258,11 +237,9 @@ def _finish(
     rows: list[dict[str, Any]],
     test: Samples,
     recipe: Recipe,
-    device: str,
-    report: Callable[[str], None],
-    on_step: OnStep | None,
+    context: Context,
 ) -> None:
-    run = load_run(source, device)
+    run, report, on_step = load_run(source, context.device), context.report, context.on_step
     if run.map is None or run.map.weights != run.card.weights_sha256:
         report(f"{name}: map")
         contents.make_map(run, test, on_step=on_step)
@@ -270,8 +247,8 @@ def _finish(
     contents.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
     defence = run.card.section("defence")
-    if recipe.defended is not None:  # what ships came from what ships
-        defence = defence | {"from": recipe.defended.source}
+    if recipe.plan.source is not None:  # what ships came from what ships
+        defence = defence | {"from": recipe.plan.source}
     card = run.card.changed(
         defence=defence,
         decoder=run.model.has_decoder,

@@ -14,17 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from clustcore.files import PART, atomic
+from clustcore.files import PART, atomic, sha256
 from clustcore.models import MODELS
 from clustcore.models.base import Model
 from clustcore.registry import lookup
 from clustcore.runs import WEIGHTS, Card, read_card, weights_files, weights_parts
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:

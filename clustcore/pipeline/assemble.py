@@ -99,8 +99,7 @@ def assemble(
 
 
 def _target(name: str, weights: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
+    runs.check_name(name)
     found = {run.name: run for run in runs.list_runs()}.get(name)
     if found is not None and (
         found.shipped or found.problem or found.card.weights_sha256 != weights

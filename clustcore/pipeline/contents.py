@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures, runs
-from clustcore.attacks import ATTACKS, learned
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
 from clustcore.dial import dial
@@ -33,20 +33,6 @@ PATHS = [
     for attack in ("pgd", "noise")
     for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
 ]
-
-
-def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """R of attacks.md: half the mean distance from each cluster's empirical mean to the nearest
-    other one.
-    """
-    means = np.stack([z[labels == k].mean(0) for k in np.unique(labels)])
-    if len(means) < 2:
-        raise ValueError(
-            f"embedding radius: expected samples in 2 clusters or more, got {len(means)}"
-        )
-    distance = np.linalg.norm(means[:, None] - means[None], axis=2)
-    np.fill_diagonal(distance, np.inf)
-    return float(distance.min(1).mean() / 2)
 
 
 def make_map(
@@ -135,7 +121,7 @@ def min_flips(
 def fit_attacker(
     run: Run,
     samples: Samples,
-    kind: str = "affine",
+    attack: str = "alrdc",
     *,
     config: ALRDCConfig | None = None,
     seed: int = 0,
@@ -146,7 +132,7 @@ def fit_attacker(
 
     Args:
         samples: what it learns from: the training split, so that what it is judged on is new to it.
-        kind: "affine", as in the paper, or "relu".
+        attack: the learned attack that it is for: "alrdc", as in the paper, or "alrdc-relu".
         config: the weights of its loss, and how long it learns.
         on_epoch: see `fit`.
 
@@ -154,18 +140,17 @@ def fit_attacker(
         The attacker's file.
 
     Raises:
-        ValueError: unknown kind, or images that are not the model's.
+        ValueError: unknown attack, one that learns nothing, or images that are not the model's.
     """
-    names = {kind: name for name, kind in learned().items()}
-    if kind not in names:
-        raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
-    name = names[kind]
-    attacker = lookup(ATTACKS, name, "attack")(config)
+    cls = lookup(ATTACKS, attack, "attack")
+    if not cls.learned:
+        raise ValueError(f"attacker to fit: expected a learned attack, got {attack!r}")
+    attacker = cls(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
-    file = runs.fitted_file(run.info, name)
+    file = runs.fitted_file(run.info, attack)
     if is_main():
         if file.is_relative_to(run.folder):
-            for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
+            for path in (run.folder / "paths").glob(f"{attack}-embedding-*.npz"):
                 path.unlink()  # walked by the attacker before
         attacker.save(file, run.card.weights_sha256)
     wait()

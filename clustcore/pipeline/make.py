@@ -1,6 +1,6 @@
 """Make a run: train a model, or one that is there on under a defence, and write weights and card.
 
-What else stands in a run is made in `parts`.
+What else stands in a run is made in `contents`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import files, runs
+from clustcore import __version__, files, locations, runs
 from clustcore.attacks import ATTACKS
 from clustcore.config import digest
 from clustcore.defences import DEFENCES
@@ -29,56 +29,22 @@ from clustcore.machine import describe
 from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
-from clustcore.models.weights import begin_with, build, save_weights, sha256
+from clustcore.models.radius import embedding_radius
+from clustcore.models.weights import begin_with, build, save_weights
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
-from clustcore.pipeline.contents import embedding_radius, make_map
+from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
 from clustcore.registry import lookup
 from clustcore.runs import Card
+from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
 from clustcore.training.teacher import TeachConfig, Teacher, teach
 from clustcore.training.views import AugmentConfig
-from clustcore.types import Images, Samples
+from clustcore.types import Clustering, Images, Samples
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train: the part of a card that is known beforehand."""
-
-    model: str
-    data: dict[str, Any]
-    config: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str) -> Plan:
-        """Read a plan from JSON: `model` and `data` must be there, a card's other fields are left
-        aside.
-
-        Raises:
-            ValueError: a field is missing or of the wrong kind.
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"{where}: expected a JSON object, got {type(values).__name__}")
-        kinds = {"model": str, "data": dict, "config": dict, "augment": dict, "train": dict}
-        found: dict[str, Any] = {}
-        for name, kind in kinds.items():
-            if name in values or name in ("model", "data"):
-                if not isinstance(values.get(name), kind):
-                    raise ValueError(
-                        f"{where}: field {name!r}: expected {kind.__name__}, "
-                        f"got {values.get(name)!r}"
-                    )
-                found[name] = values[name]
-        if not isinstance(found["data"].get("name"), str):
-            raise ValueError(f"{where}: field 'data.name': expected a data set's name, got nothing")
-        lookup(MODELS, found["model"], "model")
-        return cls(**found)
 
 
 @group("cpu")
@@ -109,11 +75,13 @@ def make_run(
         The run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: images, teacher or `start` that do not fit the model; for all else see `train`.
+        ValueError: a plan of a defence; images, teacher or `start` that do not fit the model; for
+            all else see `train`.
     """
-    folder = _new_folder(name) if folder is None else folder
-    settings = TrainConfig.from_dict(plan.train, "train")
-    augment = AugmentConfig.from_dict(plan.augment, "augment")
+    if plan.model is None:
+        raise ValueError(f"plan of {name!r}: expected a model, got the defence {plan.defence!r}")
+    folder = runs.new_folder(name) if folder is None else folder
+    settings, augment = _loop(plan)
     shape = list(samples.x.shape[1:])
     config = {"input_shape": shape, **plan.config}
     torch.manual_seed(settings.seed)
@@ -189,11 +157,8 @@ def teach_on(
 def defend(
     name: str,
     source: Run,
-    defence: str,
-    settings: dict[str, Any],
+    plan: Plan,
     samples: Samples,
-    train_settings: dict[str, Any],
-    augment_settings: dict[str, Any],
     *,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -206,21 +171,28 @@ def defend(
     The source is left as it is.
 
     Args:
-        defence: an entry of DEFENCES; `settings` are the fields of its config.
+        source: the run that the plan names as its source.
+        plan: names the defence; where it says nothing of the loop and of the views, they are as
+            the source was trained.
         samples: the images to train on: the training split.
 
     Returns:
         The new run's folder; it holds weights and card once training has finished.
 
     Raises:
-        ValueError: unknown defence or setting, images that do not fit, or a defence against a
-            fitted attacker where the source has none that was fitted on its weights.
+        ValueError: a plan without a defence or of another source, an unknown defence or setting,
+            images that do not fit, or a defence against a fitted attacker where the source has none
+            that was fitted on its weights.
     """
-    folder = _new_folder(name) if folder is None else folder
-    cls = lookup(DEFENCES, defence, "defence")
-    config = cls.Config.from_dict(settings, f"defence {defence!r}")
-    loop = TrainConfig.from_dict(train_settings, "train")
-    augment = AugmentConfig.from_dict(augment_settings, "augment")
+    if plan.defence is None or plan.source != source.name:
+        raise ValueError(
+            f"plan of {name!r}: expected a defence of {source.name!r}, got the defence "
+            f"{plan.defence!r} of {plan.source!r}"
+        )
+    folder = runs.new_folder(name) if folder is None else folder
+    cls = lookup(DEFENCES, plan.defence, "defence")
+    config = cls.Config.from_dict(plan.config, f"defence {plan.defence!r}")
+    loop, augment = _loop(plan, source.card)
     check_images(samples.x, source.model)
     given = torch.from_numpy(cluster_all(source.model, samples.x).labels)
     attacker, attacker_sha = None, None
@@ -233,10 +205,11 @@ def defend(
     progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
+    stages = {plan.defence: config.epochs}
     card = {
         "model": source.card.model,
         "defence": {
-            "name": defence,
+            "name": plan.defence,
             "config": config.to_dict(),
             "from": source.name,
             "from_weights": weights,
@@ -244,7 +217,7 @@ def defend(
             "epochs": config.epochs,
         },
         "augment": augment.to_dict(),
-        "train": loop.to_dict() | {"batch": progress.batch, "stages": {defence: config.epochs}},
+        "train": loop.to_dict() | {"batch": progress.batch, "stages": stages},
         "teacher": source.card.teacher,
     }
     # the old attacker stays at hand; the new weights make it stale
@@ -255,6 +228,16 @@ def defend(
     return _finish(folder, card, model, samples, progress)
 
 
+def _loop(plan: Plan, source: Card | None = None) -> tuple[TrainConfig, AugmentConfig]:
+    # the settings of the loop and of the views; what the plan leaves open is the source's, but for
+    # its seed
+    train, augment = plan.train, plan.augment
+    if source is not None:
+        usual = {k: v for k, v in settings_of(source.train).items() if k != "seed"}
+        train, augment = usual | train, {**source.augment, **augment}
+    return TrainConfig.from_dict(train, "train"), AugmentConfig.from_dict(augment, "augment")
+
+
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
     file = runs.attacker_file(source.info, "alrdc")
     attack = lookup(ATTACKS, "alrdc", "attack").load(file)
@@ -263,7 +246,7 @@ def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
         )
-    return attack.perturb, sha256(file)
+    return attack.perturb, files.sha256(file)
 
 
 @dataclass(frozen=True)
@@ -352,7 +335,7 @@ def _finish(
         "config": model.config.to_dict(),
         "decoder": model.has_decoder,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "source": MODELS[card["model"]].source,
         "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
@@ -403,7 +386,7 @@ def add_run(
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
     """
-    folder = _new_folder(name)
+    folder = runs.new_folder(name)
     if isinstance(model, Wrapped) and not model.config.builder:
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
@@ -416,7 +399,7 @@ def add_run(
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "train": {"seed": 0},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "teacher": None,
         "source": MODELS[kind].source,
         "torch": torch.__version__,
@@ -434,15 +417,6 @@ def add_run(
     return folder
 
 
-def _new_folder(name: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return runs.folders()[1] / name
-
-
 def _check_teacher(teacher: Teacher, clusters: int) -> None:
     sizes = np.bincount(teacher.clusters, minlength=clusters)
     if len(sizes) != clusters or (sizes == 0).any():
@@ -450,6 +424,11 @@ def _check_teacher(teacher: Teacher, clusters: int) -> None:
             f"teacher: expected samples in each of {clusters} clusters (the model's), got "
             f"{int((sizes > 0).sum())} of {len(sizes)}"
         )
+
+
+def _embedding(clean: Clustering) -> dict[str, Any]:
+    radius = embedding_radius(torch.from_numpy(clean.z), torch.from_numpy(clean.labels))
+    return {"R": float(radius), "dim": clean.z.shape[1]}
 
 
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:
@@ -462,11 +441,13 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    # which code made a run; unknown outside a checkout
+    # which code made a run; installed, a commit would be that of another project around it
+    if locations.INSTALLED:
+        return f"driftmap {__version__}"
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=runs.PROJECT,
+            cwd=locations.PROJECT,
             capture_output=True,
             text=True,
             timeout=10,
@@ -475,7 +456,7 @@ def _commit() -> str:
         return "unknown"
     changed = subprocess.run(
         ["git", "status", "--porcelain", "clustcore"],
-        cwd=runs.PROJECT,
+        cwd=locations.PROJECT,
         capture_output=True,
         text=True,
         timeout=10,

@@ -21,7 +21,7 @@ from clustcore import measures, runs
 from clustcore.attacks import ATTACKS, learned
 from clustcore.attacks.base import Attack, Budget, Goal, Target
 from clustcore.distributed import pick_device
-from clustcore.maps import projection
+from clustcore.maps import projection, regions
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
 from clustcore.pipeline.batches import (
@@ -258,12 +258,8 @@ def probe(run: Run, xy: tuple[float, float]) -> Probe:
     with torch.no_grad():
         p = run.model.soft(z)[0].float().cpu().numpy()
         image = run.model.decode(z)[0].float().cpu().numpy() if run.model.has_decoder else None
-    raster = run.map.raster
-    x0, y0, x1, y1 = raster.bounds
-    grid = raster.trusted.shape[0]
-    column, row = (xy[0] - x0) / (x1 - x0) * grid, (xy[1] - y0) / (y1 - y0) * grid
-    inside = 0 <= column < grid and 0 <= row < grid
-    return Probe(p, image, bool(inside and raster.trusted[int(row), int(column)]))
+    _, trusted = regions.look_up(run.map.raster, xy)
+    return Probe(p, image, trusted)
 
 
 def _named(attack: str | Attack, settings: dict[str, Any]) -> Attack:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clustcore.config import digest
+from clustcore.files import sha256
+from clustcore.locations import cache_folder
 from clustcore.runs.arrays import path_name, read_path
-from clustcore.runs.folder import PROJECT
 from clustcore.types import AttackPath, PathKey
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ PATH_SAMPLES = 2000
 FIT_SAMPLES = 10_000  # that a learned attacker learns from, as many as the paper's saw
 FLIP_SAMPLES = 1000
 _PATH_CODE = 1  # raised whenever a path would come out differently
-
-
-def cache_folder() -> Path:
-    """Where results computed on demand are kept: `.cache/`, or the folder DRIFTMAP_CACHE names."""
-    return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
 
 
 def attacker_file(run: RunInfo, attack: str) -> Path:
@@ -54,7 +48,7 @@ def cached_path_file(run: RunInfo, key: PathKey) -> Path:
     parts = (*made_of, attack, space, norm)
     attacker = attacker_file(run, attack)
     if attacker.is_file():  # a learned attack changes whenever it is fitted
-        parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
+        parts += (sha256(attacker),)
     return cache_folder() / "paths" / f"{digest(*parts, *aim, PATH_SAMPLES)}.npz"
 
 

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-SHIPPED = PROJECT / "assets" / "runs"
+from clustcore.locations import ASSETS, own_runs
+
+SHIPPED = ASSETS / "runs"
 WEIGHTS = "weights.safetensors"
+NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, beginning with a letter or a digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _WEIGHTS_PART = re.compile(re.escape(WEIGHTS) + r"\.part-\d{1,3}-of-([1-9]\d{0,2})")
 
 
 def folders() -> list[Path]:
-    """Where runs are looked for: the shipped ones, then one's own (`runs/`, or the folder
-    DRIFTMAP_RUNS names). Their paths are whole: a process elsewhere finds the same.
-    """
-    return [SHIPPED, Path(os.environ.get("DRIFTMAP_RUNS", PROJECT / "runs")).absolute()]
+    """Where runs are looked for: the shipped ones, then one's own."""
+    return [SHIPPED, own_runs()]
 
 
 def is_name(name: str) -> bool:
     """Whether a run may be called so: a plain folder name, never a path."""
     return _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str) -> None:
+    """Refuse what no run may be called.
+
+    Raises:
+        ValueError: it is none: see `NAME_RULE`.
+    """
+    if not is_name(name):
+        raise ValueError(f"run name: expected {NAME_RULE}, got {name!r}")
+
+
+def taken(name: str) -> Path | None:
+    """The folder of the trained run of this name, shipped or one's own; None where there is none.
+
+    A training that has not ended takes no name: it may go on.
+    """
+    return next((at / name for at in folders() if (at / name / "card.json").exists()), None)
+
+
+def new_folder(name: str) -> Path:
+    """Where a run of this name is to be trained.
+
+    Raises:
+        ValueError: a name that no run may have, or one that is taken.
+    """
+    check_name(name)
+    if (folder := taken(name)) is not None:
+        raise ValueError(f"{folder}: expected a new run, got one that is there already")
+    return folders()[1] / name
 
 
 def weights_files(folder: Path) -> list[Path]:

@@ -772,4 +772,4 @@ def test_what_is_said_of_attacks_before_they_are_imported_is_so() -> None:
     for name, entry in ATTACKS.items():
         cls = lookup(ATTACKS, name, "attack")
         said = (name, entry.spaces, entry.targeted, entry.learned)
-        assert said == (cls.name, cls.spaces, cls.targeted, cls.kind if cls.learned else "")
+        assert said == (cls.name, cls.spaces, cls.targeted, cls.learned)

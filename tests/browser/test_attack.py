@@ -196,6 +196,23 @@ def test_keyboard_alone_moves_the_dial_and_pins(screen: Any) -> None:
     one.wait_data("zoom", "1.000")
 
 
+def test_a_click_on_the_curve_and_two_quick_keys_are_heard_between_two_frames(
+    screen: Any,
+) -> None:
+    one = screen().open(f"Attack?run={RUN}")
+    end = dial("mnist", "pixels", "linf").end
+    box = one.part("map-curve").bounding_box()
+    left, right = 44, 12  # what the curve leaves for its axis
+    one.page.mouse.click(box["x"] + left + (box["width"] - left - right) / 4, box["y"] + 40)
+    one.entry_is("Strength", end / 4)
+    one.quiet()
+    one.part("map-dial").evaluate(
+        "dial => ['PageUp', 'ArrowRight'].forEach(key =>"
+        " dial.dispatchEvent(new KeyboardEvent('keydown', {key})))"
+    )
+    one.entry_is("Strength", (50 + 5 + 1) * end / 200)
+
+
 def test_hasty_gestures_end_with_dial_entry_and_address_agreeing(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}")
     for _ in range(8):

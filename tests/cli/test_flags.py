@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import re
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clustcore.cli import commands, flags
+from clustcore.cli import flags
+from clustcore.cli.samples import samples_of
 from clustcore.models.drc import DRCConfig
 from clustcore.training.epoch import TrainConfig
 from tests.support.data_files import any_root
@@ -20,18 +20,17 @@ def test_a_flag_that_says_the_default_is_not_the_sources_setting():
     argv = ["--train.lr", "0.001", "--model.no-normalize", "--train.weight-decay=0"]
     assert flags.given(argv, "train") == {"lr", "weight_decay"}
     assert flags.given(argv, "model") == {"normalize"}
-    source = {"lr": 0.5, "batch": 64, "minutes": 12.5, "seed": 3}
-    over = flags.over(source, TrainConfig().to_dict(), {"lr"})
-    assert (over["lr"], over["batch"], over["minutes"], over["seed"]) == (0.001, 64, 0.0, 0)
+    group = TrainConfig().to_dict()
+    assert flags._said(argv, "train", group, TrainConfig()) == {"lr": 0.001, "weight_decay": 0.0}
 
 
 def test_minutes_is_the_same_flag_beside_flags_and_beside_a_file(tmp_path):
     for flag in (["--minutes", "2.5"], ["--minutes=2.5"], ["--train.minutes", "2.5"]):
-        plan, _ = flags.plan_from_flags(["drc", *flag])
+        plan = flags.plan_from_flags(["drc", *flag])
         assert plan.train["minutes"] == 2.5
     file = tmp_path / "plan.json"
     file.write_text('{"model": "drc", "data": {"name": "mnist"}}')
-    plan, _ = flags.plan_from_file(["--config", str(file), "--minutes", "2.5"])
+    plan = flags.plan_from_file(["--config", str(file), "--minutes", "2.5"])
     assert plan.train["minutes"] == 2.5
     with pytest.raises(ValueError, match="--minutes: expected a number, got 'soon'"):
         flags.plan_from_file(["--config", str(file), "--minutes", "soon"])
@@ -146,8 +145,7 @@ def test_a_run_is_judged_on_the_test_split_where_there_is_one(tmp_path, monkeypa
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
 
     def judged(name, trained, root):
-        args = argparse.Namespace(data=None, split=None, root=str(root))
-        return commands._samples_of({"data": {"name": name, "split": trained}}, args)
+        return samples_of({"data": {"name": name, "split": trained}}, root=str(root))
 
     # what ships is at hand, whatever the root holds
     assert len(judged("mnist", "train", tmp_path)) == 10_000

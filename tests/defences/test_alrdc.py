@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from clustcore.defences.alrdc import ALRDCDefence, information
+from clustcore.files import sha256
 from clustcore.models.alrdc import ALRDC
 from clustcore.models.base import Views
 from clustcore.models.drc import DRC
-from clustcore.models.weights import load_model, sha256
+from clustcore.models.weights import load_model
 from clustcore.pipeline.contents import fit_attacker
 from clustcore.pipeline.make import defend
 from clustcore.pipeline.run import Run
 from clustcore.runs import read_card
+from clustcore.runs.plan import Plan
 
 
 class Constant(nn.Module):
@@ -143,11 +145,12 @@ def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path)
     folder = shutil.copytree(tiny_run, tmp_path / "tiny")
     card, model = read_card(folder), load_model(folder)
     run = Run("tiny", folder, card, model, torch.device("cpu"))
-    settings = ({"epochs": 1}, blobs, {"batch": 16, "device": "cpu"}, {})
+    loop = {"batch": 16, "device": "cpu"}
+    plan = Plan(None, "blobs", {"epochs": 1}, train=loop, source="tiny", defence="alrdc")
     with pytest.raises(ValueError, match=r"alrdc.safetensors: expected a fitted attacker"):
-        defend("safe", run, "alrdc", *settings, folder=tmp_path / "safe")
+        defend("safe", run, plan, blobs, folder=tmp_path / "safe")
     file = fit_attacker(run, blobs)
-    defended = defend("safe", run, "alrdc", *settings, folder=tmp_path / "safe")
+    defended = defend("safe", run, plan, blobs, folder=tmp_path / "safe")
     note = read_card(defended).defence
     assert note.source == "tiny"
     assert note.attacker_sha256 == sha256(file)
@@ -157,4 +160,4 @@ def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path)
     assert (defended / "attackers" / file.name).read_bytes() == file.read_bytes()
     stale = Run("tiny", folder, card.changed(weights_sha256="other"), model, run.device)
     with pytest.raises(ValueError, match=r"expected an attacker fitted on the weights of 'tiny'"):
-        defend("safe", stale, "alrdc", *settings, folder=tmp_path / "again")
+        defend("safe", stale, plan, blobs, folder=tmp_path / "again")

@@ -9,15 +9,16 @@ import pytest
 
 from clustcore import runs
 from clustcore.datasets import load_samples
-from clustcore.experiments import alrdc, report
+from clustcore.experiments import alrdc, report, reproduce
 from clustcore.experiments.alrdc import reproduce_alrdc
+from clustcore.experiments.context import Context
 from clustcore.experiments.judge import JudgeConfig
-from clustcore.experiments.recipes import RECIPES, Defended, Recipe
+from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.experiments.reproduce import train_seed
 from clustcore.pipeline.contents import fit_attacker
-from clustcore.pipeline.make import Plan
 from clustcore.pipeline.run import load_run
 from clustcore.runs import WEIGHTS
+from clustcore.runs.plan import Plan
 from clustcore.types import Samples
 
 
@@ -31,60 +32,51 @@ LIGHT = JudgeConfig(n=30, steps=4, restarts=1, aimed=0)
 TINY = {"dim": 8, "width": 4, "p_hidden": 32, "autoencode": 12, "cluster": 25, "weight_t": 100.0}
 
 
+def defended(plan: Plan, defence: str, **config: object) -> Recipe:
+    """The recipe that trains the plan's run on."""
+    about = {"source": "alrdc-digits", "defence": defence, "config": config}
+    return Recipe(dataclasses.replace(plan, model=None, **about), ships=False)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> list[dict]:
     """The entries after a full call, the same call again, and a quick one; beside their reports."""
     folder = tmp_path_factory.mktemp("table")
-    plan = Plan("alrdc", {"name": "digits"}, config=TINY, train={"batch": 32, "lr": 3e-3})
-    first = Recipe(plan, teacher=False, ships=False)
+    plan = Plan("alrdc", "digits", config=TINY, train={"batch": 32, "lr": 3e-3})
+    first = Recipe(plan, ships=False)
+    context = Context(device="cpu", report=lambda text: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
         for module in (report, alrdc):
             patch.setattr(module, "ALRDC", folder / "alrdc.json")
-        patch.setattr(alrdc, "load_samples", some)
+        patch.setattr(reproduce, "load_samples", some)
         patch.setitem(RECIPES, "alrdc-digits", first)
         for defence in ("control", "alrdc", "alternating"):
-            how = Defended("alrdc-digits", defence, {"epochs": 1})
-            recipe = dataclasses.replace(first, defended=how)
+            recipe = defended(plan, defence, epochs=1)
             patch.setitem(RECIPES, f"alrdc-digits-{defence}", recipe)
         told = []
         for quick in (False, False, True):
             said: list[str] = []
-            reproduce_alrdc(
-                ("digits",),
-                root=None,
-                download=False,
-                seeds=(0,),
-                quick=quick,
-                device="cpu",
-                config=LIGHT,
-                report=said.append,
-            )
+            how = dataclasses.replace(context, quick=quick, report=said.append)
+            reproduce_alrdc(("digits",), (0,), how, LIGHT)
             entries = report.alrdc_entries()
             told.append({"said": said, "entries": entries, "text": report.alrdc()})
-        settings = {"root": None, "download": False, "seeds": (0,), "quick": False}
-        settings |= {"device": "cpu", "config": LIGHT, "report": lambda text: None}
         errors = []
         attacker = folder / "alrdc-digits-alrdc-seed0" / "attackers" / "alrdc.safetensors"
         kept = attacker.read_bytes()
         fit_attacker(load_run("alrdc-digits-alrdc-seed0", "cpu"), some("digits", "train"))
         with pytest.raises(ValueError, match="expected the attacker") as error:
-            reproduce_alrdc(("digits",), **settings)
+            reproduce_alrdc(("digits",), (0,), context, LIGHT)
         errors.append(str(error.value))
         attacker.write_bytes(kept)
         source = folder / "alrdc-digits-seed0"
         source.rename(folder / "away")  # nothing to compare with: what is left still counts
-        recipe_alone = RECIPES["alrdc-digits-control"]
-        train_seed(
-            "alrdc-digits-control", recipe_alone, {}, 0, some("digits", "train"), "cpu", print
-        )
+        control = RECIPES["alrdc-digits-control"]
+        train_seed("alrdc-digits-control", control, 0, some("digits", "train"), context)
         (folder / "away").rename(source)
-        longer = dataclasses.replace(how, config={"epochs": 2})
-        patch.setitem(
-            RECIPES, "alrdc-digits-alternating", dataclasses.replace(recipe, defended=longer)
-        )
+        patch.setitem(RECIPES, "alrdc-digits-alternating", defended(plan, "alternating", epochs=2))
         with pytest.raises(ValueError, match="as planned") as error:
-            reproduce_alrdc(("digits",), **settings)
+            reproduce_alrdc(("digits",), (0,), context, LIGHT)
         errors.append(str(error.value))
         told.append({"errors": errors})
         told.append({"weights": sorted(p.parent.name for p in folder.glob(f"*/{WEIGHTS}"))})

@@ -10,8 +10,9 @@ import pytest
 from clustcore.datasets import load_samples
 from clustcore.experiments import judge
 from clustcore.experiments.judge import JudgeConfig
-from clustcore.pipeline.make import Plan, defend, make_run
+from clustcore.pipeline.make import defend, make_run
 from clustcore.pipeline.run import Run, load_run
+from clustcore.runs.plan import Plan
 from clustcore.training.teacher import TeachConfig, teach
 from clustcore.types import Samples
 
@@ -36,7 +37,7 @@ def undefended(splits, tmp_path_factory) -> tuple[Run, Path]:
     folder = tmp_path_factory.mktemp("bar")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
-        plan = Plan("alrdc", {"name": "digits"}, config=MODEL | STAGES, train=LOOP, augment=MILD)
+        plan = Plan("alrdc", "digits", config=MODEL | STAGES, train=LOOP, augment=MILD)
         make_run("undefended", plan, splits[0], teach(splits[0].x, "digits", TEACH))
         return load_run("undefended", "cpu"), folder
 
@@ -45,7 +46,9 @@ def trained_on(undefended, splits, name: str, **settings: object) -> Run:
     run, folder = undefended
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
-        defend(name, run, name, {"epochs": 100, **settings}, splits[0], LOOP, MILD)
+        config = {"epochs": 100, **settings}
+        plan = Plan(None, "digits", config, MILD, LOOP, source=run.name, defence=name)
+        defend(name, run, plan, splits[0])
         return load_run(name, "cpu")
 
 

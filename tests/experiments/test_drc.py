@@ -17,20 +17,20 @@ from clustcore.cli.commands import main
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
 from clustcore.experiments import drc, drc_results, published, recipes, reproduce
-from clustcore.experiments.drc import Call, reproduce_ablation, reproduce_defences, reproduce_drc
+from clustcore.experiments.context import Context
+from clustcore.experiments.drc import reproduce_ablation, reproduce_defences, reproduce_drc
 from clustcore.experiments.recipes import (
     ABLATION,
     BENCHMARKS,
     FEATURES_ABLATION,
     RECIPES,
-    Defended,
     Recipe,
     Variant,
     ablation,
 )
 from clustcore.models import MODELS
-from clustcore.pipeline.make import Plan
 from clustcore.registry import lookup
+from clustcore.runs.plan import Plan
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.teacher import TeachConfig, Teacher, save_teacher
 from clustcore.training.views import AugmentConfig
@@ -61,9 +61,9 @@ def draw(root: Path, suffix: str = ".png") -> Path:
     return root
 
 
-def call(root: Path | None, said: list[str] | None = None, **how: Any) -> Call:
+def call(root: Path | None, said: list[str] | None = None, **how: Any) -> Context:
     said = [] if said is None else said
-    return Call(**{"root": root, "quick": True, "device": "cpu", "report": said.append} | how)
+    return Context(**{"root": root, "quick": True, "device": "cpu", "report": said.append} | how)
 
 
 def entry(**values: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_every_benchmark_is_published_and_planned():
     for data, plans in BENCHMARKS.items():
         assert list(plans) == list(drc_results.PLANS)
         for recipe in plans.values():
-            assert recipe.plan.data["name"] == data
+            assert recipe.plan.data == data
             assert not recipe.ships
     assert [*ABLATION, "shipped"] == list(drc_results.SWITCHES)
     assert list(FEATURES_ABLATION) == list(drc_results.FEATURES)
@@ -125,12 +125,15 @@ def test_the_rows_of_features_first_have_as_many_views():
 def test_every_plan_is_one_that_can_be_trained():
     planned = {f"{data} {plan}": r for data, p in BENCHMARKS.items() for plan, r in p.items()}
     for name, recipe in {**RECIPES, **planned}.items():
-        lookup(MODELS, recipe.plan.model, "model").Config.from_dict(recipe.plan.config, name)
-        TrainConfig.from_dict(recipe.plan.train, name)
-        AugmentConfig.from_dict(recipe.plan.augment, name)
-        if recipe.defended is not None:
-            defence = lookup(DEFENCES, recipe.defended.defence, "defence")
-            defence.Config.from_dict(recipe.defended.config, name)
+        plan = recipe.plan
+        if plan.defence is None:
+            lookup(MODELS, plan.model, "model").Config.from_dict(plan.config, name)
+        else:
+            lookup(DEFENCES, plan.defence, "defence").Config.from_dict(plan.config, name)
+            assert RECIPES[plan.source].plan.data == plan.data
+        TrainConfig.from_dict(plan.train, name)
+        AugmentConfig.from_dict(plan.augment, name)
+        assert Plan.from_dict(json.loads(json.dumps(plan.to_dict())), name) == plan
 
 
 # The tables
@@ -331,8 +334,9 @@ def test_a_shipped_test_split_is_judged_on_whatever_the_root_holds(monkeypatch):
         return found
 
     monkeypatch.setattr(reproduce, "load_samples", load)
+    context = Context(root=Path("data"), download=True)
     for name, split in (("mnist", "test"), ("mnist", "train"), ("cifar10", "test")):
-        reproduce.load_split(name, split, Path("data"), True)
+        reproduce.load_split(name, split, context)
     there = {"root": Path("data"), "download": True}
     assert asked == [{}, there, there]
 
@@ -345,13 +349,14 @@ def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatc
         return load_samples(name, split).take(np.arange(120))
 
     config = {"width": 4, "alone": 0, "taught": 4, "weight_t": 10.0}
-    plan = Plan("drc", {"name": "digits"}, config, train={"batch": 32, "lr": 2e-3})
-    first = Recipe(plan, True, ships=False)
+    plan = Plan("drc", "digits", config, train={"batch": 32, "lr": 2e-3}, teach={})
+    first = Recipe(plan, ships=False)
     monkeypatch.setattr(recipes, "RECIPES", {"drc-digits": first})
     found = {"drc-digits": first}
     for defence in ("pgd_at", "control"):
-        defended = Defended("drc-digits", defence, {"epochs": 1})
-        found[f"drc-digits-{defence}"] = dataclasses.replace(first, defended=defended)
+        about = {"source": "drc-digits", "defence": defence, "config": {"epochs": 1}}
+        on = dataclasses.replace(plan, model=None, teach=None, **about)
+        found[f"drc-digits-{defence}"] = Recipe(on, ships=False)
     for module in (reproduce, drc):
         monkeypatch.setattr(module, "RECIPES", found)
     monkeypatch.setattr(reproduce, "load_samples", some)
@@ -390,9 +395,9 @@ def test_the_ablation_trains_each_row_once(place, monkeypatch):
         return load_samples(name, split).take(np.arange(120))
 
     config = {"width": 4, "alone": 0, "taught": 4, "weight_t": 10.0}
-    plan = Plan("drc", {"name": "digits"}, config, train={"batch": 32, "lr": 2e-3})
+    plan = Plan("drc", "digits", config, train={"batch": 32, "lr": 2e-3}, teach={})
     alone = {"alone": Variant("alone", {"taught": 0, "alone": 8})}
-    monkeypatch.setitem(RECIPES, "drc-digits", Recipe(plan, True, alone, ships=False))
+    monkeypatch.setitem(RECIPES, "drc-digits", Recipe(plan, alone, ships=False))
     monkeypatch.setattr(reproduce, "load_samples", some)
     teacher = Teacher(np.arange(120) % 10, 1.0, TeachConfig(seed=0), "digits")
     file = place.parent / "runs" / "teachers" / "quick-digits-0.npz"

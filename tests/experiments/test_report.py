@@ -9,6 +9,7 @@ import pytest
 from clustcore import runs
 from clustcore.experiments import drc_results, report
 from clustcore.experiments.report import TABLES, alrdc, alrdc_entries, results, summary, update
+from clustcore.locations import PROJECT
 from tests.support.cards import some_card
 
 
@@ -16,7 +17,7 @@ from tests.support.cards import some_card
     ("name", "mark"), [(name, mark) for name, marks in TABLES.items() for mark in marks]
 )
 def test_the_files_say_what_was_measured(name, mark):
-    text = (runs.PROJECT / name).read_text(encoding="utf-8")
+    text = (PROJECT / name).read_text(encoding="utf-8")
     assert f"<!-- {mark} -->\n{TABLES[name][mark]()}\n<!-- /{mark} -->" in text, (
         "run `python -m clustcore reproduce tables`"
     )

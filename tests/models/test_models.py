@@ -110,10 +110,11 @@ def test_permuting_labels_changes_no_weight(blobs, tmp_path):
     import dataclasses
 
     from clustcore.models.weights import load_model
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     config = {"clusters": 3, "dim": 4, "width": 4, "autoencode": 4, "cluster": 2}
-    plan = Plan("dec", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    plan = Plan("dec", "blobs", config, train={"batch": 16, "device": "cpu"})
     shuffled = dataclasses.replace(blobs, y=np.random.default_rng(1).permutation(blobs.y))
     first = load_model(make_run("a", plan, blobs, folder=tmp_path / "a")).state_dict()
     second = load_model(make_run("b", plan, shuffled, folder=tmp_path / "b")).state_dict()

@@ -15,12 +15,13 @@ from tests.conftest import quick
 
 
 def test_what_makes_no_run_is_refused_before_it_trains(blobs, tmp_path, monkeypatch):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
     from clustcore.training.teacher import TeachConfig, Teacher
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     config = {"clusters": 3, "width": 4, "alone": 1, "taught": 1}
-    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", config, train={"batch": 16, "device": "cpu"})
     for name in ("../outside", "a/b", ""):
         with pytest.raises(ValueError, match="run name: expected letters"):
             make_run(name, plan, blobs)
@@ -62,22 +63,24 @@ def test_a_model_of_ones_own_gets_a_run(samples, tmp_path, monkeypatch):
 
 
 def trained(name: str, blobs, lr: float = 3e-3, **config):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     settings = {"batch": 16, "device": "cpu", "lr": lr}
-    plan = Plan("drc", {"name": "blobs"}, {"clusters": 3, "width": 4} | config, train=settings)
+    plan = Plan("drc", "blobs", {"clusters": 3, "width": 4} | config, train=settings)
     return plan, make_run(name, plan, blobs)
 
 
 def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=2, alone=0, norm="group")
     first = clustcore.load_run("first", "cpu")
     # heads alone: the features stay what they were
     config = {"clusters": 3, "width": 4, "alone": 0, "norm": "group", "heads": "kmeans"}
-    plan = Plan("drc", {"name": "blobs"}, config, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", config, train={"batch": 16, "device": "cpu"})
     folder = make_run("second", plan, blobs, start=first)
     second = clustcore.load_run("second", "cpu")
     x = torch.from_numpy(blobs.x[:9])
@@ -102,16 +105,17 @@ def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
     ],
 )
 def test_another_architecture_is_no_beginning(blobs, tmp_path, monkeypatch, config, message):
-    from clustcore.pipeline.make import Plan, make_run
+    from clustcore.pipeline.make import make_run
+    from clustcore.runs.plan import Plan
 
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     trained("first", blobs, features=1, alone=0, norm="group")
     first = clustcore.load_run("first", "cpu")
     own = {"clusters": 3, "width": 4, "norm": "group", "alone": 1} | config
-    plan = Plan("drc", {"name": "blobs"}, own, train={"batch": 16, "device": "cpu"})
+    plan = Plan("drc", "blobs", own, train={"batch": 16, "device": "cpu"})
     with pytest.raises(ValueError, match=message):
         make_run("second", plan, blobs, start=first)
-    other = Plan("dec", {"name": "blobs"}, {"clusters": 3}, train={"batch": 16, "device": "cpu"})
+    other = Plan("dec", "blobs", {"clusters": 3}, train={"batch": 16, "device": "cpu"})
     with pytest.raises(ValueError, match="expected a model of the kind DEC, got a DRC"):
         make_run("second", other, blobs, start=first)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]

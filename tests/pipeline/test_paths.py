@@ -12,6 +12,7 @@ import torch
 from clustcore import runs
 from clustcore.attacks.base import Budget, Goal
 from clustcore.dial import dial
+from clustcore.locations import cache_folder
 from clustcore.pipeline import batches, paths, run
 from clustcore.pipeline.batches import cluster
 from clustcore.types import PathKey
@@ -58,7 +59,7 @@ def test_a_cancelled_path_leaves_nothing(mapped, samples):
     with pytest.raises(Cancel):
         paths.compute_path(mapped, samples, PathKey("fgsm", "pixels", "l2"), on_step=cancel)
     assert runs.stored_path(mapped.info, PathKey("fgsm", "pixels", "l2")) is None
-    cache = runs.cache_folder() / "paths"
+    cache = cache_folder() / "paths"
     assert not list(cache.glob("*.part")) + list(cache.glob(".*"))
 
 

@@ -1,7 +1,8 @@
-"""Trainings as processes: started, looked at, stopped, gone on with; their plans and live maps."""
+"""Trainings as processes: started, looked at, stopped, gone on with; their live maps."""
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,19 +19,58 @@ import pytest
 
 from clustcore import files, runs
 from clustcore.cli.commands import main
-from clustcore.cli.flags import plan_from_flags
 from clustcore.datasets import roots
 from clustcore.maps import live
-from clustcore.runs import jobs
+from clustcore.runs import jobs, progress
+from clustcore.runs.plan import Plan
 from tests.support.job_files import make_job, make_snapshot
 
-LONG: dict[str, Any] = {
-    "model": "dec",
-    "data": {"name": "digits"},
-    "config": {"width": 4, "dim": 4, "autoencode": 300},
-    "train": {"device": "cpu", "lr": 0.003},
+LONG = Plan(
+    "dec",
+    "digits",
+    {"width": 4, "dim": 4, "autoencode": 300},
+    train={"device": "cpu", "lr": 0.003},
+    name="a",
+)
+# a job of before plans had names and jobs told their progress, as it lay in its folder
+OLD = {
+    "plan.json": """{
+ "model": "dec",
+ "data": {
+  "name": "digits"
+ },
+ "config": {
+  "width": 4,
+  "dim": 4,
+  "autoencode": 1,
+  "cluster": 1
+ },
+ "train": {
+  "device": "cpu",
+  "lr": 0.003
+ },
+ "augment": {}
 }
-SHORT = LONG | {"config": {"width": 4, "dim": 4, "autoencode": 1, "cluster": 1}}
+""",
+    "job.json": """{
+ "pid": 4194305,
+ "started": 1700000000.5,
+ "argv": [
+  "train",
+  "dec",
+  "--data",
+  "digits",
+  "--name",
+  "b",
+  "--device",
+  "cpu",
+  "--model.width",
+  "4"
+ ]
+}
+""",
+    "log.txt": "job: started train dec --data digits --name b --device cpu --model.width 4\n",
+}
 
 
 @pytest.fixture
@@ -64,13 +104,19 @@ def names() -> list[str]:
 
 
 def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
-    job = jobs.start("a", LONG)
+    job = jobs.start(LONG)
     assert (job.state, job.epochs) == ("running", 0)
     with pytest.raises(ValueError, match="run 'a' is being trained by another process"):
-        jobs.start("a", LONG)
+        jobs.start(LONG)
     with pytest.raises(ValueError, match="run 'a' is being trained by another process"):
         jobs.resume(job.folder)
-    other = jobs.start("b", SHORT)  # two at once
+    (place / "b").mkdir()
+    for name, text in OLD.items():
+        (place / "b" / name).write_text(text)
+    other = jobs.look(place / "b")
+    assert (other.state, other.epochs, other.total) == ("stopped", 0, None)
+    assert other.started == 1700000000.5
+    other = jobs.resume(other.folder)  # two at once
 
     wait(job.folder, lambda job: job.epochs >= 2)
     assert jobs.look(job.folder).total == 310
@@ -94,21 +140,24 @@ def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
     assert names() == ["b"]  # in every picker, before its map is there
     assert jobs.look(other.folder).epochs == 2
     with pytest.raises(ValueError, match="expected a new run, got one that is there already"):
-        jobs.start("b", SHORT)
+        jobs.start(other.plan)
     assert {job.name for job in jobs.jobs()} == {"a", "b"}
 
 
 def test_a_training_that_fails_says_why(place):
-    bad = SHORT | {"data": {"name": "folder:nothing/here"}}
-    job = wait(jobs.start("c", bad).folder, lambda job: job.state != "running")
+    bad = dataclasses.replace(LONG, data="folder:nothing/here", name="c")
+    job = wait(jobs.start(bad).folder, lambda job: job.state != "running")
     assert job.state == "failed"
     assert job.reason.startswith("folder 'nothing/here': expected it below")
+    said = jobs.log_tail(job.folder)
+    assert f"clustcore train: {job.reason}\njob: train ended with 2\n" in said
+    assert "job: started" not in said
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 81])
 def test_a_name_is_no_path(place, name):
     with pytest.raises(ValueError, match="run name: expected letters, digits"):
-        jobs.start(name, SHORT)
+        jobs.start(dataclasses.replace(LONG, name=name))
     assert not place.exists()
 
 
@@ -122,26 +171,28 @@ def test_the_states_of_a_job(place):
         return job.state, job.reason
 
     assert state("killed") == ("stopped", "")
-    assert state("told", stop=True, end="clustcore train: x\njob: train ended with 2\n") == (
-        "stopped",
-        "",
-    )
-    assert state("interrupted", end="job: train ended with 130\n") == ("stopped", "")
-    assert state("limit", end="job: train ended with 0\n") == ("stopped", "")
-    said = "clustcore train: stage 'x': loss: expected\njob: train ended with 2\n"
-    assert state("said", end=said) == ("failed", "stage 'x': loss: expected")
-    trace = "Traceback ...\nKeyError: 'z'\njob: train ended with 1\n"
-    assert state("trace", end=trace) == ("failed", "KeyError: 'z'")
-    name, reason = state("memory", end="job: train ended with -9\n")
+    assert state("told", stop=True, ended=(("train", 2),), reason="x") == ("stopped", "")
+    assert state("interrupted", ended=(("train", 130),)) == ("stopped", "")
+    assert state("limit", ended=(("train", 0),)) == ("stopped", "")
+    said = "stage 'x': loss: expected"
+    assert state("said", ended=(("train", 2),), reason=said) == ("failed", said)
+    assert state("mute", ended=(("train", 1),)) == ("failed", "the process ended with code 1")
+    name, reason = state("memory", ended=(("train", -9),))
     assert name == "failed"
     assert "killed by signal 9, as happens where memory runs out; a smaller batch" in reason
-    folder = make_job(place, "done", end="job: train ended with 0\njob: project ended with 0\n")
+    folder = make_job(place, "done", ended=(("train", 0), ("project", 0)))
     (folder / "card.json").write_text("{}")
     assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
-    end = "job: train ended with 0\nclustcore project: no test images\njob: project ended with 2\n"
-    folder = make_job(place, "unmapped", end=end)
+    folder = make_job(place, "unmapped", ended=(("train", 0), ("project", 2)), reason="no images")
     (folder / "card.json").write_text("{}")
-    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "no test images")
+    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "no images")
+
+
+def test_what_is_printed_decides_nothing(place):
+    folder = make_job(place, "a", ended=(("train", 2),), reason="this is why")
+    (folder / "log.txt").write_text("epoch 9 of 9\nclustcore train: no\njob: train ended with 0\n")
+    job = jobs.look(folder)
+    assert (job.state, job.reason, job.epochs, job.total) == ("failed", "this is why", 6, 20)
 
 
 def test_a_job_runs_as_long_as_its_log_is_locked(place):
@@ -175,7 +226,7 @@ def test_damaged_files_are_said_and_left_out_of_the_list(place):
     assert [job.name for job in jobs.jobs()] == ["good"]
     (good / "history.csv").write_text("epoch,loss\n0,x\n")
     with pytest.raises(ValueError, match=r"history\.csv: expected a line an epoch"):
-        jobs.read_history(good)
+        progress.read_history(good)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +236,14 @@ def test_damaged_files_are_said_and_left_out_of_the_list(place):
         ("job", {"pid": None, "started": 1.0}),
         ("job", {"pid": 0, "started": 1.0}),
         ("job", {"pid": 4000, "started": None}),
+        ("job", {"pid": 4000, "started": 1.0, "log": "x"}),
         ("plan", {"model": "dec"}),
         ("plan", {"model": "dec", "data": None}),
         ("plan", {"model": "dec", "data": {"name": 3}}),
         ("plan", {"data": {"name": "digits"}}),
         ("plan", {"defence": "control", "data": {"name": "digits"}}),
         ("plan", {"model": "dec", "data": {"name": "digits"}, "train": [1]}),
+        ("plan", {"model": "dec", "data": {"name": "digits"}, "teach": "yes"}),
     ],
 )
 def test_odd_files_are_said_and_left_out_of_the_list(place, file, values):
@@ -236,11 +289,12 @@ def test_the_map_is_made_from_the_same_root_and_the_live_one_stays_until_then(pl
 
     monkeypatch.setattr(jobs, "_run", run)
     project = ["project", "a", "--root", "/some where"]
-    assert jobs.main(["a", "train", "dec"]) == 0
-    assert calls == [(["train", "dec"], True, True), (project, False, True)]
+    train = ["train", "--config", str(folder / "plan.json")]
+    assert jobs.main(["a"]) == 0
+    assert calls == [(train, True, True), (project, False, True)]
     assert not (folder / "livemap.npz").exists()
     calls.clear()
-    assert jobs.main(["a", *project]) == 0
+    assert jobs.main(["a", "--only-map"]) == 0
     assert calls == [(project, False, False)]
 
 
@@ -249,38 +303,19 @@ def test_a_map_that_fails_leaves_the_live_one(place, monkeypatch):
     make_snapshot(folder, 1, mapped=True)
     (folder / "card.json").write_text("{}")
     monkeypatch.setattr(jobs, "_run", lambda name, command, follow: 2)
-    assert jobs.main(["a", "project", "a"]) == 2
+    assert jobs.main(["a", "--only-map"]) == 2
     assert live.newest(folder) is not None
 
 
-def test_a_teacher_is_made_once_before_the_training(place, monkeypatch):
-    folder = make_job(place, "a", end="job: teach ended with 2\n")
-    teacher = folder / "teacher.npz"
+def test_a_job_is_teaching_until_its_teacher_is_there(place):
+    folder = make_job(place, "a")
     plan = {"model": "drc", "data": {"name": "digits"}, "config": {"clusters": 7}, "teach": True}
     (folder / "plan.json").write_text(json.dumps(plan))
-    calls: list[str] = []
-    code = 2
-
-    def run(name: str, command: list[str], follow: bool) -> int:
-        calls.append(" ".join(command))
-        return code if command[0] == "teach" else 0
-
-    monkeypatch.setattr(jobs, "_run", run)
-    train = jobs.arguments("a", plan)
-    assert train[-2:] == ["--teacher", str(teacher)]
-    assert jobs.main(["a", *train]) == 2
-    first = f"teach --data digits --seed 0 --out {teacher} --teacher.clusters 7"
-    assert calls == [first]
-    assert jobs.look(folder).state == "failed"
     with (folder / "log.txt").open("rb") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         assert jobs.look(folder).teaching
-    code = 0
-    assert jobs.main(["a", *train]) == 0
-    assert calls[1:] == [first, " ".join(train)]
-    teacher.write_bytes(b"made")
-    jobs.main(["a", *train])
-    assert calls[3:] == [" ".join(train)]
+        (folder / "teacher.npz").write_bytes(b"made")
+        assert not jobs.look(folder).teaching
 
 
 def test_a_map_alone_needs_a_trained_run(place):
@@ -289,80 +324,27 @@ def test_a_map_alone_needs_a_trained_run(place):
 
 
 def test_a_map_that_was_stopped_leaves_a_finished_run(place):
-    folder = make_job(place, "a", stop=True, end="job: project ended with 130\n")
+    folder = make_job(place, "a", stop=True, ended=(("project", 130),))
     (folder / "card.json").write_text("{}")
     assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
 
 
 def test_a_history_is_read_as_it_was_written(place):
-    history = jobs.read_history(make_job(place, "a", epochs=3))
+    history = progress.read_history(make_job(place, "a", epochs=3))
     assert history.stage == ["cluster"] * 3
     assert history.loss.tolist() == [1, 1 / 2, 1 / 3]
     assert history.parts.keys() == {"kl"}
     assert history.sizes.shape == (3, 10)
     assert history.sizes[-1, -1] == 0
     assert history.batch.tolist() == [256] * 3
-    assert len(jobs.read_history(place / "nothing").loss) == 0
+    assert len(progress.read_history(place / "nothing").loss) == 0
 
 
 def test_a_history_without_batches_is_read_too(place):
     folder = make_job(place, "a", epochs=2)
     lines = (folder / "history.csv").read_text().replace("batch,", "other,")
     (folder / "history.csv").write_text(lines)
-    assert np.isnan(jobs.read_history(folder).batch).all()
-
-
-# The same from a terminal
-
-
-def test_the_command_says_what_the_plan_says():
-    plan = {
-        "model": "drc",
-        "data": {"name": "folder:a/b c"},
-        "config": {"clusters": 7, "weight_r": 0.25, "normalize": False, "regulariser": "square"},
-        "train": {"lr": 1e-7, "seed": 5, "device": "cpu", "batch": 32},
-        "augment": {"flip": 0.5},
-        "root": "/some where",
-        "download": True,
-        "start_from": "other",
-    }
-    argv = jobs.arguments("x", plan)
-    assert argv[:2] == ["train", "drc"]
-    read, options = plan_from_flags(argv[1:])
-    assert (read.model, read.data) == ("drc", plan["data"])
-    for part in ("config", "train", "augment"):
-        values = getattr(read, part)
-        assert {key: values[key] for key in plan[part]} == plan[part]
-    asked = {"name": "x", "teacher": None, "root": "/some where", "download": True}
-    assert options == asked | {"start_from": "other"}
-
-
-def test_the_command_of_a_defence():
-    plan = {
-        "source": "drc-mnist",
-        "defence": "pgd_at",
-        "data": {"name": "mnist"},
-        "config": {"eps": 0.2},
-        "train": {"lr": 0.001},
-    }
-    said = "defend drc-mnist --defence pgd_at --data mnist --name y --defence.eps 0.2"
-    assert jobs.arguments("y", plan) == [*said.split(), "--train.lr", "0.001"]
-
-
-def test_a_defence_downloads_where_it_may(digits_run, tmp_path, monkeypatch):
-    asked: list[dict[str, Any]] = []
-
-    def load(name: str, split: str, **options: Any) -> None:
-        asked.append({"name": name, "split": split} | options)
-        raise ValueError("enough")
-
-    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", digits_run.parent)
-    monkeypatch.setattr("clustcore.datasets.load_samples", load)
-    plan = {"source": digits_run.name, "defence": "control", "data": {"name": "mnist"}}
-    argv = jobs.arguments("y", plan | {"root": str(tmp_path), "download": True})
-    assert main(argv) == 2
-    where = {"name": "mnist", "split": "train", "root": str(tmp_path)}
-    assert asked == [where | {"download": True}]
+    assert np.isnan(progress.read_history(folder).batch).all()
 
 
 # Live maps

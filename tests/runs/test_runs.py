@@ -192,6 +192,29 @@ def test_a_name_leads_nowhere_else(place, name):
         runs.find_run(name)
 
 
+@pytest.mark.parametrize("name", ["a", "0", "A.b_c-9", "x" * 80])
+def test_a_new_run_goes_among_ones_own(place, name):
+    assert runs.new_folder(name) == place / "own" / name
+    assert runs.taken(name) is None
+    (place / "own" / name).mkdir(parents=True)  # a training that has not ended may go on
+    assert runs.new_folder(name) == place / "own" / name
+    for where in ("own", "shipped"):
+        folder = place / where / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "card.json").touch()
+        assert runs.taken(name) == folder
+        with pytest.raises(ValueError, match=rf"{re.escape(str(folder))}: expected a new run"):
+            runs.new_folder(name)
+
+
+@pytest.mark.parametrize("name", ["", ".a", "-a", "_a", "a b", "a/b", "é", "a\n", "x" * 81])
+def test_a_name_that_no_run_may_have_is_refused_in_one_wording(place, name):
+    said = re.escape(f"run name: expected {runs.NAME_RULE}, got {name!r}")
+    for refuse in (runs.check_name, runs.new_folder):
+        with pytest.raises(ValueError, match=f"^{said}$"):
+            refuse(name)
+
+
 def test_a_card_without_its_data_is_refused(tmp_path):
     folder = write(tmp_path / "a", data={"name": "mnist"})
     with pytest.raises(ValueError, match=r"field 'data.split': expected str, got None"):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from clustcore import files
+from clustcore.runs import progress
 
 PLAN: dict[str, Any] = {"model": "dec", "data": {"name": "digits"}, "train": {"seed": 3}}
 
@@ -19,7 +20,8 @@ def make_job(
     *,
     epochs: int = 6,
     total: int = 20,
-    end: str = "",
+    ended: tuple[tuple[str, int], ...] = (),
+    reason: str = "",
     alone: bool = False,
     stop: bool = False,
     started: float = 1.7e9,
@@ -29,8 +31,9 @@ def make_job(
 
     Args:
         epochs: lines of the history.
-        total: epochs that the log speaks of.
-        end: last lines of the log; empty where it was killed, or still runs.
+        total: epochs that it says there will be.
+        ended: its commands and their exit statuses; empty where it was killed, or still runs.
+        reason: what the last of them said of its failure.
         alone: at the end all samples are in one cluster.
         stop: it was told to.
         batches: images in a batch, at first and in the last epoch.
@@ -40,7 +43,8 @@ def make_job(
     (folder / "plan.json").write_text(json.dumps(PLAN))
     job = {"pid": 2**22 + 1, "started": started, "argv": []} | ({"stop": True} if stop else {})
     (folder / "job.json").write_text(json.dumps(job))
-    log = ["job: started train dec --data digits"]
+    log, told = ["job: started train dec --data digits"], folder / progress.PROGRESS
+    progress.add(told, "started")
     lines = [
         "epoch,stage,loss,entropy_mean,entropy_sample,confidence,used,sizes,seconds,batch,part_kl"
     ]
@@ -53,9 +57,16 @@ def make_job(
         row += (batches[epoch == epochs - 1], loss)
         lines.append(",".join(map(str, row)))
         log.append(f"epoch {epoch + 1} of {total}, cluster: loss {loss:.4f}")
+        progress.add(told, "epoch", done=epoch + 1, total=total, stage="cluster", loss=loss)
     if epochs:
         (folder / "history.csv").write_text("\n".join(lines) + "\n")
-    (folder / "log.txt").write_text("\n".join(log) + "\n" + end)
+    for command, code in ended:
+        if reason and (command, code) == ended[-1]:
+            progress.add(told, "failed", command=command, reason=reason)
+            log.append(f"clustcore {command}: {reason}")
+        progress.add(told, "ended", command=command, code=code)
+        log.append(f"job: {command} ended with {code}")
+    (folder / "log.txt").write_text("\n".join(log) + "\n")
     return folder
 
 

@@ -21,21 +21,21 @@ from sklearn.neighbors import kneighbors_graph
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES, Recipe
 from clustcore.maps.projection import ProjectionConfig
-from clustcore.pipeline.make import Plan
+from clustcore.runs.plan import Plan
 from clustcore.training.teacher import TeachConfig
 
 RECIPE = Recipe(
     Plan(
         "drc",
-        {"name": "digits"},
+        "digits",
         # without batch statistics: many processes learn what one learns
         config={"width": 4, "norm": "group", "alone": 0, "taught": 3, "weight_t": 10.0},
         train={"batch": 128, "lr": 1e-2, "precision": "float32"},
+        teach={},
     ),
-    teacher=True,
     departures=("small",),
     seeds=(0,),
-    attackers=("affine",),
+    attackers=("alrdc",),
 )
 
 

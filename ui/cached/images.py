@@ -144,6 +144,7 @@ def no_folder(run: RunInfo) -> str:
         return ""
     except (ValueError, OSError) as error:
         why = str(error)
-    with contextlib.suppress(ValueError, KeyError):
-        return f"{why}. The training looked below {jobs.read_plan(run.folder)['root']}"
+    with contextlib.suppress(ValueError):
+        if root := jobs.read_plan(run.folder).root:
+            return f"{why}. The training looked below {root}"
     return why

@@ -128,8 +128,7 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
     def tell(done: int, total: int, parts: dict[str, float]) -> None:
         on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
 
-    kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    contents.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
+    contents.fit_attacker(run, data, ask.attack, config=ask.fit, on_epoch=tell)
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:

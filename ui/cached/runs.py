@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import runs
+from clustcore import measures, runs
 from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.maps import alignment
@@ -122,7 +122,8 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
             raise ValueError(
                 f"{name} and {other} cannot be compared: {what} differs, {of_a} and {of_b}."
             )
-    ids = alignment.match_ids(a.labels, b.labels, a.p.shape[1])
+    k = a.p.shape[1]
+    ids = measures.matching(b.labels, a.labels, k, k)
     b = alignment.rename_map(b, ids)
     shared = _run.projector_sha256 != "" and _run.projector_sha256 == _partner.projector_sha256
     turn = None if shared else alignment.align(a.xy, b.xy)

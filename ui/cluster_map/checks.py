@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ui.cluster_map.colours import COLOURS
 from ui.cluster_map.wire import MISSING
 
 if TYPE_CHECKING:
@@ -31,9 +34,7 @@ def check_view(view: MapView) -> None:
     if np.min(view.clusters) < 0 or np.max(view.clusters) >= view.k:
         worst = int(np.max(view.clusters))
         raise ValueError(f"MapView.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if view.confidence is not None:
-        check_shape("MapView.confidence", view.confidence, (n,))
-        check_finite("MapView.confidence", view.confidence)
+    _check_ramps("MapView.ramps", view.ramps, n)
     if view.labels is not None:
         check_shape("MapView.labels", view.labels, (n,))
     if view.shown is not None:
@@ -73,9 +74,12 @@ def _check_partner(view: MapView) -> None:
     if np.min(partner.clusters) < 0 or np.max(partner.clusters) >= view.k:
         worst = int(np.max(partner.clusters))
         raise ValueError(f"Partner.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if partner.confidence is not None:
-        check_shape("Partner.confidence", partner.confidence, (n,))
-        check_finite("Partner.confidence", partner.confidence)
+    _check_ramps("Partner.ramps", partner.ramps, n)
+    if set(partner.ramps) != set(view.ramps):
+        raise ValueError(
+            f"Partner.ramps: expected {', '.join(sorted(view.ramps)) or 'none'} (the view's), got "
+            f"{', '.join(sorted(partner.ramps)) or 'none'}"
+        )
     for name in ("path", "noise"):
         one, other = getattr(view, name), getattr(partner, name)
         if other is not None:
@@ -89,6 +93,18 @@ def _check_partner(view: MapView) -> None:
         ):
             raise ValueError(
                 f"Partner.{name}: expected the samples and strengths of the view's, got others"
+            )
+
+
+def _check_ramps(where: str, ramps: Mapping[str, NDArray[np.floating]], n: int) -> None:
+    for name, values in ramps.items():
+        check_shape(f"{where}[{name!r}]", values, (n,))
+        if name not in COLOURS or not COLOURS[name].ramp:
+            raise ValueError(f"{where}: expected colourings on a ramp, got {name!r}")
+        if np.isinf(values).any() or (values < 0).any() or (values > 1).any():
+            raise ValueError(
+                f"{where}[{name!r}]: expected numbers in [0, 1] or NaN, got "
+                f"{np.nanmin(values):g} to {np.nanmax(values):g}"
             )
 
 

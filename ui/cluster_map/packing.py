@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ui.cluster_map.checks import check_view
+from ui.cluster_map.colours import COLOURS
 from ui.cluster_map.wire import MISSING, NEVER, Sections, content_hash, pack
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LIMIT = 200_000  # beyond it a stratified base is drawn
 SAMPLE = 175_000  # so many points of it: their row numbers travel too, and 1.5 MB are to hold all
-ALL_COLOURS = 70_000  # up to here all four colours travel with the base, beyond it the one in use
+ALL_COLOURS = 70_000  # up to here all colours travel with the base, beyond it the one in use
 
 
 def quantise_smallest(smallest: NDArray[np.floating], end: float) -> NDArray[np.uint16]:
@@ -142,6 +143,8 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
             # a learned attack that was fitted anew walks another path under the same name
             walked = zlib.crc32(np.ascontiguousarray(value.smallest).tobytes())
             value = (value.key, value.weights, walked)
+        elif field.name == "ramps":
+            value = tuple(value)
         elif field.name == "raster" and value is not None:
             value = (value.bounds, value.winner.shape)
         elif field.name == "sprites" and value is not None:
@@ -198,8 +201,10 @@ def _build(view: MapView) -> Base:
     colours: dict[str, NDArray[np.uint8]] = {}
     if view.labels is not None:
         colours["label"] = np.clip(view.labels, 0, MISSING)[shown].astype(np.uint8)
-    colours |= _colours(view, shown, view.path and _end(view))
+    colours |= _ramps(view, shown)
     meta["colours"] = ["cluster", *colours]
+    words = {name: COLOURS[name] for name in view.ramps}
+    meta["ramps"] = {name: [one.low, one.high, one.note] for name, one in words.items()}
     if len(shown) <= ALL_COLOURS or partner is not None:
         sections |= {f"colour.{name}": values for name, values in colours.items()}
         colours = {}
@@ -216,8 +221,7 @@ def _build(view: MapView) -> Base:
         meta["partner"] = {"name": partner.name, "aside": partner.aside, "sizes": sizes}
         second = {"xy": place(partner.xy[shown])}
         second["clusters"] = partner.clusters[shown].astype(np.uint8)
-        there = _colours(partner, shown, partner.path and _end(view))
-        second |= {f"colour.{name}": values for name, values in there.items()}
+        second |= {f"colour.{name}": v for name, v in _ramps(partner, shown).items()}
         if partner.path is not None:
             sort = np.argsort(partner.path.smallest, kind="stable")
             second |= _moves(partner.path, partner.noise, sort, _end(view), place)
@@ -277,20 +281,14 @@ def _end(view: MapView) -> float:
     return float(view.path.strengths[-1] if view.end is None else view.end)
 
 
-def _colours(
-    view: MapView | Partner, shown: NDArray[np.int64], end: float | None
-) -> dict[str, NDArray[np.uint8]]:
-    """A model's own colourings besides the cluster, one byte a point, 255 where there is none."""
-    colours: dict[str, NDArray[np.uint8]] = {}
-    if view.confidence is not None:
-        scaled = np.round(np.clip(view.confidence, 0, 1) * 254)
-        colours["confidence"] = scaled[shown].astype(np.uint8)
-    if view.path is not None:
-        share = np.nan_to_num(view.path.smallest.astype(np.float64) / end, nan=1.0)
-        values = np.full(len(view.xy), MISSING, np.uint8)
-        values[view.path.rows] = np.round(np.clip(share, 0, 1) * 254)
-        colours["fragility"] = values[shown]
-    return colours
+def _ramps(view: MapView | Partner, shown: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
+    """A model's own colourings on a ramp, one byte a point, 255 where there is no value."""
+    return {
+        name: np.where(np.isnan(values), MISSING, np.nan_to_num(values) * 254 + 0.5).astype(
+            np.uint8
+        )[shown]
+        for name, values in view.ramps.items()
+    }
 
 
 def message(

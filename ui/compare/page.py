@@ -10,9 +10,18 @@ import streamlit as st
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
 from ui import attack, cached, notes, scene
-from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
+from ui.cluster_map import (
+    COLOURS,
+    MapOptions,
+    MapState,
+    MapView,
+    Partner,
+    cluster_map,
+    ramps,
+    stratified,
+)
 from ui.compare import claims, measurements
-from ui.parts import compute, frames
+from ui.parts import compute, frames, sentences
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -57,10 +66,10 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
-    sentences = claims.warnings(now, paths)
-    if sentences:
+    found = claims.warnings(now, paths)
+    if found:
         st.warning(
-            " ".join(sentences) + " A claim of robustness counts only under an attack made anew "
+            " ".join(found) + " A claim of robustness counts only under an attack made anew "
             "on the defended model, with at least the budget of the other.",
             title="This is no evidence of robustness",
             icon=":material/warning:",
@@ -113,7 +122,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     a, b = _paths(now, found)
     both = a[0] is not None and b[0] is not None
     order = entries.take_order()
-    colour = "cluster" if now.colour == "fragility" and not both else now.colour
+    colour = "cluster" if not both and COLOURS[now.colour].needs_path else now.colour
     said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
         _view(now, found, a, b, said),
@@ -165,7 +174,7 @@ def _view(
         xy=found.a.xy,
         clusters=found.a.labels,
         k=found.a.p.shape[1],
-        confidence=found.a.p.max(1).astype(np.float32),
+        ramps=ramps(found.a, a[0] if both else None, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         path=a[0] if both else None,
@@ -183,7 +192,7 @@ def _view(
             aside=_aside(now.partner),
             xy=found.b.xy,
             clusters=found.b.labels,
-            confidence=found.b.p.max(1).astype(np.float32),
+            ramps=ramps(found.b, b[0] if both else None, now.dial.end),
             path=b[0] if both else None,
             noise=b[1] if noise else None,
         ),
@@ -269,7 +278,7 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = compute.duration(compute.estimate(ask))
+    seconds = sentences.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:

@@ -13,6 +13,7 @@ from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, RunInfo
 from ui import cached, notes, scene
+from ui.parts import sentences
 
 # What an image costs while an attacker is fitted, in training steps of one view: all of it is the
 # decoder's both passes.
@@ -93,7 +94,7 @@ def offer(now: scene.Scene, missing: list[cached.runs.Ask], label: str = "Comput
     place.markdown(
         f"**{'To be computed afresh' if old else 'Not computed yet'}:** {names}{goal}, {now.unit}, "
         f"seed {now.seed}. {_fits(missing)}{_samples(missing[0].run):,} samples on 11 strengths: "
-        f"about {duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
+        f"about {sentences.duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
         width="content" if not _unfit(missing) else "stretch",
     )
     if place.button(label, icon=":material/play_arrow:", key="compute"):
@@ -178,7 +179,7 @@ def work_through(jobs: dict[str, Callable[[cached.models.OnStep], Any]]) -> None
                 share = (number + done / max(total, 1)) / len(jobs)
                 spent = time.monotonic() - began
                 left = spent / share - spent if share > 0.02 else 0
-                note = f" · about {duration(left)} left" if spent > 5 and left > 1 else ""
+                note = f" · about {sentences.duration(left)} left" if spent > 5 and left > 1 else ""
                 # a waiting event of the page ends this run here: that is how cancelling works
                 bar.progress(min(share, 1.0), text=f"{name}: {notes.plain(sentence)}{note}")
 
@@ -190,8 +191,3 @@ def work_through(jobs: dict[str, Callable[[cached.models.OnStep], Any]]) -> None
                 return
         box.update(label="Computed", state="complete", expanded=False)
     st.rerun()
-
-
-def duration(seconds: float) -> str:
-    """A time that something takes, in words."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -13,6 +13,7 @@ from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import PathKey
 from ui import cached, notes, shell
+from ui.cluster_map import COLOURS
 from ui.scene import entries
 from ui.scene import state as scene
 
@@ -50,9 +51,7 @@ def draw(page: str, head: Any) -> scene.Scene | None:
     attack, space, norm, target = _attack(page, head, run)
     entry_slot = side.container()
     dataset = run.dataset
-    colours = [
-        c for c in scene.LABELS["colour"] if c != "label" or cached.images.has_labels(dataset)
-    ]
+    colours = [c for c in COLOURS if c != "label" or cached.images.has_labels(dataset)]
     if page != "Explore":
         colour = _select(side, "Colour", "colour", colours)
     else:

@@ -25,6 +25,7 @@ from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Keyed, PathKey
 from ui import cached, notes
+from ui.cluster_map import COLOURS
 
 KEYS = (
     "dataset",
@@ -51,12 +52,6 @@ DEFAULTS = {
 LABELS = {
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
-    "colour": {
-        "cluster": "Cluster",
-        "label": "True label",
-        "confidence": "Confidence",
-        "fragility": "Fragility",
-    },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
 
@@ -107,7 +102,7 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
-    known = {"dataset": DATASETS, "attack": ATTACKS}.get(key, {})
+    known = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}.get(key, {})
     if value in known:
         return known[value].title
     return LABELS.get(key, {}).get(value, str(value))
@@ -213,8 +208,8 @@ def resolve(
             f"{run.name} is of {one} and {stranger.name} of {other}: they cannot be compared."
         )
     values["partner"] = choose("partner", beside, beside[0] if beside else "")
-    for key in ("space", "norm", "colour"):
-        values[key] = choose(key, [*LABELS[key]], DEFAULTS[key])
+    for key, options in (("space", LABELS["space"]), ("norm", LABELS["norm"]), ("colour", COLOURS)):
+        values[key] = choose(key, [*options], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
     values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
@@ -250,17 +245,20 @@ def missing_run(name: str, runs: Sequence[RunInfo]) -> str:
     )
 
 
-def arrive(page: str) -> None:
+def arrive(page: str) -> bool:
     """Seed the widgets on arrival at a page: from the link, else from what was kept.
 
     Call it before any widget.
+
+    Returns:
+        whether this is an arrival: the page before was another.
     """
     kept = st.session_state.setdefault("scene", {})
     if st.session_state.get("page") == page:
-        return
+        return False
     st.session_state["page"] = page
     if page in ("Home", "Train"):  # they draw no scene: what was kept waits for the next page
-        return
+        return True
     query, runs = dict(st.query_params), list_runs()
     values, problems = resolve(query, runs, kept)
     for key, value in values.items():
@@ -269,6 +267,7 @@ def arrive(page: str) -> None:
     for problem in problems:
         st.toast(notes.plain(problem), icon=":material/link_off:")
     st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
+    return True
 
 
 def link(scene: Scene, strength: float, row: int | None) -> str:

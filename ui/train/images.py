@@ -11,6 +11,7 @@ from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
+from clustcore.locations import OPEN_APP
 from clustcore.maps.live import FEWEST
 from ui import cached, notes, scene
 
@@ -48,7 +49,7 @@ def images() -> tuple[str, bool] | None:
         if not names:
             st.info(
                 "A folder counts that lies below `data/`, or below a folder named at the start: "
-                "`streamlit run app.py -- --root DIR`. It holds PNG or JPEG files, or one "
+                f"`{OPEN_APP} --root DIR`. It holds PNG or JPEG files, or one "
                 "sub-folder of them for each class. A zip file can be uploaded instead.",
                 title="No folder of images here yet",
                 icon=":material/folder_off:",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from clustcore.models import MODELS
 from clustcore.registry import lookup
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
+from clustcore.runs.plan import Plan, settings_of
 from ui import notes, scene
 from ui.parts.form import form
 from ui.train import checks, images
 
 NEW = "New training"
 NO_DEFENCE = "none"
-_LOOP = ("minutes", "seed", "device")  # of a card: how that training went, not how one should go
 _WORDS = {
     "running": (":material/play_circle:", "training"),
     "mapping": (":material/map:", "trained; its map is being made"),
@@ -104,21 +105,24 @@ def new(found: Sequence[Job]) -> None:
     plan = _model(name)
     if plan is None:
         return
-    plan |= {"data": {"name": name}} | ({"download": True} if download else {})
-    if folder := name.partition("folder:")[2]:
-        plan["root"] = str(find_folder(folder)[1])
-    elif os.environ.get("DRIFTMAP_DATA") and name != "digits":
-        plan["root"] = str(data_folder())
-    what = "Settings of the defence" if "defence" in plan else "Settings of the model"
+    plan = dataclasses.replace(plan, root=_root(name), download=download)
+    what = "Settings of the model" if plan.defence is None else "Settings of the defence"
     st.subheader(what, anchor=False)
     settings = _settings(plan)
     if settings is None:
         return
-    _begin(plan | settings, found)
+    _begin(dataclasses.replace(plan, **settings), found)
 
 
-def _model(data: str) -> dict[str, Any] | None:
-    """What of the plan says the model: its own name, or the run it starts from and a defence."""
+def _root(data: str) -> str | None:
+    """The folder that the images are looked for in, where it is not the usual one."""
+    if folder := data.partition("folder:")[2]:
+        return str(find_folder(folder)[1])
+    return str(data_folder()) if os.environ.get("DRIFTMAP_DATA") and data != "digits" else None
+
+
+def _model(data: str) -> Plan | None:
+    """The plan as far as the model is concerned: its own name, or a run and a defence."""
     left, right = st.columns(2)
     defence = right.selectbox(
         "Defence",
@@ -138,7 +142,7 @@ def _model(data: str) -> dict[str, Any] | None:
             persist_state="session",
         )
         left.caption(MODELS[model].about)
-        return {"model": model}
+        return Plan(model, data)
     right.caption(DEFENCES[defence].about)
     good = [run for run in scene.usable(runs.list_runs()) if run.has_weights]
     names = [run.name for run in good if run.dataset == data]
@@ -149,31 +153,32 @@ def _model(data: str) -> dict[str, Any] | None:
             icon=":material/shield:",
         )
         return None
-    return {"source": left.selectbox("Run it starts from", names), "defence": defence}
+    source = left.selectbox("Run it starts from", names)
+    return Plan(None, data, source=source, defence=defence)
 
 
-def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
+def _settings(plan: Plan) -> dict[str, Any] | None:
     """What differs from the defaults, and so belongs in the plan; None where a field is wrong."""
     with st.spinner(notes.model_note("reading the settings")):
         from clustcore.training.epoch import TrainConfig
         from clustcore.training.views import AugmentConfig
 
-        if "model" in plan:
-            own, train, views = lookup(MODELS, plan["model"], "model").Config, {}, {}
+        if plan.defence is None:
+            own, kept, views = lookup(MODELS, plan.model, "model").Config, {}, {}
         else:
-            defence, source = lookup(DEFENCES, plan["defence"], "defence"), plan["source"]
-            own, card = defence.Config, runs.find_run(source).card
-            train = {key: v for key, v in card.train.items() if key not in _LOOP}
-            views = card.augment
-    if "model" not in plan and defence.needs_attacker and not checks.has_attacker(source):
+            defence = lookup(DEFENCES, plan.defence, "defence")
+            card = runs.find_run(plan.source).card
+            own, kept, views = defence.Config, card.train, card.augment
+    if plan.defence is not None and defence.needs_attacker and not checks.has_attacker(plan.source):
         return None
-    name = plan.get("model") or plan["defence"]
-    key = f"{plan.get('source', '')}_{name}"
-    teach = "model" in plan and hasattr(own(), "taught") and _teach(key)
+    name = plan.model or plan.defence
+    train = {k: v for k, v in settings_of(kept).items() if k != "seed"}
+    key = f"{plan.source or ''}_{name}"
+    teach = plan.defence is None and hasattr(own(), "taught") and _teach(key)
     begin = dict(MODELS[name].taught) if teach else {}
-    rate = _rate(name, plan["data"]["name"]) if teach else {}
+    rate = _rate(name, plan.data) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
-    if "model" in plan and not (
+    if plan.defence is None and not (
         checks.agree(teach, asked["config"])
         and checks.has_epochs(MODELS[name].stages, asked["config"])
     ):
@@ -192,7 +197,7 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any] | None:
         part: {key: v for key, v in values.items() if v != usual[part][key]}
         for part, values in asked.items()
     }
-    return found | {"teach": True} if teach else found
+    return found | {"teach": {} if teach else None}
 
 
 def _rate(model: str, data: str) -> dict[str, Any]:
@@ -200,7 +205,7 @@ def _rate(model: str, data: str) -> dict[str, Any]:
     from clustcore.experiments.recipes import RECIPES
 
     plans = [one.plan for one in RECIPES.values() if one.plan.model == model]
-    plans.sort(key=lambda plan: plan.data["name"] != data)
+    plans.sort(key=lambda plan: plan.data != data)
     return {"lr": plans[0].train["lr"]} if plans else {}
 
 
@@ -215,7 +220,7 @@ def _teach(key: str) -> bool:
     )
 
 
-def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
+def _begin(plan: Plan, found: Sequence[Job]) -> None:
     free = _free_name(plan, found)
     typed = st.text_input(
         "Name of the run",
@@ -229,22 +234,23 @@ def _begin(plan: dict[str, Any], found: Sequence[Job]) -> None:
     if problem := _wrong_name(name, found):
         st.error(problem, icon=":material/error:")
         return
-    steps = [jobs.teach_arguments(name, plan)] if plan.get("teach") else []
-    steps += [jobs.arguments(name, plan), jobs.map_arguments(name, plan)]
-    line = "\n".join(shlex.join(["python", "-m", "clustcore", *step]) for step in steps)
+    plan = dataclasses.replace(plan, name=name)
+    line = "\n".join(shlex.join(["python", "-m", "clustcore", *one]) for one in plan.commands())
     row = st.container(horizontal=True, vertical_alignment="center")
     # not on_click: a callback gets the name and plan of the run before, without what was typed last
     pressed = row.button("Start training", icon=":material/play_arrow:", key="train_start")
     row.caption("The same from a terminal, without the live maps:", width="content")
     st.code(line, language="bash", wrap_lines=True)
     if pressed:
-        _start(name, plan)
+        _start(plan)
 
 
-def _free_name(plan: Mapping[str, Any], found: Sequence[Job]) -> str:
-    what = plan.get("model") or f"{plan['source']}-{plan['defence'].replace('_', '-')}"
-    data = plan["data"]["name"].rpartition("/")[2].rpartition(":")[2]
-    base = what if "source" in plan else f"my-{what}-{data}"
+def _free_name(plan: Plan, found: Sequence[Job]) -> str:
+    data = plan.data.rpartition("/")[2].rpartition(":")[2]
+    if plan.defence is None:
+        base = f"my-{plan.model}-{data}"
+    else:
+        base = f"{plan.source}-{plan.defence.replace('_', '-')}"
     base = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)[:70]
     count, name = 1, base
     while _wrong_name(name, found):
@@ -254,23 +260,23 @@ def _free_name(plan: Mapping[str, Any], found: Sequence[Job]) -> str:
 
 def _wrong_name(name: str, found: Sequence[Job]) -> str:
     if not runs.is_name(name):
-        return "Expected letters, digits, '.', '_' and '-', beginning with a letter or a digit."
+        return f"Expected {runs.NAME_RULE}."
     if any(job.name == name for job in found):
         return f"There is a training {notes.plain(name)} already: choose it above, or another name"
-    if any((place / name / "card.json").exists() for place in runs.folders()):
+    if runs.taken(name):
         return f"There is a run {notes.plain(name)} already: choose another name."
     return ""
 
 
-def _start(name: str, plan: dict[str, Any]) -> None:
+def _start(plan: Plan) -> None:
     try:
-        if plan.get("download") and plan.get("root"):
-            Path(plan["root"]).mkdir(parents=True, exist_ok=True)
-        jobs.start(name, plan)
+        if plan.download and plan.root:
+            Path(plan.root).mkdir(parents=True, exist_ok=True)
+        jobs.start(plan)
     except (ValueError, OSError) as error:
         st.error(notes.report(error), title="That did not work", icon=":material/error:")
         return
-    st.session_state["train_begun"] = name  # for `choose`, before its widget is there
+    st.session_state["train_begun"] = plan.name  # for `choose`, before its widget is there
     st.rerun()
 
 

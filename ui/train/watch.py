@@ -11,9 +11,11 @@ from clustcore import runs
 from clustcore.maps import live as livemap
 from clustcore.models import MODELS
 from clustcore.runs import jobs
-from clustcore.runs.jobs import History, Job
+from clustcore.runs.jobs import Job
+from clustcore.runs.progress import History, read_history
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
+from ui.parts import sentences
 from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks
@@ -48,10 +50,10 @@ def watch(job: Job, status: Any, controls: Any) -> None:
 
 
 def _what(job: Job) -> str:
-    data = scene.label("dataset", job.plan["data"]["name"])
-    if "defence" in job.plan:
-        return notes.plain(f"{data} · {job.plan['source']}, {job.plan['defence']}")
-    return notes.plain(f"{data} · {job.plan['model'].upper()}")
+    data = scene.label("dataset", job.plan.data)
+    if job.plan.model is None:
+        return notes.plain(f"{data} · {job.plan.source}, {job.plan.defence}")
+    return notes.plain(f"{data} · {job.plan.model.upper()}")
 
 
 @st.dialog("Stop this training?")
@@ -131,7 +133,7 @@ def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
         job = jobs.look(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
-        history = jobs.read_history(job.folder)
+        history = read_history(job.folder)
         if job.state == "running":
             _progress(job, history)
         if not job.epochs:
@@ -156,14 +158,8 @@ def _progress(job: Job, history: History) -> None:
     text = f"Epoch {job.epochs} of {job.total}"
     if job.epochs:
         seconds = float(history.seconds[-5:].mean()) * left
-        text += f" · {history.stage[-1]} · about {_duration(seconds)} left"
+        text += f" · {history.stage[-1]} · about {sentences.duration(seconds)} left"
     st.progress(min(1.0, job.epochs / job.total), text)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _notice(history: History) -> None:
@@ -258,8 +254,8 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
-    if (model := job.plan.get("model")) in MODELS and MODELS[model].parts:
-        st.caption(MODELS[model].parts)
+    if job.plan.model in MODELS and MODELS[job.plan.model].parts:
+        st.caption(MODELS[job.plan.model].parts)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
         "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."
@@ -269,7 +265,7 @@ def _curves(job: Job, history: History) -> None:
 def _caption(job: Job, history: History) -> Any:
     from clustcore.measures.figures import Caption
 
-    seed = int(job.plan.get("train", {}).get("seed", 0))
+    seed = int(job.plan.train.get("seed", 0))
     return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)
 
 

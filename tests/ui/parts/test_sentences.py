@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clustcore import runs
+from clustcore.locations import PROJECT
 from clustcore.types import AttackPath, MapArrays
 from tests.support import demo
 from tests.support.cards import some_card
@@ -34,6 +35,23 @@ def path(arrays: MapArrays) -> AttackPath:
 )
 def test_a_strength_has_the_digits_it_needs(value: float, text: str) -> None:
     assert sentences.strength_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1 s"),
+        (0.4, "1 s"),
+        (30, "30 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (36_000, "10.0 h"),
+    ],
+)
+def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert sentences.duration(seconds) == text
 
 
 def test_the_sentence_counts_what_moved_and_names_the_largest_flow(path: AttackPath) -> None:
@@ -160,5 +178,5 @@ def test_text_from_outside_loses_its_markdown() -> None:
 
 
 def test_messages_name_files_from_the_project_on(tmp_path: Path) -> None:
-    inside = ValueError(f"{runs.PROJECT}/runs/x/card.json: expected JSON")
+    inside = ValueError(f"{PROJECT}/runs/x/card.json: expected JSON")
     assert notes.say(inside) == "runs/x/card.json: expected JSON"

@@ -21,6 +21,7 @@ from clustcore import runs
 from clustcore.datasets import find_folder, load_samples, peek
 from clustcore.experiments.recipes import RECIPES
 from clustcore.runs import jobs
+from clustcore.runs.plan import Plan
 from tests.support import ROOT, demo
 from tests.support.job_files import make_job, make_snapshot
 from ui import notes, shell
@@ -59,10 +60,10 @@ def running(place: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """What would have been started."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(jobs, "start", lambda name, plan: calls.append((name, plan)))
+    calls: list[Plan] = []
+    monkeypatch.setattr(jobs, "start", calls.append)
     return calls
 
 
@@ -106,8 +107,8 @@ def test_a_training_is_asked_for_and_started(place, started):
     project = "python -m clustcore project my-dec-digits"
     assert app.code[0].value == f"{line} --model.cluster 3\n{project}"
     button(app, "Start training").click().run()
-    plan = {"model": "dec", "data": {"name": "digits"}, "config": {"cluster": 3}}
-    assert started == [("my-dec-digits", plan | {"train": {"seed": 4}, "augment": {}})]
+    plan = Plan("dec", "digits", {"cluster": 3}, train={"seed": 4}, name="my-dec-digits")
+    assert started == [plan]
 
 
 def test_a_teacher_is_made_first_where_it_is_asked_for(place, started):
@@ -124,9 +125,9 @@ def test_a_teacher_is_made_first_where_it_is_asked_for(place, started):
     assert second.endswith(f"--teacher {teacher}")
     assert third == "python -m clustcore project my-drc-digits"
     button(app, "Start training").click().run()
-    assert started[0][1]["config"] == {"taught": 4, "alone": 0, "weight_t": 10.0}
-    assert started[0][1]["teach"] is True
-    assert started[0][1]["train"] == {"lr": RECIPES["drc-mnist"].plan.train["lr"]}
+    assert started[0].config == {"taught": 4, "alone": 0, "weight_t": 10.0}
+    assert started[0].teach == {}
+    assert started[0].train == {"lr": RECIPES["drc-mnist"].plan.train["lr"]}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_name_that_is_wrong_or_taken_starts_nothing(place, started, name, says
 
 
 def test_a_start_that_fails_says_why(monkeypatch):
-    def refuse(name: str, plan: dict[str, Any]) -> None:
+    def refuse(plan: Plan) -> None:
         raise ValueError("run 'x' is being trained by another process")
 
     monkeypatch.setattr(jobs, "start", refuse)
@@ -162,12 +163,12 @@ def test_what_is_typed_just_before_the_click_counts(place, started):
     app.text_input(key="train_name").set_value("mine")
     app.number_input(key="train__dec_seed").set_value(4)
     button(app, "Start training").click().run()
-    assert [(name, plan["train"]) for name, plan in started] == [("mine", {"seed": 4})]
+    assert [(plan.name, plan.train) for plan in started] == [("mine", {"seed": 4})]
     assert app.text_input(key="train_name").value == ""
 
 
 def test_a_training_that_was_started_is_watched(place, monkeypatch):
-    monkeypatch.setattr(jobs, "start", lambda name, plan: make_job(place, name))
+    monkeypatch.setattr(jobs, "start", lambda plan: make_job(place, plan.name))
     app = open_train()
     app.selectbox(key="train_data").set_value("digits").run()
     button(app, "Start training").click().run()
@@ -191,7 +192,7 @@ def test_data_that_are_not_there_are_said(started):
     assert all(one.label != "Start training" for one in app.button)
     app.toggle[0].set_value(True).run()
     button(app, "Start training").click().run()
-    assert started[0][1]["download"] is True
+    assert started[0].download
 
 
 def test_a_defence_needs_a_run_of_the_same_images(place, started):
@@ -203,9 +204,9 @@ def test_a_defence_needs_a_run_of_the_same_images(place, started):
     app.number_input(key="train_demo_pgd_at_lr").set_value(0.001).run()
     assert "clustcore defend demo --defence pgd_at" in app.code[0].value
     button(app, "Start training").click().run()
-    name, plan = started[0]
-    assert name == "demo-pgd-at"
-    assert (plan["source"], plan["defence"], plan["train"]) == ("demo", "pgd_at", {"lr": 0.001})
+    (plan,) = started
+    assert plan.name == "demo-pgd-at"
+    assert (plan.source, plan.defence, plan.train) == ("demo", "pgd_at", {"lr": 0.001})
     (place / "demo" / "weights.safetensors").unlink()
     app.run()
     assert "train one without a defence first" in words(app)
@@ -260,10 +261,10 @@ def test_folders_below_the_root_are_listed_and_looked_at(flowers, started):
     project = f"python -m clustcore project my-drc-flowers --root {flowers.parents[1]}"
     assert app.code[0].value.splitlines()[-1] == project
     button(app, "Start training").click().run()
-    name, plan = started[0]
-    assert name == "my-drc-flowers"
-    assert plan["data"] == {"name": "folder:mine/flowers"}
-    assert plan["root"] == str(flowers.parents[1])
+    (plan,) = started
+    assert plan.name == "my-drc-flowers"
+    assert plan.data == "folder:mine/flowers"
+    assert plan.root == str(flowers.parents[1])
 
 
 def test_without_folders_the_screen_says_where_they_belong():
@@ -450,7 +451,7 @@ def test_a_stopped_training_can_go_on(place, monkeypatch):
 
 def test_a_failed_training_says_which_part_and_epoch(place):
     said = "stage 'cluster', epoch 6: loss: expected a finite number, got nan (part kl)"
-    make_job(place, "bad", end=f"clustcore train: {said}\njob: train ended with 2\n")
+    make_job(place, "bad", ended=(("train", 2),), reason=said)
     app = open_train(training="bad")
     assert not app.exception
     assert [notes.plain(said)] == [error.value for error in app.error]
@@ -474,7 +475,7 @@ def test_a_batch_that_was_halved_is_said(place):
 
 def test_a_finished_training_leads_on(place):
     demo.make_run(place, "done", data="digits")
-    for file in make_job(place, "copy", end="job: project ended with 0\n").iterdir():
+    for file in make_job(place, "copy", ended=(("project", 0),)).iterdir():
         file.rename(place / "done" / file.name)
     app = open_train(training="done")
     assert not app.exception
@@ -504,7 +505,7 @@ def test_while_its_map_is_made_the_last_live_map_stays_and_stop_is_there(place, 
 
 def test_a_run_without_a_map_gets_one(place, monkeypatch):
     demo.make_run(place, "done", data="digits")
-    for file in make_job(place, "copy", stop=True, end="job: project ended with 130\n").iterdir():
+    for file in make_job(place, "copy", stop=True, ended=(("project", 130),)).iterdir():
         file.rename(place / "done" / file.name)
     (place / "done" / "map.npz").unlink()
     make_snapshot(place / "done", 5, mapped=True)

@@ -34,7 +34,7 @@ export function create(on) {
   dial.input.oninput = () => {
     stop(dial);
     const { view } = dial.curve;
-    if (view) on.move((Number(dial.input.value) / STEPS) * view.end);
+    if (view) move(dial, (Number(dial.input.value) / STEPS) * view.end);
   };
   dial.input.onchange = () => rest(dial);
   dial.input.onkeydown = (event) => pressKey(dial, event);
@@ -44,10 +44,10 @@ export function create(on) {
     if (!dial.curve.view || event.button) return;
     stop(dial);
     root.setPointerCapture(event.pointerId);
-    on.move(chart.strengthAt(dial.curve, event.clientX));
+    move(dial, chart.strengthAt(dial.curve, event.clientX));
   };
   root.onpointermove = (event) => {
-    if (root.hasPointerCapture(event.pointerId)) on.move(chart.strengthAt(dial.curve, event.clientX));
+    if (root.hasPointerCapture(event.pointerId)) move(dial, chart.strengthAt(dial.curve, event.clientX));
   };
   root.onpointerup = (event) => {
     if (root.hasPointerCapture(event.pointerId)) rest(dial);
@@ -114,13 +114,23 @@ function face({ icon, play, playing }) {
 }
 
 /**
+ * Goes to a strength. What follows before the next frame, such as a second key, starts from there.
+ * @param {Dial} dial
+ * @param {number} strength
+ */
+function move(dial, strength) {
+  dial.strength = strength;
+  dial.on.move(strength);
+}
+
+/**
  * Comes to rest at a strength.
  * @param {Dial} dial
  * @param {number} strength
  */
-function restAt({ on }, strength) {
-  on.move(strength);
-  on.release(strength);
+function restAt(dial, strength) {
+  move(dial, strength);
+  dial.on.release(strength);
 }
 
 /**
@@ -194,7 +204,7 @@ function run(dial, view) {
       restAt(dial, to < view.end ? ceilStep(view, to) : to);
       return;
     }
-    dial.on.move(from);
+    move(dial, from);
     dial.playing = requestAnimationFrame(frame);
   };
   dial.playing = requestAnimationFrame(frame);
@@ -212,7 +222,7 @@ function pressKey(dial, event) {
   event.preventDefault();
   stop(dial);
   const step = Math.min(STEPS, Math.max(0, Math.round((dial.strength / view.end) * STEPS) + by));
-  dial.on.move((step * view.end) / STEPS);
+  move(dial, (step * view.end) / STEPS);
   // A held key is one gesture.
   clearTimeout(dial.keyTimer);
   dial.keyTimer = setTimeout(() => dial.on.release(dial.strength), 220);

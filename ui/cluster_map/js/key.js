@@ -69,10 +69,14 @@ function labelItems({ panels, state }) {
 /** @param {Mount} mount */
 function rampItems({ held: { meta }, state: { options, theme } }) {
   const ramp = h("i", { class: "ramp", style: `background: linear-gradient(to right, ${theme.ramp.join(",")})` });
-  if (options.colour === "confidence") return [item(null, "confidence 0"), item(ramp, "1")];
-  if (options.colour !== "fragility") return [];
-  const some = `grey: no path; ${core.group(meta.paths)} of ${core.group(meta.total)} have one`;
-  return [item(null, "smallest strength 0"), item(ramp, `${core.brief(meta.end)} or never`), item(null, some)];
+  if (!(options.colour in meta.ramps)) return [];
+  const [low, high, note] = meta.ramps[options.colour].map((words) =>
+    words
+      .replace("{end}", core.brief(meta.end))
+      .replace("{paths}", core.group(meta.paths))
+      .replace("{total}", core.group(meta.total)),
+  );
+  return [item(null, low), item(ramp, high), ...(note ? [item(null, note)] : [])];
 }
 
 /** @param {Mount} mount */

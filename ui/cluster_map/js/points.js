@@ -12,9 +12,6 @@ import { onRamp } from "./theme.js";
 const TRAILS = 500; // newest moved samples with a trail, all panels together
 const MISSING = 255; // the value of a sample that has none
 
-/** @param {Colour} colour */
-const isRamp = (colour) => colour === "confidence" || colour === "fragility";
-
 /**
  * Gives all points their colours and marks, and the panel its description.
  * @param {Panel} panel
@@ -30,7 +27,7 @@ export function restylePanel(panel) {
     state.asking = meta.layout;
     tell(mount, "trigger", "resend", held.base);
   }
-  const table = colourTable(state.theme, colour);
+  const table = colourTable(state.theme, colour, colour in meta.ramps);
   const mark = marker(panel);
   styleBase(panel, table, values, mark);
   if (points.path) stylePaths(panel, table, values, mark);
@@ -44,12 +41,13 @@ export function restylePanel(panel) {
  * Three bytes for each value.
  * @param {Theme} theme
  * @param {Colour} colour
+ * @param {boolean} ramp whether it is one
  */
-function colourTable(theme, colour) {
+function colourTable(theme, colour, ramp) {
   const table = new Uint8Array(256 * 3);
   const grey = theme.ink.map((v, i) => (v * 0.35 + theme.ground[i] * 0.65) * 255);
   for (let v = 0; v < 256; v++) {
-    const shown = isRamp(colour) ? onRamp(theme.rampRgb, v / 254) : theme.rgb[v % 10];
+    const shown = ramp ? onRamp(theme.rampRgb, v / 254) : theme.rgb[v % 10];
     table.set(v === MISSING && colour !== "cluster" ? grey : shown, 3 * v);
   }
   return table;
@@ -74,7 +72,7 @@ function marker({ mount, held }) {
 function styleBase(panel, table, values, mark) {
   const { points, renderer, mount } = panel;
   const { n, path, isPath, density } = points;
-  const ramp = isRamp(mount.state.options.colour);
+  const ramp = mount.state.options.colour in panel.held.meta.ramps;
   const rgba = new Uint8Array(4 * n);
   const marks = new Uint8Array(n);
   // Under moving samples a few thousand others are an even ground; more of them stand back where they lie thick.

@@ -39,6 +39,7 @@
  * @property {number | null} noise_target
  * @property {number[]} sizes of the clusters
  * @property {boolean} probe empty space answers a click
+ * @property {{ [name: string]: [string, string, string] }} ramps what stands at both ends of each, and beside it
  * @property {Box | null} raster where the regions lie
  * @property {Sprites | null} sprites
  * @property {string} layout names the positions
@@ -63,7 +64,7 @@
  * @property {Uint8Array} [trusted]
  */
 /** @typedef {OwnArrays & { [name in `colour.${Colour}`]?: Uint8Array }} Geometry */
-/** @typedef {"cluster" | "label" | "confidence" | "fragility"} Colour */
+/** @typedef {string} Colour "cluster", "label", or the name of a ramp */
 
 /**
  * @typedef {object} Options How the page wants the map drawn.

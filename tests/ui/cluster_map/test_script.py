@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from ui.cluster_map.script import ENTRY, FOLDER, imports, joined
 
-ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(FOLDER.glob("*.js"))
-TESTS = sorted((ROOT / "tests" / "js").glob("*.mjs"))
+TESTS = sorted(Path(__file__).with_name("js").glob("*.mjs"))
 
 # What each module may import. From the ground up: arithmetic and elements; the renderers; what
 # stands beside the map and knows no mount; then a mount's own, which take the state they work on.
