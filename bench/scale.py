@@ -67,8 +67,9 @@ class Augmented:
 
 
 def views_map(n: int) -> dict[str, np.ndarray]:
-    """Positions, clusters and soft assignments of n points on the run's own map: its own samples
-    first, then views of them, embedded by its model and placed by its projector.
+    """Positions, clusters and soft assignments of n points on the run's own map.
+
+    Its own samples first, then views of them, embedded by its model and placed by its projector.
     """
     import clustcore
     from clustcore.pipeline.batches import cluster

@@ -1,5 +1,6 @@
-"""The words of the command line: flags drawn from the config dataclasses, and what they say beside
-a card.
+"""The words of the command line.
+
+Flags are drawn from the config dataclasses; here is also what they say beside a card.
 """
 
 from __future__ import annotations
@@ -130,8 +131,9 @@ def plan_from_flags(argv: list[str]) -> Plan:
 
 
 def defence_from_flags(argv: list[str]) -> Plan:
-    """What `defend RUN --defence NAME [flags]` asks for. Settings of the loop and of the views are
-    the run's own where no flag says otherwise.
+    """What `defend RUN --defence NAME [flags]` asks for.
+
+    Settings of the loop and of the views are the run's own where no flag says otherwise.
 
     Raises:
         ValueError: no defence or an unknown one, or an unknown run.

@@ -89,8 +89,9 @@ def load(
 
 
 def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
-    """Image files of `root` and its direct sub-folders, sorted; labels where all lie in
-    sub-folders.
+    """Image files of `root` and its direct sub-folders, sorted.
+
+    There are labels where all of them lie in sub-folders.
 
     Raises:
         ValueError: none at all, more than `limit`, or all in one sub-folder.

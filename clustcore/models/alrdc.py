@@ -1,5 +1,7 @@
-"""ALRDC's clustering network (Yang et al., "Adversarial Learning for Robust Deep Clustering",
-NeurIPS 2020; the authors' code: github.com/xdxuyang/ALRDC).
+"""ALRDC's clustering network.
+
+Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020; the authors' code:
+github.com/xdxuyang/ALRDC.
 
 A variational autoencoder whose prior is one Gaussian a cluster, and a network p that reads the
 assignment off the mean of the code. z here is that mean, mu. The paper does not say how it begins:

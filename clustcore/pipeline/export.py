@@ -19,9 +19,11 @@ from clustcore.types import Samples
 
 
 def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None]) -> None:
-    """Copy a run to a folder, each file as soon as it is there: weights, card and history; then map
-    and paths, or, without umap-learn, the paths as they are before they are drawn on a map
-    (`assemble` draws them elsewhere), the most wanted first.
+    """Copy a run to a folder, each file as soon as it is there.
+
+    First weights, card and history; then map and paths, the most wanted first, or, without
+    umap-learn, the paths as they are before they are drawn on a map, which `assemble` does
+    elsewhere.
 
     Files that are there already, of these weights, are left.
     """

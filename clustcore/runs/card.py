@@ -76,8 +76,9 @@ class CardTraining:
 
 @dataclass(frozen=True)
 class CardAttack:
-    """One attack at the budget that tables report. None: it takes labels, or lies beyond the dial,
-    or the card does not say.
+    """One attack at the budget that tables report.
+
+    None: it takes labels, or lies beyond the dial, or the card does not say.
     """
 
     attack: str = ""
@@ -365,8 +366,10 @@ def _finite(value: Any) -> Any:
 
 
 def _part(cls: type[_Part], values: Json, **called: str) -> _Part:
-    """An object of a card. A field that is not there, or of another kind, has its default: a card
-    that was written by hand, or by another version, breaks no screen.
+    """An object of a card.
+
+    A field that is not there, or of another kind, has its default: a card that was written by hand,
+    or by another version, breaks no screen.
 
     Args:
         called: what the file calls a field, where that is something else.

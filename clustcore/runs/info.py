@@ -20,8 +20,9 @@ UNDEFENDED = "undefended"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as it was found: its card and the hash of its projector are read once. What is asked of
-    its other files is asked of the disk each time.
+    """A run as it was found: its card and the hash of its projector are read once.
+
+    What is asked of its other files is asked of the disk each time.
 
     `problem` says why it cannot be used; there is no card then.
     """
@@ -49,8 +50,9 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """What it is called beside another one: what defends it, too, where the name does not say
-        that.
+        """What it is called beside another run.
+
+        What defends it is said, too, where the name does not say that.
         """
         said = not self.defended or self.name.endswith(f"-{self.defence}")
         return self.name if said else f"{self.name}, {self.defence}"
@@ -84,8 +86,10 @@ class RunInfo:
 
     @property
     def readiness(self) -> str:
-        """What is there: "broken", "weights missing", "unfinished", "map not computed yet", "paths
-        not computed yet" or "ready".
+        """What there is of the run, in words.
+
+        "broken", "weights missing", "unfinished", "map not computed yet", "paths not computed yet"
+        or "ready".
         """
         if self.problem:
             return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
@@ -145,6 +149,7 @@ class RunInfo:
 
 def list_runs() -> list[RunInfo]:
     """Every run there is, shipped ones first, then by name; of two with one name the first counts.
+
     Read afresh on each call.
     """
     found: dict[str, RunInfo] = {}

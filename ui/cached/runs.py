@@ -205,8 +205,9 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
 
 
 def needs_fit(ask: Ask) -> bool:
-    """Whether the attack is a learned one without an attacker fitted on the run's own weights, with
-    the settings that are asked for.
+    """Whether the attack is a learned one that has to be fitted first.
+
+    It has then no attacker fitted on the run's own weights, with the settings that are asked for.
 
     Raises:
         ValueError: the attacker's file is damaged.

@@ -110,8 +110,9 @@ def _image(where: str, image: Any) -> NDArray[np.uint8]:
 
 
 def lone_part(row: int | None, view: MapView, base: Base) -> dict[str, Any] | None:
-    """Where a pinned row is that the base does not draw, on each map, and what is known of it; None
-    where it is drawn, or nothing pinned.
+    """Where a pinned row is that the base does not draw, on each map, and what is known of it.
+
+    None where it is drawn, or nothing pinned.
     """
     if row is None or (
         (at := np.searchsorted(base.shown, row)) < len(base.shown) and base.shown[at] == row

@@ -60,8 +60,9 @@ def drawn_rows(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def _gaps(rows: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Ascending rows as steps of one byte from row to row, the first one from -1; a step of 255 or
-    more is 255 here, and the next number of the second array.
+    """Ascending rows as steps of one byte from row to row, the first one from -1.
+
+    A step of 255 or more is 255 here, and the next number of the second array.
     """
     steps = np.diff(rows, prepend=-1)
     return np.minimum(steps, 255).astype(np.uint8), steps[steps >= 255].astype(np.uint32)
