@@ -106,20 +106,15 @@ def change_card(folder: Path, **values: Any) -> None:
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """The whole files that are read from now on, by name."""
+    """The files that are opened to be read from now on, by name."""
     read: Counter[str] = Counter()
+    original = Path.open
 
-    def counted(method: str) -> Any:
-        original = getattr(Path, method)
+    def counted(self: Path, mode: str = "r", *args: Any, **more: Any) -> Any:
+        read[self.name] += "r" in mode
+        return original(self, mode, *args, **more)
 
-        def reader(self: Path, *args: Any, **more: Any) -> Any:
-            read[self.name] += 1
-            return original(self, *args, **more)
-
-        return reader
-
-    for method in ("read_text", "read_bytes"):
-        monkeypatch.setattr(Path, method, counted(method))
+    monkeypatch.setattr(Path, "open", counted)
     return read
 
 

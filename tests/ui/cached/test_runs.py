@@ -57,11 +57,11 @@ def test_a_cached_path_reads_no_card_and_hashes_the_projector_once(
     runs.write_path(runs.cached_path_file(run, path.key), path)
     read = demo.count_reads(monkeypatch)
     run = runs.find_run("demo")
-    assert read == {"card.json": 1}
+    assert read["card.json"] == 1
     for _ in range(2):
         assert cached.runs.path(ask(run, "fgsm")) is not None
         assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
-    assert read == {"card.json": 1, "projector.safetensors": 1}
+    assert (read["card.json"], read["projector.safetensors"]) == (1, 1)
 
 
 def test_a_damaged_map_names_its_file(run: RunInfo) -> None:
