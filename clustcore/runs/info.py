@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clustcore.files import sha256
 from clustcore.runs.arrays import path_name
 from clustcore.runs.cache import attacker_file, cached_path_file
 from clustcore.runs.card import CARD, Card, read_card
@@ -120,7 +120,7 @@ class RunInfo:
     def projector_sha256(self) -> str:
         """The hash of its projector; empty where it has none."""
         file = self.projector_file
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        return sha256(file) if file.is_file() else ""
 
     @property
     def weights_stamp(self) -> tuple[int, ...]:
