@@ -93,13 +93,14 @@ def write_path(file: Path, path: AttackPath) -> None:
 
 
 def _stored(path: AttackPath | BarePath) -> dict[str, Any]:
-    # as a file holds it: the key in its parts
+    # as a file holds it: the key in its parts, the target last, as in the files that ship
     values: dict[str, Any] = {}
     for field in dataclasses.fields(path):
         value = getattr(path, field.name)
         values |= _key_values(value) if field.name == "key" else {field.name: value}
     values["p"] = np.round(path.p * 255).astype(np.uint8)
     values["l2"], values["linf"] = path.l2.astype(np.float16), path.linf.astype(np.float16)
+    values["target"] = values.pop("target")
     return values
 
 
@@ -183,7 +184,7 @@ def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
             parts.append({"part": len(parts), **arrays})
     for old in _bare_files(folder, key):
         old.unlink()
-    shared = {name: values[name] for name in ("strengths", "weights", *_key_values(key))}
+    shared = {name: values[name] for name in ("strengths", "weights", *dataclasses.asdict(key))}
     for part in parts:
         save_npz(folder / bare_name(key, part["part"]), shared | {"parts": len(parts)} | part)
     return _bare_files(folder, key)
