@@ -11,7 +11,6 @@ from safetensors.torch import load
 import clustcore
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES
-from clustcore.locations import PROJECT
 from clustcore.pipeline.contents import paths_of
 from clustcore.pipeline.paths import walk
 from clustcore.types import PathKey

@@ -1,5 +1,7 @@
-"""The hues of clusters, on every map and in every figure. The map's JavaScript and the app's theme
-have copies of their own, which the tests compare with these.
+"""The hues of clusters, on every map and in every figure.
+
+The map's JavaScript and the app's theme have copies of their own, which the tests compare with
+these.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The arrays of a run as files: its map, its paths, its smallest flips; checked when they are
-read.
+"""The arrays of a run as files: its map, its paths, its smallest flips.
+
+They are checked when they are read.
 """
 
 from __future__ import annotations
@@ -157,8 +158,10 @@ def bare_name(key: PathKey, part: int) -> str:
 
 
 def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
-    """Write a bare path in parts of at most `limit` bytes, each of some of its samples, and return
-    their files; the embeddings, which are large, come last. Parts that lay there are removed.
+    """Write a bare path in parts of at most `limit` bytes, each of some of its samples.
+
+    Their files are returned; the embeddings, which are large, come last. Parts that lay there are
+    removed.
 
     Raises:
         ValueError: a single sample takes more than the limit.

@@ -32,8 +32,9 @@ def attacker_file(run: RunInfo, attack: str) -> Path:
 
 
 def fitted_file(run: RunInfo, attack: str) -> Path:
-    """Where a learned attack goes that is fitted now: into the run, or beside it in the cache where
-    the run is a shipped one, which stays as it is.
+    """Where a learned attack goes that is fitted now.
+
+    Into the run, or into the cache where the run is a shipped one, which stays as it is.
     """
     if not run.shipped:
         return run.folder / ATTACKERS / f"{attack}.safetensors"

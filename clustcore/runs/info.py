@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clustcore.files import sha256
 from clustcore.runs.arrays import path_name
 from clustcore.runs.cache import attacker_file, cached_path_file
 from clustcore.runs.card import CARD, Card, read_card
@@ -20,8 +20,9 @@ UNDEFENDED = "undefended"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as it was found: its card and the hash of its projector are read once. What is asked of
-    its other files is asked of the disk each time.
+    """A run as it was found: its card and the hash of its projector are read once.
+
+    What is asked of its other files is asked of the disk each time.
 
     `problem` says why it cannot be used; there is no card then.
     """
@@ -49,8 +50,9 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """What it is called beside another one: what defends it, too, where the name does not say
-        that.
+        """What it is called beside another run.
+
+        What defends it is said, too, where the name does not say that.
         """
         said = not self.defended or self.name.endswith(f"-{self.defence}")
         return self.name if said else f"{self.name}, {self.defence}"
@@ -84,8 +86,10 @@ class RunInfo:
 
     @property
     def readiness(self) -> str:
-        """What is there: "broken", "weights missing", "unfinished", "map not computed yet", "paths
-        not computed yet" or "ready".
+        """What there is of the run, in words.
+
+        "broken", "weights missing", "unfinished", "map not computed yet", "paths not computed yet"
+        or "ready".
         """
         if self.problem:
             return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
@@ -116,7 +120,7 @@ class RunInfo:
     def projector_sha256(self) -> str:
         """The hash of its projector; empty where it has none."""
         file = self.projector_file
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        return sha256(file) if file.is_file() else ""
 
     @property
     def weights_stamp(self) -> tuple[int, ...]:
@@ -145,6 +149,7 @@ class RunInfo:
 
 def list_runs() -> list[RunInfo]:
     """Every run there is, shipped ones first, then by name; of two with one name the first counts.
+
     Read afresh on each call.
     """
     found: dict[str, RunInfo] = {}
