@@ -38,11 +38,11 @@ def test_every_block_says_what_it_is(page):
     assert found <= KINDS
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if blocks(page, "python")],
-    ids=lambda p: str(p.relative_to(ROOT)),
-)
+# a page with the same Python as another says nothing new
+RUNNING = {tuple(blocks(page, "python")): page for page in PAGES if blocks(page, "python")}
+
+
+@pytest.mark.parametrize("page", RUNNING.values(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -135,6 +135,13 @@ def test_every_page_is_on_the_site_and_every_module_group_in_the_reference():
 
     index = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| \[`(\w+)`\]", index, re.M)) == set(door.__all__)
+
+
+def test_a_package_of_several_files_has_one_version():
+    files = [ROOT / f"requirements{part}.txt" for part in ("", "-dev", "-docs")]
+    lines = {line for file in files for line in file.read_text(encoding="utf-8").splitlines()}
+    names = [line.partition("==")[0] for line in lines if "==" in line]
+    assert len(names) == len(set(names))
 
 
 def test_the_picture_is_there_and_small():
