@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 import clustcore
 from clustcore import runs
+from clustcore.runs.card import CardData
 from tests.conftest import make_blobs
 
 SMALL = {"clusters": 3, "dim": 4, "width": 4}
@@ -35,9 +33,9 @@ def test_a_trained_run_comes_back_open(trained):
     run, told = trained
     assert (run.name, run.folder.name) == ("mine", "mine")
     assert [epoch.stage for epoch in told] == ["autoencode"] * 4 + ["cluster"] * 2
-    assert run.card["data"] == {"name": "blobs", "split": "test", "n": 64}
-    assert run.card["train"]["batch"] == 16
-    assert run.card["train"]["lr"] == 3e-3
+    assert run.card.data == CardData("blobs", "test", 64)
+    assert run.card.train["batch"] == 16
+    assert run.card.train["lr"] == 3e-3
     scores = clustcore.evaluate(run.model, make_blobs())
     assert scores.n == 64
     assert [info.name for info in runs.list_runs() if not info.shipped] == ["mine"]
@@ -51,10 +49,10 @@ def test_a_run_is_defended(trained):
     )
     assert safe.name == "mine-pgd-at"
     assert [epoch.stage for epoch in told] == ["pgd_at"]
-    note = safe.card["defence"]
-    assert (note["name"], note["from"], note["config"]["steps"]) == ("pgd_at", "mine", 2)
-    assert safe.card["train"]["lr"] == 1e-3  # said
-    assert safe.card["train"]["batch"] == 16  # as the run was trained with
+    note = safe.card.defence
+    assert (note.name, note.source, note.config["steps"]) == ("pgd_at", "mine", 2)
+    assert safe.card.train["lr"] == 1e-3  # said
+    assert safe.card.train["batch"] == 16  # as the run was trained with
     assert (run.folder / runs.WEIGHTS).read_bytes() == weights
 
 
@@ -63,11 +61,11 @@ def test_a_run_is_defended_by_name_on_what_it_was_trained_on(tmp_path, monkeypat
     small = {"width": 4, "dim": 4, "autoencode": 1, "cluster": 1}
     run = clustcore.train("dec", data="digits", config=small, device="cpu", augment={"rotate": 3.0})
     assert run.name == "my-dec-digits"
-    assert run.card["data"] == {"name": "digits", "split": "train", "n": 1297}
+    assert run.card.data == CardData("digits", "train", 1297)
     safe = clustcore.defend("my-dec-digits", "control", epochs=1, device="cpu")
-    assert safe.card["data"] == run.card["data"]
-    assert safe.card["augment"] == run.card["augment"]
-    assert run.card["augment"]["rotate"] == 3.0
+    assert safe.card.data == run.card.data
+    assert safe.card.augment == run.card.augment
+    assert run.card.augment["rotate"] == 3.0
 
 
 @pytest.mark.parametrize("kind", ["bytes", "floats", "tensor"])
@@ -75,7 +73,7 @@ def test_images_may_be_an_array(kind, tmp_path):
     x = make_blobs().x
     given = {"bytes": np.round(x * 255).astype(np.uint8), "floats": x, "tensor": torch.tensor(x)}
     run = train(given[kind], name="a", epochs=2, folder=tmp_path / "a")
-    assert run.card["data"] == {"name": "own", "split": "train", "n": 64}
+    assert run.card.data == CardData("own", "train", 64)
     assert run.folder == tmp_path / "a"
 
 
@@ -118,7 +116,7 @@ def test_the_same_call_goes_on_where_it_was_stopped(tmp_path):
     told = []
     run = train(make_blobs(), name="again", folder=tmp_path / "again", on_epoch=told.append)
     assert [epoch.epoch for epoch in told] == [3, 4, 5]
-    assert run.card["train"]["epochs"] == 6
+    assert run.card.training.epochs == 6
 
 
 def test_a_time_limit_is_an_error_that_says_how_to_go_on(tmp_path):
@@ -126,7 +124,7 @@ def test_a_time_limit_is_an_error_that_says_how_to_go_on(tmp_path):
     with pytest.raises(TimeoutError, match=r"within 1e-06 minutes.*the same call goes on"):
         train(make_blobs(), name="late", folder=place, minutes=1e-6)
     assert not (place / "card.json").exists()
-    assert train(make_blobs(), name="late", folder=place).card["train"]["epochs"] == 6
+    assert train(make_blobs(), name="late", folder=place).card.training.epochs == 6
 
 
 @pytest.mark.parametrize(
@@ -152,5 +150,4 @@ def test_a_run_that_is_there_is_not_written_over(trained, tmp_path):
         train(make_blobs(), name="mine")
     with pytest.raises(ValueError, match="expected a new run, got one that is there already"):
         train(make_blobs(), name="other", folder=run.folder)
-    card = json.loads((Path(run.folder) / "card.json").read_text(encoding="utf-8"))
-    assert card == run.card
+    assert runs.read_card(run.folder) == run.card

@@ -180,6 +180,17 @@ class Card:
         """The same card with other values: in their places, and new fields at the end."""
         return Card.from_json(self._document | fields)
 
+    def __repr__(self) -> str:
+        return f"Card({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """Which model of what, in a few words."""
+        parts = [f"{self.model!r} on {self.data.name!r}"]
+        parts += [f"{self.clusters} clusters"] * bool(self.clusters)
+        parts += [f"defended by {self.defence.name!r}"] if self.defence else []
+        return ", ".join(parts)
+
     def section(self, name: str) -> Json | None:
         """An object of the card, whole; None where there is none of that name."""
         found = self._document.get(name)  # a copy is given: nobody changes the card

@@ -31,6 +31,11 @@ class RunInfo:
     found: Card | None
     problem: str | None = None
 
+    def __repr__(self) -> str:
+        what = self.problem or (None if self.found is None else self.found.summary)
+        parts = [repr(self.name), self.readiness, *filter(None, [what])]
+        return f"RunInfo({', '.join(parts)})"
+
     @property
     def card(self) -> Card:
         """What the run says of itself.
