@@ -1,5 +1,7 @@
-"""The hues of clusters, on every map and in every figure. The map's JavaScript and the app's theme
-have copies of their own, which the tests compare with these.
+"""The hues of clusters, on every map and in every figure.
+
+The map's JavaScript and the app's theme have copies of their own, which the tests compare with
+these.
 """
 
 from __future__ import annotations
@@ -14,5 +16,10 @@ PETROFF = (
 
 
 def hue(cluster: int | np.integer) -> str:
-    """The hue of a cluster or class; the eleventh has that of the first again."""
+    """The hue of a cluster or class; the eleventh has that of the first again.
+
+    Examples:
+        >>> hue(0), hue(10)
+        ('#3f90da', '#3f90da')
+    """
     return PETROFF[cluster % len(PETROFF)]

@@ -20,10 +20,17 @@ UNDEFENDED = "undefended"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as it was found: its card and the hash of its projector are read once. What is asked of
-    its other files is asked of the disk each time.
+    """A run as it was found.
 
-    `problem` says why it cannot be used; there is no card then.
+    Its card and the hash of its projector are read once. What is asked of its other files is asked
+    of the disk each time. `problem` says why it cannot be used; there is no card then.
+
+    Examples:
+        >>> info = find_run("drc-mnist-pgd_at")
+        >>> info
+        RunInfo('drc-mnist-pgd_at', ready, 'drc' on 'mnist', 10 clusters, defended by 'pgd_at')
+        >>> info.dataset, info.made_from, info.shipped
+        ('mnist', 'drc-mnist', True)
     """
 
     name: str
@@ -54,8 +61,9 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """What it is called beside another one: what defends it, too, where the name does not say
-        that.
+        """What it is called beside another one.
+
+        With what defends it, where the name does not say that.
         """
         said = not self.defended or self.name.endswith(f"-{self.defence}")
         return self.name if said else f"{self.name}, {self.defence}"
@@ -89,8 +97,10 @@ class RunInfo:
 
     @property
     def readiness(self) -> str:
-        """What is there: "broken", "weights missing", "unfinished", "map not computed yet", "paths
-        not computed yet" or "ready".
+        """What is there.
+
+        "broken", "weights missing", "unfinished", "map not computed yet", "paths not computed yet"
+        or "ready".
         """
         if self.problem:
             return "unfinished" if self.problem.endswith(_UNFINISHED) else "broken"
@@ -149,8 +159,13 @@ class RunInfo:
 
 
 def list_runs() -> list[RunInfo]:
-    """Every run there is, shipped ones first, then by name; of two with one name the first counts.
-    Read afresh on each call.
+    """Every run there is, shipped ones first, then by name.
+
+    Of two with one name the first counts. Read afresh on each call.
+
+    Examples:
+        >>> [run.name for run in list_runs()][:2]
+        ['alrdc-fashion-mnist', 'alrdc-fashion-mnist-alrdc']
     """
     found: dict[str, RunInfo] = {}
     for place in folders():
@@ -181,6 +196,13 @@ def find_run(name: str) -> RunInfo:
     Raises:
         ValueError: there is none (a name can hold no path: letters, digits, '.', '_' and '-' only),
             or it is broken.
+
+    Examples:
+        >>> find_run("dec-mnist").clusters
+        10
+        >>> find_run("no-such-run")
+        Traceback (most recent call last):
+        ValueError: unknown run 'no-such-run'; known: alrdc-fashion-mnist, ...
     """
     runs = {run.name: run for run in list_runs()}
     if name not in runs:
