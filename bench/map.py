@@ -250,8 +250,9 @@ def measure_plotly(browser: Any, address: str, n: int) -> dict[str, Any]:
 
 
 def payload(n: int) -> dict[str, int]:
-    """Bytes of the whole message for a view of n points with regions, 2,000 paths and all colours,
-    or the one in use where no more travel.
+    """Bytes of the whole message for a view of n points with regions and 2,000 paths.
+
+    All colours travel with it, or the one in use where no more do.
     """
     from clustcore.types import AttackPath, PathKey, Raster
     from ui.cluster_map import MapView, packing

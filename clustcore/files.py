@@ -29,8 +29,9 @@ PART = 15 * 2**20  # bytes of a part of what is split, so that it passes where 1
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, moved there when the block ends well and removed when it does
-    not.
+    """A file to write beside `path`, which takes its place when the block ends well.
+
+    Where it does not, the file is removed.
 
     A full disk or a kill in the middle of saving leaves what was there before.
     """

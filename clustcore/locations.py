@@ -25,8 +25,9 @@ _CACHE = Path(".cache", "driftmap") if INSTALLED else Path(".cache")
 
 
 def home() -> Path:
-    """The folder of one's own runs, caches and data: what DRIFTMAP_HOME names, else the checkout,
-    else the current folder. Its path is whole.
+    """The folder of one's own runs, caches and data.
+
+    What DRIFTMAP_HOME names, else the checkout, else the current folder. Its path is whole.
     """
     if named := os.environ.get("DRIFTMAP_HOME"):
         return Path(named).expanduser().absolute()
@@ -34,15 +35,18 @@ def home() -> Path:
 
 
 def own_runs() -> Path:
-    """Where one's own runs lie: `runs/` in `home()`, or the folder DRIFTMAP_RUNS names. Its path is
-    whole: a process elsewhere finds the same.
+    """Where one's own runs lie: `runs/` in `home()`, or the folder DRIFTMAP_RUNS names.
+
+    Its path is whole: a process elsewhere finds the same.
     """
     return Path(os.environ.get("DRIFTMAP_RUNS") or home() / "runs").absolute()
 
 
 def cache_folder() -> Path:
-    """Where results computed on demand are kept: `.cache/` in `home()`, `.cache/driftmap/` where
-    the library is installed, or the folder DRIFTMAP_CACHE names.
+    """Where results computed on demand are kept.
+
+    `.cache/` in `home()`, `.cache/driftmap/` where the library is installed, or the folder
+    DRIFTMAP_CACHE names.
     """
     return Path(os.environ.get("DRIFTMAP_CACHE") or home() / _CACHE)
 

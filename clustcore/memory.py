@@ -14,7 +14,9 @@ _Answer = TypeVar("_Answer")
 
 @contextlib.contextmanager
 def counted() -> Iterator[None]:
-    """What torch's allocator for CPUs raises where it gets nothing, a plain RuntimeError, is an
+    """Memory that ran out is one error on a CPU, too.
+
+    What torch's allocator for CPUs raises where it gets nothing, a plain RuntimeError, is an
     OutOfMemoryError as it is on a GPU.
 
     Raises:

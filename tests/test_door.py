@@ -34,8 +34,7 @@ def test_a_trained_run_comes_back_open(trained):
     assert (run.name, run.folder.name) == ("mine", "mine")
     assert [epoch.stage for epoch in told] == ["autoencode"] * 4 + ["cluster"] * 2
     assert run.card.data == CardData("blobs", "test", 64)
-    assert run.card.train["batch"] == 16
-    assert run.card.train["lr"] == 3e-3
+    assert (run.card.train["batch"], run.card.train["lr"]) == (16, 3e-3)
     scores = clustcore.evaluate(run.model, make_blobs())
     assert scores.n == 64
     assert [info.name for info in runs.list_runs() if not info.shipped] == ["mine"]

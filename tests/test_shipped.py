@@ -11,7 +11,6 @@ from safetensors.torch import load
 import clustcore
 from clustcore import runs
 from clustcore.experiments.recipes import RECIPES
-from clustcore.locations import PROJECT
 from clustcore.pipeline.contents import paths_of
 from clustcore.pipeline.paths import walk
 from clustcore.types import PathKey
@@ -125,8 +124,3 @@ def test_attacked_images_are_recomputed_as_they_were(run):
 def test_the_card_is_json_without_nan(run):
     text = (run.folder / "card.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in the card"))
-
-
-def test_the_readme_shows_a_picture_that_is_there():
-    picture = PROJECT / "assets" / "screenshot.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")

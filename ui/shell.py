@@ -30,8 +30,10 @@ def open_page(page: str) -> None:
 
 
 def take_roots() -> None:
-    """Below which folders images are looked for: `streamlit run app.py -- --root DIR`, as often as
-    there are folders. What is started from here looks there as well.
+    """Take the folders below which images are looked for from the command line.
+
+    `streamlit run app.py -- --root DIR`, as often as there are folders. What is started from here
+    looks there as well.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--root", action="append", default=[])

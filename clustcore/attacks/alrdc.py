@@ -414,7 +414,7 @@ class _Codes:
         return cls(torch.cat(mu), torch.cat(scales) if scales else None)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """mu of these rows, and noise of their spread, the same on every device."""
+        """The mean mu of these rows, and noise of their spread, the same on every device."""
         rows = rows.to(self.mu.device)
         mu = self.mu[rows]
         if self.scale is None:

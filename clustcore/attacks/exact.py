@@ -37,7 +37,7 @@ class Exact(Attack):
     def smallest(
         self, target: Target, x: Tensor, unit: float | int | np.number = 1.0
     ) -> Float[Tensor, " n"]:
-        """rho of the smallest flip of images or embeddings, infinite where there is none.
+        """The rho of the smallest flip of images or embeddings, infinite where there is none.
 
         Raises:
             ValueError: the head is not affine, or input that `Attack` refuses.

@@ -279,8 +279,9 @@ class Problem:
         soften: float = 0.0,
         objective: str | None = None,
     ) -> tuple[Float[Tensor, "m ..."], Float[Tensor, "m k"]]:
-        """The gradient of an objective (by default the goal's) at points of these rows, and the
-        scores there.
+        """The gradient of an objective at points of these rows, and the scores there.
+
+        The objective is the goal's by default.
 
         NaN is kept, so that it can be counted; `ascent` reads it as 0.
 

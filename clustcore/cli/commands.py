@@ -189,8 +189,9 @@ def _json(scores: Any) -> str:
 
 
 def entry() -> int:
-    """The command that this process was started with; of several under torchrun the first one
-    alone prints.
+    """The command that this process was started with.
+
+    Of several under torchrun the first one alone prints.
     """
     if "WORLD_SIZE" not in os.environ:
         return main()

@@ -1,5 +1,6 @@
-"""The words of the command line: flags drawn from the config dataclasses, and what they say beside
-a card.
+"""The words of the command line.
+
+Flags are drawn from the config dataclasses; here is also what they say beside a card.
 """
 
 from __future__ import annotations
@@ -130,8 +131,9 @@ def plan_from_flags(argv: list[str]) -> Plan:
 
 
 def defence_from_flags(argv: list[str]) -> Plan:
-    """What `defend RUN --defence NAME [flags]` asks for. Settings of the loop and of the views are
-    the run's own where no flag says otherwise.
+    """What `defend RUN --defence NAME [flags]` asks for.
+
+    Settings of the loop and of the views are the run's own where no flag says otherwise.
 
     Raises:
         ValueError: no defence or an unknown one, or an unknown run.
@@ -194,7 +196,7 @@ def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any
 def usage(command: str, word: str, known: Iterable[str]) -> NoReturn:
     """Help of a command whose flags depend on a word; ends the process."""
     print(f"usage: python -m clustcore {command} {word} [flags]\n\n{COMMANDS[command]}\n")
-    name = word.split()[-1]
+    name = word.rsplit(maxsplit=1)[-1]
     print(f"{name}: one of {', '.join(sorted(known))}; with it, --help lists the flags")
     sys.exit()
 
@@ -215,7 +217,7 @@ def parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> arg
     parser = _Parser(
         prog=f"python -m clustcore {command}",
         usage=" ".join(["%(prog)s", *words, "[flags]"]),
-        description=COMMANDS[command.split()[0]],
+        description=COMMANDS[command.split(maxsplit=1)[0]],
         allow_abbrev=False,
     )
     for name, (kind, default, help) in options.items():

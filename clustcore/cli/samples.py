@@ -17,8 +17,9 @@ def samples_of(
     root: str | None = None,
     download: bool = False,
 ) -> Samples:
-    """Samples that fit a run: its own data, and of them what it is judged on, unless others are
-    named.
+    """The samples that fit a run.
+
+    They are those of its own data that it is judged on, unless others are named.
     """
     from clustcore.datasets import judged_split, load_samples
     from clustcore.datasets.shipped import SOURCES

@@ -122,8 +122,9 @@ def teach(argv: list[str]) -> int:
 def _make_teacher(
     out: Path, samples: Samples, config: TeachConfig, run: Run | None = None, *, keep: bool = False
 ) -> None:
-    """Make a teacher of the images, or of what a run makes of them; with `keep` only where there is
-    none yet.
+    """Make a teacher of the images, or of what a run makes of them.
+
+    With `keep` it is made only where there is none yet.
     """
     from clustcore.distributed import is_main, wait
     from clustcore.pipeline.make import teach_on

@@ -22,8 +22,10 @@ def cache_folder() -> Path:
 
 
 def decode(files: Sequence[Path], name: str, title: str, size: int) -> UInt8[np.ndarray, "n 3 s s"]:
-    """The central squares of colour images, resized to `size` pixels; read from the cache where
-    none of the files has changed. What comes from the cache is read-only and stays on disk.
+    """The central squares of colour images, resized to `size` pixels.
+
+    They are read from the cache where none of the files has changed. What comes from the cache is
+    read-only and stays on disk.
 
     Args:
         name: What the cached file's name begins with.

@@ -115,8 +115,10 @@ def _sheet(thumbs: Sequence[UInt8[np.ndarray, "c h w"]]) -> bytes:
 
 
 def folders() -> list[str]:
-    """Folders with images below the roots, as "folder:..." names, each named by its path there; at
-    most two levels deep, the folders of classes not by themselves.
+    """Folders with images below the roots, as "folder:..." names.
+
+    Each is named by its path below its root, which is at most two levels deep. The folders of
+    classes are not named by themselves.
     """
     found: dict[str, None] = {}
     for root in roots():
@@ -171,6 +173,7 @@ def peek_apart(name: str, download: bool = False) -> Peek:
         env=environment() | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
         capture_output=True,
         text=True,
+        check=False,
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)

@@ -94,8 +94,9 @@ def source(name: str) -> dict[str, Any]:
 
 
 def sheet(name: str, index: int) -> bytes:
-    """One sheet, as it ships or made now: the PNG of images `1000 * index` to
-    `1000 * index + 999`.
+    """One sheet of images as a PNG, as it ships or made now.
+
+    It holds images `1000 * index` to `1000 * index + 999`.
 
     Raises:
         ValueError: no such data set, sheet or file.

@@ -72,8 +72,10 @@ class AlternatingConfig(DefenceConfig):
 
 @final
 class Alternating(Defence):
-    """Upkeep + weight_kl x KL(y || y') + weight_margin x cross-entropy, the means over the points
-    of all attackers, + weight_like x `likeness`.
+    """Upkeep, and what keeps attacked points in their clusters.
+
+    Upkeep + weight_kl x KL(y || y') + weight_margin x cross-entropy, the means over the points of
+    all attackers, + weight_like x `likeness`.
 
     KL alone is nearly flat where both assignments are sure; the cross-entropy reads the scores and
     widens the margin further. y is not followed back: attacked samples come to clean ones, not the
@@ -184,8 +186,10 @@ def likeness(
     labels: Int64[Tensor, " n"],
     clusters: int,
 ) -> Float[Tensor, ""]:
-    """How far the distances within each cluster have lost their proportions: the mean over pairs of
-    one cluster of (d_ij / mean d - d0_ij / mean d0)^2, the means being that cluster's.
+    """How far the distances within each cluster have lost their proportions.
+
+    It is the mean over pairs of one cluster of (d_ij / mean d - d0_ij / mean d0)^2, the means being
+    that cluster's.
 
     0 where every cluster was only moved, turned or scaled, so that shrinking costs nothing and
     neighbours stay neighbours. 0 also where no two samples share a cluster.

@@ -98,8 +98,9 @@ def lengthen(delta: Float[Tensor, "n d"], eps: float | Float[Tensor, ""]) -> Flo
 
 
 def warmed(data: TrainData, epoch: int, warm: int) -> dict[str, Tensor]:
-    """{"share": ()}: the part of its budget that an attack inside uses in this epoch, which grows
-    to all of it over the first `warm` epochs.
+    """The part of its budget that an attack inside uses in this epoch, as a state.
+
+    {"share": ()} grows to all of it over the first `warm` epochs.
     """
     return {"share": torch.tensor(min(1.0, (epoch + 1) / warm), device=data.x.device)}
 

@@ -56,8 +56,9 @@ def reproduce_drc(
     start: str | None = None,
     out: Path | None = None,
 ) -> list[str]:
-    """Train what is missing of the benchmarks, judge it, and put one entry a data set, plan and
-    seed into the file.
+    """Train what is missing of the benchmarks, and judge it.
+
+    One entry a data set, plan and seed is put into the file.
 
     Data that are not there are said, with the layout in which they are expected, and left out.
 
@@ -106,8 +107,9 @@ def reproduce_drc(
 def reproduce_ablation(
     data: tuple[str, ...], context: Context, *, seeds: tuple[int, ...] = (0,)
 ) -> list[str]:
-    """Train what is missing of the ablation, judge it on the test images, and put one entry a row
-    and seed into the file.
+    """Train what is missing of the ablation, and judge it on the test images.
+
+    One entry a row and seed is put into the file.
 
     Returns:
         What went wrong: trainings that diverged or collapsed. The rest was done nevertheless.
@@ -132,9 +134,10 @@ def reproduce_ablation(
 
 
 def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = (0,)) -> None:
-    """Train the defences of a data set's shipped DRC run, judge each beside it at the budget at
-    which half of the undefended one's samples have moved, and put one entry a defence and seed into
-    the file. What was measured of the same weights is left.
+    """Train the defences of a data set's shipped DRC run, and judge each beside it.
+
+    They are judged at the budget at which half of the undefended one's samples have moved, and put
+    into the file, one entry a defence and seed. What was measured of the same weights is left.
 
     Raises:
         ValueError: a data set whose run has no defence, one that is not there, or a run made
@@ -183,8 +186,9 @@ class _Row:
 
 
 def _seeds(row: _Row, seeds: tuple[int, ...], context: Context, wrong: list[str]) -> bool:
-    """Train and judge each seed of a row, and add to `wrong` what failed; False where the time was
-    up first.
+    """Train and judge each seed of a row, and add to `wrong` what failed.
+
+    It gives False where the time was up first.
     """
     return all(_seed(row, seed, context, wrong) for seed in seeds)
 
@@ -237,8 +241,9 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
 
 
 def _fitted(row: _Row, folder: Path, context: Context) -> Recipe:
-    """The row's recipe, its epochs laid out to fit the minutes that are left, where it says how;
-    laid out once, so that the same call goes on with them.
+    """The row's recipe, its epochs laid out to fit the minutes that are left.
+
+    They are laid out where the recipe says how, and once, so that the same call goes on with them.
     """
     recipe, file = row.recipe, folder / LAYOUT
     if not _is_timed(recipe, context):

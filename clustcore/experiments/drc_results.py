@@ -1,5 +1,7 @@
-"""What `reproduce drc` and `reproduce ablation` measured, in `assets/drc.json`, and the tables that
-lay it beside what was published. Without torch, so that tables are written anywhere.
+"""What `reproduce drc` and `reproduce ablation` measured, and the tables of it.
+
+The figures lie in `assets/drc.json`; the tables lay them beside what was published. Without torch,
+so that tables are written anywhere.
 """
 
 from __future__ import annotations
@@ -57,8 +59,9 @@ def entries(part: str) -> list[dict[str, Any]]:
 
 
 def keep(part: str, entry: dict[str, Any]) -> None:
-    """Write an entry into the file, in the place of an older one of the same kind; the rest stays
-    as it is.
+    """Write an entry into the file, in the place of an older one of the same kind.
+
+    The rest stays as it is.
     """
     found, key = _read(), _KEYS[part]
     others = [e for e in found[part] if any(e[k] != entry[k] for k in key)]

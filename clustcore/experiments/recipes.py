@@ -22,8 +22,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A shipped run, and the variants that stand as rows on its card. The source of a plan of a
-    defence is a recipe: its run of the same seed.
+    """A shipped run, and the variants that stand as rows on its card.
+
+    The source of a plan of a defence is a recipe: its run of the same seed.
     """
 
     plan: Plan
@@ -118,8 +119,9 @@ def _as_published(data: str, clusters: int) -> Recipe:
 
 
 def _best_here(data: str, clusters: int) -> Recipe:
-    """DRC with the choices that serve it best here, in the time one GPU has for it: features
-    first, as SCAN learns them on this very network.
+    """DRC with the choices that serve it best here, in the time one GPU has for it.
+
+    It learns features first, as SCAN learns them on this very network.
     """
     return Recipe(
         Plan(
@@ -239,8 +241,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def ablation(data: str, what: str) -> Recipe:
-    """A row of the ablation. Of CIFAR-10: DRC alone, or with the first of its further stages. Of
-    the others: DRC alone with one switch or stage beside it, or `shipped`: with the shipped run's.
+    """A row of the ablation.
+
+    Of CIFAR-10: DRC alone, or with the first of its further stages. Of the others: DRC alone with
+    one switch or stage beside it, or `shipped`: with the shipped run's.
 
     Raises:
         ValueError: a data set or a row that the ablation has not.

@@ -1,5 +1,7 @@
-"""The tables of README.md and RESULTS.md, written from the cards of the shipped runs and from the
-measurements of ALRDC's and DRC's commands: no figure is typed in.
+"""The tables of README.md and RESULTS.md.
+
+They are written from the cards of the shipped runs and from the measurements of ALRDC's and DRC's
+commands: no figure is typed in.
 """
 
 from __future__ import annotations

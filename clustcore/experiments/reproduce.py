@@ -35,8 +35,9 @@ STOPPED = "stopped"  # below a run's folder: the run as it stood when its time w
 def reproduce_runs(
     names: list[str], context: Context, *, seeds: tuple[int, ...] | None = None
 ) -> None:
-    """Train, map, attack and measure the shipped runs, and put the first seed of each into
-    `assets/runs`.
+    """Train, map, attack and measure the shipped runs.
+
+    The first seed of each goes into `assets/runs`.
 
     Everything is kept under `runs/` as it goes, so that a call that was interrupted goes on where
     it stood.

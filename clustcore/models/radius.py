@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 def embedding_radius(z: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-    """R: half the mean distance from each cluster's empirical mean to the nearest other one; empty
-    clusters are left aside. It can be followed back to z.
+    """R: half the mean distance from each cluster's empirical mean to the nearest other one.
+
+    Empty clusters are left aside. It can be followed back to z.
 
     Raises:
         ValueError: samples in one cluster alone.

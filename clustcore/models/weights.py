@@ -1,5 +1,6 @@
-"""A run's weights: a model built from its card, safetensors read and written, whole or not at all,
-and no pickle anywhere.
+"""A run's weights: a model built from its card, safetensors read and written.
+
+Whole or not at all, and no pickle anywhere.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def build(kind: str, config: Mapping[str, Any], where: str = "card") -> Model:
 
 
 def load_model(folder: Path, card: Card | None = None) -> Model:
-    """The model of a run, on the CPU, in eval mode, its parameters frozen; its weights may lie in
-    parts.
+    """The model of a run, on the CPU, in eval mode, its parameters frozen.
+
+    Its weights may lie in parts.
 
     Args:
         card: the run's, where it was read already.
@@ -73,8 +75,10 @@ def load_model(folder: Path, card: Card | None = None) -> Model:
 
 
 def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
-    """Write a run's weights into another folder, or its own, in files of at most `limit` bytes, and
-    return these. Weights that lay there otherwise are removed.
+    """Split a run's weights into files of at most `limit` bytes.
+
+    They are written into another folder or the run's own, and returned. Weights that lay there
+    otherwise are removed.
 
     Raises:
         ValueError: see `load_model`.
@@ -85,8 +89,9 @@ def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
 
 
 def join_weights(folder: Path, out: Path) -> Path:
-    """Write the weights that lie in parts beside their card as the one file they were split from,
-    into another folder or the same, and return it. Parts that lay there are removed.
+    """Join the weights that lie in parts into the one file that they were split from.
+
+    It is written into another folder or the same, and returned. Parts that lay there are removed.
 
     Raises:
         ValueError: see `load_model`; nothing is written then.
@@ -127,6 +132,7 @@ def _weights(folder: Path, card: Card) -> bytes:
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Load tensors into a module, and refuse what does not fit, or is not finite."""
     own = model.state_dict()
     if missing := sorted(set(own) - set(tensors)):
         raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")
@@ -146,8 +152,10 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None
 
 
 def begin_with(model: Model, source: Model, where: str) -> None:
-    """Give a model the weights of another one of its architecture, such as one with earlier stages
-    done. What training alone needs (`Model.helpers`) is taken along where both have it.
+    """Give a model the weights of another one of its architecture.
+
+    Such as one with earlier stages done. What training alone needs (`Model.helpers`) is taken along
+    where both have it.
 
     Args:
         where: what to call the source in a message.

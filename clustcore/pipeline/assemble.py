@@ -32,8 +32,10 @@ def assemble(
     on_step: OnStep | None = None,
     config: ProjectionConfig | None = None,
 ) -> Path:
-    """Make a whole run under `runs/`: weights in one file, the map, the paths drawn on it, and the
-    scores. What is there and not stale is left: a call that was interrupted goes on where it stood.
+    """Make a whole run under `runs/` of what was brought.
+
+    It gets weights in one file, the map, the paths drawn on it, and the scores. What is there and
+    not stale is left: a call that was interrupted goes on where it stood.
 
     Args:
         folder: holds `card.json`, the weights (see `checkpoint.split_weights`) and one or more of

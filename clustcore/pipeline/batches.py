@@ -1,5 +1,6 @@
-"""A model over many images: checked, read in slices, embedded batch by batch, shared out among the
-processes.
+"""A model over many images.
+
+They are checked, read in slices, embedded batch by batch, and shared out among the processes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _BATCH = 500
 
 
 def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
-    """Embedding, scores and soft assignment of images, read, checked and embedded batch by batch:
-    memory holds what comes out, and of the images one batch.
+    """Embedding, scores and soft assignment of images, read, checked and embedded batch by batch.
+
+    Memory holds what comes out, and of the images one batch.
 
     A device that runs out of memory gets smaller batches, and a warning says so.
 
@@ -64,7 +66,7 @@ def joined(array: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def parts_of(n: int) -> list[slice]:
-    """n rows in parts that an attack takes at once."""
+    """Cut n rows into parts that an attack takes at once."""
     return [slice(i, min(i + _BATCH, n)) for i in range(0, n, _BATCH)]
 
 

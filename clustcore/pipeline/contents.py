@@ -1,5 +1,6 @@
-"""What stands in a run beside weights and card: its map, its paths, the smallest flips, learned
-attackers; and the scores that are read off them.
+"""What stands in a run beside weights and card, and the scores that are read off it.
+
+Its map, its paths, the smallest flips, learned attackers.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ def fit_attacker(
     seed: int = 0,
     on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Path:
-    """Fit ALRDC's attacker to a run and write it into the run (beside a shipped one: see
-    `runs.fitted_file`).
+    """Fit ALRDC's attacker to a run and write it into the run.
+
+    That of a shipped run lies beside it: see `runs.fitted_file`.
 
     Args:
         samples: what it learns from: the training split, so that what it is judged on is new to it.
@@ -158,8 +160,9 @@ def fit_attacker(
 
 
 def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: no more images than the paper's saw, drawn without
-    labels.
+    """What learned attackers learn from.
+
+    They are no more images than the paper's saw, drawn without labels.
     """
     rows = np.random.default_rng(0).permutation(len(samples))[: runs.FIT_SAMPLES]
     return samples.take(np.sort(rows))
@@ -171,8 +174,9 @@ def paths_of(run: Run) -> list[PathKey]:
 
 
 def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
-    """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
-    stale.
+    """Write the run's paths and its two `min_flip` tables.
+
+    Those that are there and not stale are left.
     """
     for key in paths_of(run):
         file = run.folder / "paths" / runs.path_name(key)
@@ -192,8 +196,9 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
 
 
 def measure(run: Run, samples: Samples) -> CardScores:
-    """The card's `scores`: clean on all samples; attacked on the paths' samples at the reported
-    budgets.
+    """The card's `scores`: clean on all samples, attacked on those of the paths.
+
+    Attacked at the reported budgets.
 
     Figures at a budget are read off the stored paths, so that the card says what the dial shows.
     """

@@ -60,8 +60,9 @@ def make_run(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train a model on samples and write its run; a run that was interrupted goes on where it
-    stood.
+    """Train a model on samples and write its run.
+
+    A run that was interrupted goes on where it stood.
 
     Labels are not read: `TrainData` has no place for them.
 
@@ -164,8 +165,9 @@ def defend(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train a run's model on under a defence and write it as a run of its own; one that was
-    interrupted goes on where it stood.
+    """Train a run's model on under a defence and write it as a run of its own.
+
+    One that was interrupted goes on where it stood.
 
     Training starts from the source's weights and is told the source's own clusters of the images.
     The source is left as it is.
@@ -451,6 +453,7 @@ def _commit() -> str:
             capture_output=True,
             text=True,
             timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
@@ -460,5 +463,6 @@ def _commit() -> str:
         capture_output=True,
         text=True,
         timeout=10,
+        check=False,
     )
     return (found.stdout.strip() or "unknown") + ("-dirty" if changed.stdout else "")

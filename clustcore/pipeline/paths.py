@@ -75,6 +75,7 @@ def walk(
     ahead: bool = False,
 ) -> AttackPath:
     """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
+
     Every process takes its rows; all get the whole.
     """
     parts = [draw(run, part, ahead) for part in _bare_parts(run, samples, rows, key, on_step)]
@@ -88,8 +89,9 @@ def bare_path(
     key: PathKey,
     on_step: OnStep | None = None,
 ) -> BarePath:
-    """`walk` for a run without a map: what needs the model's gradients, to be drawn later. Its
-    embeddings are float16, a map's own precision.
+    """`walk` for a run without a map: what needs the model's gradients, to be drawn later.
+
+    Its embeddings are float16, a map's own precision.
     """
     parts = [
         dataclasses.replace(part, z=part.z.astype(np.float16))
@@ -151,8 +153,9 @@ def transfer(
 
 
 def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
-    """One sample's path with its images. A sample that has a stored path keeps its stored
-    positions.
+    """One sample's path with its images.
+
+    A sample that has a stored path keeps its stored positions.
 
     Raises:
         ValueError: no such row.

@@ -88,8 +88,9 @@ class Run:
 
     @property
     def attackers(self) -> dict[str, bool]:
-        """The learned attackers fitted for this run: name -> stale, that is, fitted on other
-        weights. Read afresh on each call.
+        """The learned attackers fitted for this run, each with whether it is stale.
+
+        Stale: fitted on other weights. Read afresh on each call.
 
         Raises:
             ValueError: a file is damaged, or another attack's.

@@ -1,4 +1,7 @@
-"""The arrays of a run as files: its map, its paths, its smallest flips; checked when read."""
+"""The arrays of a run as files: its map, its paths, its smallest flips.
+
+They are checked when they are read.
+"""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ def attacker_file(run: RunInfo, attack: str) -> Path:
 
 
 def fitted_file(run: RunInfo, attack: str) -> Path:
-    """Where a learned attack goes that is fitted now: into the run.
+    """Where a learned attack goes that is fitted now.
 
-    A shipped run stays as it is: its attacker goes into the cache.
+    Into the run, or into the cache where the run is a shipped one, which stays as it is.
 
     Examples:
         >>> from clustcore import runs

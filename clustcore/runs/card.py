@@ -243,8 +243,8 @@ class Card:
     @property
     def clusters(self) -> int:
         """How many clusters there are; 0 where the card does not say."""
-        count = self.config.get("clusters")
-        return count if _is(count, int) and 0 < count <= 255 else 0
+        count = _fit(self.config.get("clusters"), int)
+        return count if count is not None and 0 < count <= 255 else 0
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -253,13 +253,14 @@ class Card:
         Raises:
             ValueError: the card does not say.
         """
-        shape = self.config.get("input_shape")
-        if not _is(shape, tuple[int, ...]) or len(shape) != 3:
+        given = self.config.get("input_shape")
+        shape = _fit(given, tuple[int, ...])
+        if shape is None or len(shape) != 3:
             raise ValueError(
                 "card: field 'config.input_shape': expected channels, height and width, got "
-                f"{shape!r}"
+                f"{given!r}"
             )
-        return tuple(shape)
+        return shape
 
     @property
     def weights_sha256(self) -> str:
@@ -323,8 +324,7 @@ class Card:
     @property
     def half_precision_moved(self) -> float | None:
         """The share of the images that half precision moves into another cluster."""
-        found = self._document.get("half_precision_moved")
-        return found if _is(found, float) else None
+        return _fit(self._document.get("half_precision_moved"), float)
 
     @property
     def scores(self) -> CardScores | None:
@@ -423,18 +423,18 @@ def _finite(value: Any) -> Any:
 
 
 def _part(cls: type[_Part], values: Json, **called: str) -> _Part:
-    """An object of a card. A field that is not there, or of another kind, has its default: a card
-    that was written by hand, or by another version, breaks no screen.
+    """An object of a card.
+
+    A field that is not there, or of another kind, has its default: a card that was written by hand,
+    or by another version, breaks no screen.
 
     Args:
         called: what the file calls a field, where that is something else.
     """
-    found = {}
-    for name, kind in _kinds(cls).items():
-        value = values.get(called.get(name, name))
-        if _is(value, kind):
-            found[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**found)
+    found = {
+        name: _fit(values.get(called.get(name, name)), kind) for name, kind in _kinds(cls).items()
+    }
+    return cls(**{name: value for name, value in found.items() if value is not None})
 
 
 @functools.cache
@@ -443,16 +443,20 @@ def _kinds(cls: type[Any]) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
-def _is(value: Any, kind: Any) -> bool:
+def _fit(value: Any, kind: Any) -> Any:
+    """A value of JSON as this kind, or None where it is of another."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, types.UnionType):
-        return any(_is(value, one) for one in typing.get_args(kind))
-    origin = typing.get_origin(kind)
+        return next((found for one in inner if (found := _fit(value, one)) is not None), None)
     if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return isinstance(value, list) and all(_is(one, item) for one in value)
-    if origin is Mapping:
-        return isinstance(value, dict)
+        parts = [_fit(part, inner[0]) for part in value] if isinstance(value, list) else [None]
+        return None if None in parts else tuple(parts)
+    if origin is Mapping and isinstance(value, dict):
+        whole = inner[1] is Any or all(_fit(part, inner[1]) is not None for part in value.values())
+        return value if whole else None
+    if origin is Mapping or isinstance(value, bool):  # no field of a part is true or false
+        return None
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value)
-    return isinstance(value, kind) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and math.isfinite(value)
+        return float(value) if number else None
+    return value if isinstance(value, kind) else None

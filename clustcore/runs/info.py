@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clustcore.files import sha256
 from clustcore.runs.arrays import path_name
 from clustcore.runs.cache import attacker_file, cached_path_file
 from clustcore.runs.card import CARD, Card, read_card
@@ -20,10 +20,11 @@ UNDEFENDED = "undefended"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as it was found.
+    """A run as it was found: its card and the hash of its projector are read once.
 
-    Its card and the hash of its projector are read once. What is asked of its other files is asked
-    of the disk each time. `problem` says why it cannot be used; there is no card then.
+    What is asked of its other files is asked of the disk each time.
+
+    `problem` says why it cannot be used; there is no card then.
 
     Examples:
         >>> info = find_run("drc-mnist-pgd_at")
@@ -61,9 +62,9 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """What it is called beside another one.
+        """What it is called beside another run.
 
-        With what defends it, where the name does not say that.
+        What defends it is said, too, where the name does not say that.
         """
         said = not self.defended or self.name.endswith(f"-{self.defence}")
         return self.name if said else f"{self.name}, {self.defence}"
@@ -97,7 +98,7 @@ class RunInfo:
 
     @property
     def readiness(self) -> str:
-        """What is there.
+        """What there is of the run, in words.
 
         "broken", "weights missing", "unfinished", "map not computed yet", "paths not computed yet"
         or "ready".
@@ -131,7 +132,7 @@ class RunInfo:
     def projector_sha256(self) -> str:
         """The hash of its projector; empty where it has none."""
         file = self.projector_file
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        return sha256(file) if file.is_file() else ""
 
     @property
     def weights_stamp(self) -> tuple[int, ...]:
@@ -159,9 +160,9 @@ class RunInfo:
 
 
 def list_runs() -> list[RunInfo]:
-    """Every run there is, shipped ones first, then by name.
+    """Every run there is, shipped ones first, then by name; of two with one name the first counts.
 
-    Of two with one name the first counts. Read afresh on each call.
+    Read afresh on each call.
 
     Examples:
         >>> [run.name for run in list_runs()][:2]

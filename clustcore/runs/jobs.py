@@ -105,8 +105,10 @@ def make_map(folder: Path) -> Job:
 
 
 def stop(folder: Path) -> None:
-    """Ask a job to stop: a training keeps its last whole epoch, and `resume` lets it go on; a map
-    is made by `make_map` then. Told a second time, it is terminated.
+    """Ask a job to stop.
+
+    A training keeps its last whole epoch, and `resume` lets it go on; a map is made by `make_map`
+    then. Told a second time, it is terminated.
 
     Raises:
         ValueError: the training was started by hand, elsewhere, or the job's file is damaged.

@@ -173,8 +173,9 @@ class _Loop:
         self.before: _Before | None = None  # what an epoch that is not whole yet goes back to
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
-        """All epochs there still are, or those that the time limit leaves. Where they end early,
-        the last whole one is kept.
+        """All epochs there still are, or those that the time limit leaves.
+
+        Where they end early, the last whole one is kept.
         """
         try:
             return self._run(on_epoch)

@@ -189,8 +189,10 @@ def _coloured(x: Tensor, u: Tensor, config: AugmentConfig) -> Float[Tensor, "n c
 
 
 def _hidden(x: Tensor, u: Tensor, share: float) -> Float[Tensor, "n c h w"]:
-    """A grey square in each image, its middle anywhere: part of it may lie outside (DeVries and
-    Taylor, arXiv 1708.04552, where it is black; mid-grey is nearer to the mean).
+    """A grey square in each image, its middle anywhere.
+
+    Part of it may lie outside (DeVries and Taylor, arXiv 1708.04552, where it is black; mid-grey is
+    nearer to the mean).
     """
     h, w = x.shape[2:]
     rows, columns = (

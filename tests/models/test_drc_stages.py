@@ -170,7 +170,7 @@ def test_nothing_sure_is_no_loss():
         {"alone": 0, "heads": "kmeans", "surest": 2},
         {"alone": 1, "surest": 2, "norm": "batch"},
     ],
-    ids=lambda switch: ", ".join(switch),
+    ids=", ".join,
 )
 def test_every_switch_trains_and_resumes_to_the_same_weights(switch, blobs, tmp_path):
     config = TrainConfig(batch=16, lr=1e-4, device="cpu")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
 
 from clustcore import files, runs
 from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, Raster
+from tests.support import ROOT
 from tests.support.cards import LEAST
 
 PGD = PathKey("pgd", "pixels", "linf")
+# written by versions before this one
+PATHS = [
+    *sorted((ROOT / "assets" / "runs" / "dec-mnist" / "paths").glob("*.npz")),
+    *(ROOT / "tests" / "support" / "old_run" / "cache" / "paths").glob("*.npz"),
+]
 
 
 @pytest.fixture
@@ -104,6 +111,16 @@ def test_path_round_trip(tmp_path, target):
     runs.write_path(file, path)
     # the strengths of a change are kept in half precision, assignments in 255 steps
     assert_equal(path, runs.read_path(file), {"p": 0.5 / 255 + 1e-7, "l2": 1e-3, "linf": 1e-3})
+
+
+@pytest.mark.parametrize("file", PATHS, ids=lambda file: file.stem)
+def test_a_path_is_written_as_it_was(tmp_path, file):
+    # what lies in the archive, for the packing is zlib's own affair
+    runs.write_path(tmp_path / "path.npz", runs.read_path(file))
+    with zipfile.ZipFile(file) as before, zipfile.ZipFile(tmp_path / "path.npz") as after:
+        assert after.namelist() == before.namelist()
+        for name in before.namelist():
+            assert after.read(name) == before.read(name), name
 
 
 def test_damaged_arrays_are_said(tmp_path):

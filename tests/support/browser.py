@@ -82,7 +82,7 @@ def serving(command: list[str], port: int, **options: Any) -> Iterator[str]:
     ) as server:
         try:
             address = f"http://127.0.0.1:{port}"
-            for _ in range(240):
+            for _ in range(2400):
                 try:
                     urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
                     break

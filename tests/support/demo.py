@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from clustcore import files, runs
 from clustcore.dial import dial
@@ -101,6 +103,19 @@ def change_card(folder: Path, **values: Any) -> None:
     """Write other values into a run's card."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     files.write_json(folder / "card.json", card | values)
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The files that are opened to be read from now on, by name."""
+    read: Counter[str] = Counter()
+    original = Path.open
+
+    def counted(self: Path, mode: str = "r", *args: Any, **more: Any) -> Any:
+        read[self.name] += "r" in mode
+        return original(self, mode, *args, **more)
+
+    monkeypatch.setattr(Path, "open", counted)
+    return read
 
 
 def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> cached.runs.Ask:

@@ -132,8 +132,9 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:
-    """How many images a learned attacker of the run will be fitted on, and of which split: the one
-    it was trained on where that is here, else that of its map.
+    """How many images a learned attacker of the run will be fitted on, and of which split.
+
+    The split is the one it was trained on where that is here, else that of its map.
     """
     data = run.card.data
     try:

@@ -205,8 +205,9 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
 
 
 def needs_fit(ask: Ask) -> bool:
-    """Whether the attack is a learned one without an attacker fitted on the run's own weights, with
-    the settings that are asked for.
+    """Whether the attack is a learned one that has to be fitted first.
+
+    It has then no attacker fitted on the run's own weights, with the settings that are asked for.
 
     Raises:
         ValueError: the attacker's file is damaged.
@@ -243,7 +244,7 @@ def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
 
 
 def attacker_state(run: RunInfo, attack: str) -> str:
-    """ "fitted" on the run's own weights, "stale": on others, or "" where there is no attacker.
+    """Whether an attacker is "fitted" on the run's own weights, or "stale"; "" without one.
 
     Raises:
         ValueError: the file is damaged.

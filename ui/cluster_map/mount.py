@@ -243,24 +243,31 @@ def _heard(
         value = value["value"]
     if name == "strength":
         record["strength"] = float(value)
-        if call:
-            call(record["strength"])
+        _tell(call, record["strength"])
     elif name == "pin":
         record["pin"] = None if value["row"] is None else int(value["row"])
-        if call:
-            call(record["pin"])
+        _tell(call, record["pin"])
     elif name == "selection" and value:
         record["selection"] = _selected(view, value)
         record["selected_by"] = str(value["by"])
-        if call:
-            call(record["selection"])
+        _tell(call, record["selection"])
     elif name == "probe" and value and call:
         call(float(value[0]), float(value[1]))
     elif name == "camera":
         record["camera"] = tuple(float(v) for v in value) if value else None
-        if call:
-            call(record["camera"])
-    elif name == "tiles" and value and view.sprites:
+        _tell(call, record["camera"])
+    else:
+        _asked(record, view, name, value)
+
+
+def _tell(call: Callable[..., None] | None, value: Any) -> None:
+    if call is not None:
+        call(value)
+
+
+def _asked(record: dict[str, Any], view: MapView, name: str, value: Any) -> None:
+    """What the map itself asks for: images, or all of it anew. No page is called."""
+    if name == "tiles" and value and view.sprites:
         sheets = -(-len(view.xy) // view.sprites.per_sheet)
         record["wanted"] = sorted({int(j) for j in value if 0 <= int(j) < sheets})
     elif name == "resend":

@@ -24,7 +24,7 @@ from ui.cluster_map.colours import COLOURS
 from ui.cluster_map.wire import MISSING, NEVER, Sections, content_hash, pack
 
 if TYPE_CHECKING:
-    from clustcore.types import AttackPath
+    from clustcore.types import AttackPath, Raster
     from ui.cluster_map.view import MapView, Partner
 
 
@@ -60,8 +60,9 @@ def drawn_rows(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def _gaps(rows: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Ascending rows as steps of one byte from row to row, the first one from -1; a step of 255 or
-    more is 255 here, and the next number of the second array.
+    """Ascending rows as steps of one byte from row to row, the first one from -1.
+
+    A step of 255 or more is 255 here, and the next number of the second array.
     """
     steps = np.diff(rows, prepend=-1)
     return np.minimum(steps, 255).astype(np.uint8), steps[steps >= 255].astype(np.uint32)
@@ -219,24 +220,40 @@ def _build(view: MapView) -> Base:
         meta |= {"name": view.name, "aside": view.aside}
         sizes = np.bincount(partner.clusters, minlength=k).tolist()
         meta["partner"] = {"name": partner.name, "aside": partner.aside, "sizes": sizes}
-        second = {"xy": place(partner.xy[shown])}
-        second["clusters"] = partner.clusters[shown].astype(np.uint8)
-        second |= {f"colour.{name}": v for name, v in _ramps(partner, shown).items()}
-        if partner.path is not None:
-            sort = np.argsort(partner.path.smallest, kind="stable")
-            second |= _moves(partner.path, partner.noise, sort, _end(view), place)
+        second = _second(view, partner, shown, place)
         sections |= {f"b.{name}": values for name, values in second.items()}
     if view.raster is not None:
-        r = view.raster
-        box = [(r.bounds[0] - low[0]) / span, (r.bounds[1] - low[1]) / span]
-        box += [(r.bounds[2] - low[0]) / span, (r.bounds[3] - low[1]) / span]
-        meta["raster"] = [float(v) for v in box]
-        sections["winner"] = r.winner.astype(np.uint8)
-        sections["margin"] = np.round(np.clip(r.margin, 0, 1) * 255).astype(np.uint8)
-        sections["trusted"] = r.trusted.astype(np.uint8)
+        box, regions = _regions(view.raster, low, span)
+        meta["raster"], sections = box, sections | regions
     places = sections["xy"].tobytes() + sections.get("b.xy", sections["xy"][:0]).tobytes()
     meta["layout"] = hashlib.sha256(places + low.tobytes()).hexdigest()[:12]
     return Base(content_hash(meta, sections), meta, sections, colours, order, shown)
+
+
+def _second(
+    view: MapView,
+    partner: Partner,
+    shown: NDArray[np.int64],
+    place: Callable[[NDArray[Any]], NDArray[np.uint16]],
+) -> Sections:
+    """The sections of the other model, without the prefix of their names."""
+    second: Sections = {"xy": place(partner.xy[shown])}
+    second["clusters"] = partner.clusters[shown].astype(np.uint8)
+    second |= {f"colour.{name}": values for name, values in _ramps(partner, shown).items()}
+    if partner.path is not None:
+        sort = np.argsort(partner.path.smallest, kind="stable")
+        second |= _moves(partner.path, partner.noise, sort, _end(view), place)
+    return second
+
+
+def _regions(raster: Raster, low: NDArray[np.float64], span: float) -> tuple[list[float], Sections]:
+    """Where the raster lies, in the units of the positions, and its sections."""
+    x0, y0, x1, y1 = raster.bounds
+    box = [(x0 - low[0]) / span, (y0 - low[1]) / span, (x1 - low[0]) / span, (y1 - low[1]) / span]
+    sections: Sections = {"winner": raster.winner.astype(np.uint8)}
+    sections["margin"] = np.round(np.clip(raster.margin, 0, 1) * 255).astype(np.uint8)
+    sections["trusted"] = raster.trusted.astype(np.uint8)
+    return [float(value) for value in box], sections
 
 
 def _frame(

@@ -85,8 +85,9 @@ def _stripped(name: str, text: str) -> str:
 
 
 def _squeezed(line: str) -> str:
-    """A line without the spaces and the break that mean nothing, in a shader neither; one with a
-    quote or a slash, which may hold words, a pattern or a comment, as it is.
+    """A line without the spaces and the break that mean nothing, in a shader neither.
+
+    One with a quote or a slash, which may hold words, a pattern or a comment, as it is.
     """
     if any(sign in line for sign in "\"'`/"):
         return line + "\n"

@@ -60,8 +60,9 @@ def action(missing: list[cached.runs.Ask]) -> str:
 
 
 def missing(asks: list[cached.runs.Ask]) -> list[cached.runs.Ask]:
-    """The paths that are not there, or that an old attacker has walked, or one fitted with other
-    settings.
+    """The paths that have to be computed.
+
+    They are not there, or an old attacker has walked them, or one fitted with other settings.
     """
     return [ask for ask in asks if cached.runs.path(ask) is None or _again(ask)]
 

@@ -27,9 +27,10 @@ class RunPage:
 
 @contextlib.contextmanager
 def run_page(page: str, title: str, *, status_below: bool = False) -> Iterator[RunPage]:
-    """Open a page that shows a run, and say what is amiss: a link to a run that is not there, a
-    device or images that are missing. Without any run, or without its map, the page ends with a
-    word on what to do.
+    """Open a page that shows a run, and say what is amiss.
+
+    That may be a link to a run that is not there, a device or images that are missing. Without any
+    run, or without its map, the page ends with a word on what to do.
 
     Args:
         page: "Explore", "Attack" or "Compare".
@@ -52,12 +53,15 @@ def run_page(page: str, title: str, *, status_below: bool = False) -> Iterator[R
             notes.no_map(now.run)
             st.stop()
         yield RunPage(now, arrays, status, controls)
+        return
+    st.stop()  # what failed has been said, perhaps before there was anything to yield
 
 
 @contextlib.contextmanager
 def plain_page(page: str) -> Iterator[bool]:
-    """Open a page that shows no run: "Home" or "Train". It gives whether one has come from another
-    page just now.
+    """Open a page that shows no run: "Home" or "Train".
+
+    It gives whether one has come from another page just now.
     """
     shell.open_page(page)
     arrived = arrive(page)

@@ -56,8 +56,9 @@ def state(job: Job) -> str:
 
 
 def choose(place: Any, found: Sequence[Job], arrived: bool) -> Job | None:
-    """The training that is watched, by its name in the link; a running one by itself on arrival;
-    None: a new one.
+    """The training that is watched, by its name in the link; None: a new one.
+
+    On arrival a running one is taken by itself.
     """
     names = [job.name for job in found]
     if begun := st.session_state.pop("train_begun", ""):

@@ -48,6 +48,22 @@ def test_a_path_computed_here_is_found_and_other_questions_are_not(run: RunInfo)
     assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
 
 
+def test_a_cached_path_reads_no_card_and_hashes_the_projector_once(
+    run: RunInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.projector_file.write_bytes(b"where the map's places come from")
+    run = runs.find_run("demo")
+    path = demo.make_path(cached.runs.map_arrays(run), "fgsm", "pixels", "linf")
+    runs.write_path(runs.cached_path_file(run, path.key), path)
+    read = demo.count_reads(monkeypatch)
+    run = runs.find_run("demo")
+    assert read["card.json"] == 1
+    for _ in range(2):
+        assert cached.runs.path(ask(run, "fgsm")) is not None
+        assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
+    assert (read["card.json"], read["projector.safetensors"]) == (1, 1)
+
+
 def test_a_damaged_map_names_its_file(run: RunInfo) -> None:
     (run.folder / "map.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"map\.npz: expected a readable npz"):

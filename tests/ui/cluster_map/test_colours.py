@@ -15,8 +15,8 @@ END = 0.05  # of a dial that not every sample moves on
 
 @pytest.fixture(scope="module")
 def shipped():
-    folder = runs.find_run("dec-mnist").folder
-    return runs.read_map(folder), runs.stored_path(folder, PathKey("pgd", "pixels", "linf"))
+    run = runs.find_run("dec-mnist")
+    return runs.read_map(run.folder), runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
 
 
 def test_confidence_is_the_largest_soft_assignment(shipped) -> None:
