@@ -5,12 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from clustcore.runs import list_runs
-from ui import home, notes, scene, shell
+from ui import home
+from ui.scene import opening
 
-shell.open_page("Home")
-scene.arrive("Home")
-shell.page_list()
-with notes.calm(rail=False):
+with opening.plain_page("Home"):
     st.title("Driftmap: what holds a cluster together, and what pulls it apart?", anchor=False)
     home.about()
     home.doors()

@@ -58,8 +58,9 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def save(name: str, figures: dict[str, Any]) -> Path:
-    """Write the figures of a benchmark, those so far where it is not done; its own keys win over
-    machine and versions. Gives the file.
+    """Write the figures of a benchmark, those so far where it is not done.
+
+    Its own keys win over machine and versions. Gives the file.
     """
     from clustcore.files import write_json
 
@@ -69,8 +70,9 @@ def save(name: str, figures: dict[str, Any]) -> Path:
 
 
 def launched(command: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess:
-    """`subprocess.run` of what starts processes of its own, as torchrun does: when the time is up
-    it is told to end them, since they would outlive it if it were killed.
+    """`subprocess.run` of what starts processes of its own, as torchrun does.
+
+    When the time is up it is told to end them, since they would outlive it if it were killed.
 
     Raises:
         subprocess.TimeoutExpired: it took more than `limit` seconds.

@@ -36,7 +36,7 @@ def run(quick: bool = False, name: str = "drc-mnist") -> dict[str, Any]:
     from clustcore.dial import dial
 
     opened = clustcore.load_run(name, "cpu")
-    data = opened.card["data"]["name"]
+    data = opened.card.data.name
     samples = clustcore.load_samples(data)
     rows = np.random.default_rng(SEED).permutation(len(samples))[: 200 if quick else 1000]
     x, strengths = torch.from_numpy(samples.x[rows]), dial(data, "pixels", "linf").strengths
@@ -57,7 +57,7 @@ def run(quick: bool = False, name: str = "drc-mnist") -> dict[str, Any]:
         row["foolbox_s"] = min(row["foolbox_own_s"], row["foolbox_margin_s"])
         figures.append(row)
     began = time.perf_counter()
-    path = pgd.path(target, x, Goal(), strengths, ids=rows, seed=SEED)
+    path = pgd.path(target, x, Goal(), Budget(strengths[-1]), strengths, ids=rows, seed=SEED)
     path_s = time.perf_counter() - began
     for row, moved in zip(figures, path.labels[1:] != path.before, strict=True):
         row["path"] = moved.float().mean().item()

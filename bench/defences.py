@@ -51,12 +51,12 @@ def _steps(x: Any, batch: int) -> dict[str, Callable[[], None]]:
     import torch
 
     from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, Perturb
-    from clustcore.config import lookup
     from clustcore.defences import DEFENCES
     from clustcore.models.alrdc import ALRDC
     from clustcore.models.alrdc import ALRDCConfig as ModelConfig
     from clustcore.models.base import TrainData, Views
     from clustcore.pipeline.run import target_of
+    from clustcore.registry import lookup
 
     def defended(name: str) -> Callable[[], None]:
         model = ALRDC(ModelConfig())

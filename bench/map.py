@@ -250,12 +250,13 @@ def measure_plotly(browser: Any, address: str, n: int) -> dict[str, Any]:
 
 
 def payload(n: int) -> dict[str, int]:
-    """Bytes of the whole message for a view of n points with regions, 2,000 paths and all colours,
-    or the one in use where no more travel.
+    """Bytes of the whole message for a view of n points with regions and 2,000 paths.
+
+    All colours travel with it, or the one in use where no more do.
     """
-    from clustcore.types import AttackPath, Raster
+    from clustcore.types import AttackPath, PathKey, Raster
     from ui.cluster_map import MapView, packing
-    from ui.cluster_map.mount import _script
+    from ui.cluster_map.script import joined
 
     rng, m, g = np.random.default_rng(0), 2000, 200
     xy = rng.normal(0, 1, (n, 2)).astype(np.float32)
@@ -269,9 +270,7 @@ def payload(n: int) -> dict[str, int]:
         smallest=rng.uniform(0, 0.5, m).astype(np.float32),
         l2=np.zeros((11, m), np.float32),
         linf=np.zeros((11, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
     cells = np.zeros((g, g), np.uint8)
     probabilities = np.zeros((g, g, 10), np.float32)
@@ -284,7 +283,7 @@ def payload(n: int) -> dict[str, int]:
         xy=xy,
         clusters=clusters.astype(np.uint8),
         k=10,
-        confidence=rng.uniform(0, 1, n).astype(np.float32),
+        ramps={"confidence": rng.uniform(0, 1, n).astype(np.float32)},
         labels=clusters,
         raster=raster,
         path=path,
@@ -293,7 +292,7 @@ def payload(n: int) -> dict[str, int]:
     base = packing.base(view)
     colour = {f"colour.{name}": values for name, values in [*base.colours.items()][:1]}
     size = len(packing.message(base, {}, colour, {}, whole=True))
-    return {"points": n, "payload_bytes": size, "script_bytes": len(_script())}
+    return {"points": n, "payload_bytes": size, "script_bytes": len(joined())}
 
 
 def run() -> dict[str, Any]:

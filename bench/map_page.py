@@ -20,8 +20,10 @@ from ui.cluster_map.mount import positions
 
 @st.cache_resource(max_entries=4)
 def load(n: int) -> tuple[MapArrays, AttackPath, AttackPath]:
-    """n points of the run's map, those beyond its own samples from the file that `bench.map` made
-    (see `bench.scale.views_map`), and two of its paths.
+    """Draw n points of the run's map, and two of its paths.
+
+    Points beyond its own samples come from the file that `bench.map` made (see
+    `bench.scale.views_map`).
     """
     folder = find_run(RUN).folder
     path = read_path(folder / "paths" / path_name(PathKey("pgd", "pixels", "linf")))
@@ -48,7 +50,7 @@ def component() -> None:
         xy=arrays.xy,
         clusters=arrays.labels,
         k=arrays.p.shape[1],
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps={"confidence": arrays.p.max(1).astype(np.float32)},
         labels=arrays.labels,
         raster=arrays.raster,
         path=path,
@@ -74,7 +76,7 @@ def mirrored() -> Partner:
         aside="",
         xy=arrays.xy * flip,
         clusters=arrays.labels,
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps={"confidence": arrays.p.max(1).astype(np.float32)},
         path=dataclasses.replace(path, xy=path.xy * flip, smallest=other),
         noise=noise,
     )

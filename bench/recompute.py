@@ -33,7 +33,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         samples = clustcore.load_samples(opened.map.data)
         width = float(np.ptp(opened.map.xy[:, 0]))
         for key in paths_of(opened):
-            stored = runs.stored_path(info.folder, key)
+            stored = runs.stored_path(info, key)
             chosen = np.random.default_rng(0).permutation(len(stored.rows))[
                 : 20 if quick else SAMPLES
             ]

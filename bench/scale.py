@@ -67,8 +67,9 @@ class Augmented:
 
 
 def views_map(n: int) -> dict[str, np.ndarray]:
-    """Positions, clusters and soft assignments of n points on the run's own map: its own samples
-    first, then views of them, embedded by its model and placed by its projector.
+    """Positions, clusters and soft assignments of n points on the run's own map.
+
+    Its own samples first, then views of them, embedded by its model and placed by its projector.
     """
     import clustcore
     from clustcore.pipeline.batches import cluster
@@ -96,7 +97,7 @@ def now() -> tuple[float, float]:
 
 
 def measure(n: int) -> dict[str, Any]:
-    """n points through all steps, in this process."""
+    """Take n points through all steps, in this process."""
     import torch
 
     import clustcore
@@ -106,7 +107,7 @@ def measure(n: int) -> dict[str, Any]:
     from ui.cluster_map import MapView, packing
 
     opened = clustcore.load_run(RUN, "cpu")
-    x = Augmented(opened.card["data"]["name"], n)
+    x = Augmented(opened.card.data.name, n)
     cluster(opened.model, x[:1000])  # warm
     before, times = peak(), [now()]
     clean = cluster(opened.model, x)
@@ -125,7 +126,7 @@ def measure(n: int) -> dict[str, Any]:
         xy=layout.xy,
         clusters=clean.labels.astype(np.uint8),
         k=clean.p.shape[1],
-        confidence=clean.p.max(1),
+        ramps={"confidence": clean.p.max(1)},
         labels=x.y(),
         raster=raster,
     )
@@ -163,7 +164,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     for n in sizes:
         code = f"import json; from bench import scale; print(json.dumps(scale.measure({n})))"
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
         )
         if done.returncode:
             raise RuntimeError(f"bench scale, {n:,} points: {done.stderr[-2000:]}")

@@ -6,25 +6,36 @@ neither torch nor umap.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+from clustcore import moved
+
+__version__ = "0.1.0"  # the only place: the build reads it here
 
 __all__ = [
     "add_run",
     "attack",
+    "defend",
     "evaluate",
     "list_runs",
     "load_run",
     "load_samples",
     "project",
+    "train",
     "wrap",
 ]
 
 _HOMES = {
     "add_run": "clustcore.pipeline.make",
+    "defend": "clustcore.door",
     "list_runs": "clustcore.runs",
     "load_samples": "clustcore.datasets",
+    "train": "clustcore.door",
     "wrap": "clustcore.models.base",
 }
+
+sys.meta_path.append(moved.Finder)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,4 @@
-"""The base of every config: a frozen dataclass whose fields carry their meaning, range and choices,
-and what else names a choice: registries and short hashes.
-"""
+"""Configs: frozen dataclasses whose fields carry their meaning, range and choices; short hashes."""
 
 from __future__ import annotations
 
@@ -22,8 +20,24 @@ def setting(
     unit: str = "",
     rare: bool = False,
 ) -> Any:
-    """A field of a config: default, meaning, and what the check, the form, the CLI flag and the
-    cache key need.
+    """A field of a config, with all that its check, its form and its flag need to know.
+
+    Args:
+        default: Its value where none is given.
+        help: What it means.
+        range: The least and the largest value.
+        choices: All values there are.
+        unit: Of the value, in words.
+        rare: Whether a form hides it among the further controls.
+
+    Examples:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Search(Config):
+        ...     steps: int = setting(20, "gradient steps", range=(1, 1000))
+        >>> Search().steps
+        20
+        >>> dataclasses.fields(Search)[0].metadata["help"]
+        'gradient steps'
     """
     metadata = {"help": help, "range": range, "choices": choices, "unit": unit, "rare": rare}
     return dataclasses.field(default=default, metadata=metadata)
@@ -35,6 +49,12 @@ class Config:
 
     Raises:
         ValueError: a field is outside its range or none of its choices, or not finite.
+
+    Examples:
+        >>> from clustcore.attacks.pgd import PGDConfig
+        >>> PGDConfig(steps=0)
+        Traceback (most recent call last):
+        ValueError: PGDConfig.steps: expected 1 to 1000, got 0
     """
 
     def __post_init__(self) -> None:
@@ -59,8 +79,20 @@ class Config:
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Any:
         """Build from JSON.
 
+        Args:
+            values: Fields by name; the others are as by default.
+            where: What a message says first; the config's name by default.
+
         Raises:
             ValueError: a field this config does not have, or a value outside its range.
+
+        Examples:
+            >>> from clustcore.attacks.pgd import PGDConfig
+            >>> PGDConfig.from_dict({"steps": 7}).steps
+            7
+            >>> PGDConfig.from_dict({"step": 7})
+            Traceback (most recent call last):
+            ValueError: PGDConfig: unknown field 'step'; known: after_flip, ...
         """
         known = {f.name for f in dataclasses.fields(cls)}
         for key in values:
@@ -72,7 +104,13 @@ class Config:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values.
+
+        Examples:
+            >>> from clustcore.attacks.pgd import PGDConfig
+            >>> PGDConfig(steps=7).to_dict()["steps"]
+            7
+        """
         return dataclasses.asdict(self)
 
 
@@ -86,20 +124,13 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def digest(*parts: Any) -> str:
-    """A short hash of JSON values: the name of a cached result that depends on exactly these."""
+    """A short hash of JSON values: the name of a cached result that depends on exactly these.
+
+    Examples:
+        >>> digest("pgd", {"eps": 0.1, "steps": 20}) == digest("pgd", {"steps": 20, "eps": 0.1})
+        True
+        >>> len(digest("pgd"))
+        20
+    """
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def lookup(registry: dict[str, str], name: str, kind: str) -> Any:
-    """The class behind a registry's "module:Class" entry, imported only now.
-
-    Raises:
-        ValueError: no such name.
-    """
-    import importlib
-
-    if name not in registry:
-        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
-    module, _, attribute = registry[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)

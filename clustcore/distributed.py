@@ -46,8 +46,10 @@ def is_main() -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of this name; `auto` takes CUDA, then MPS, then the CPU. A CUDA device has its
-    number: `cuda` is the first, and of several processes on one machine each takes one of its own.
+    """The device of this name; `auto` takes CUDA, then MPS, then the CPU.
+
+    A CUDA device has its number: `cuda` is the first, and of several processes on one machine each
+    takes one of its own.
 
     Raises:
         ValueError: no such device here.
@@ -56,7 +58,7 @@ def pick_device(name: str) -> torch.device:
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
         name = "cuda" if torch.cuda.is_available() else mps
     if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -70,8 +72,9 @@ def pick_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def group(device: str) -> Iterator[torch.device]:
-    """Join the other processes for the length of the block, where `torchrun` started several; gives
-    the device of this one. Within another block of its kind it only gives the device.
+    """Join the other processes for the length of the block, where `torchrun` started several.
+
+    It gives the device of this one; within another block of its kind it does no more than that.
 
     CPU tensors travel by gloo, CUDA tensors by NCCL.
 
@@ -97,8 +100,9 @@ def group(device: str) -> Iterator[torch.device]:
 
 
 def shard(n: int) -> slice:
-    """The rows of n that are this rank's: contiguous, in the order of ranks, as many for each as
-    for any other or one more.
+    """The rows of n that are this rank's.
+
+    They are contiguous, in the order of ranks, as many for each as for any other or one more.
     """
     each, more = divmod(n, world())
     start = rank() * each + min(rank(), more)
@@ -207,8 +211,9 @@ def follow_main(tensors: Iterable[Tensor]) -> None:
 
 
 def out_of_memory() -> None:
-    """Tell the others that this process ran out of memory: each raises `PeerOutOfMemory` where it
-    is, and all go on together from there.
+    """Tell the others that this process ran out of memory.
+
+    Each raises `PeerOutOfMemory` where it is, and all go on together from there.
     """
     with contextlib.suppress(PeerOutOfMemory):  # the own word comes back
         _all_well(False)
@@ -265,6 +270,6 @@ def _stopped(*_: object) -> None:
 
 def _lost(what: str) -> RankLost:
     return RankLost(
-        f"process {rank()} of {os.environ.get('WORLD_SIZE', 1)}: {what}. The same command, on any "
-        "number of processes, starts again; training goes on from its last saved epoch"
+        f"process {rank()} of {os.environ.get('WORLD_SIZE', '1')}: {what}. The same command, on "
+        "any number of processes, starts again; training goes on from its last saved epoch"
     )

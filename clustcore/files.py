@@ -6,6 +6,7 @@ Numpy only, as all that a map is drawn from.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -28,8 +29,9 @@ PART = 15 * 2**20  # bytes of a part of what is split, so that it passes where 1
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, moved there when the block ends well and removed when it does
-    not.
+    """A file to write beside `path`, which takes its place when the block ends well.
+
+    Where it does not, the file is removed.
 
     A full disk or a kill in the middle of saving leaves what was there before.
     """
@@ -39,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb") as file:
+        with part.open("rb+") as file:  # Windows syncs no file that is only read
             os.fsync(file.fileno())
         part.chmod(0o644)
         part.replace(path)
@@ -93,6 +95,12 @@ def load_npz(path: Path) -> Arrays:
         raise ValueError(f"{path}: expected a readable npz, got {error}") from None
 
 
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keep other processes from training into a run's folder while the block runs.
@@ -103,6 +111,9 @@ def hold(folder: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
     path = folder / ".lock"
     while True:
         with path.open("a+", encoding="utf-8") as file:

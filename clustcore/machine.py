@@ -12,8 +12,9 @@ _INFO = Path("/proc/cpuinfo")
 
 
 def describe(device: torch.device) -> str:
-    """The name of a GPU, or of the processor with what decides how fast it trains: its cores, and
-    whether it multiplies matrices in bfloat16 (AMX).
+    """The name of a GPU, or of the processor with what decides how fast it trains.
+
+    That is its cores, and whether it multiplies matrices in bfloat16 (AMX).
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clustcore.display import brief, percent, table
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,10 +28,10 @@ NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 @runtime_checkable
 class Images(Protocol):
-    """Images read a slice at a time: an array, a tensor, a file mapped into memory, or what makes
-    them when they are asked for.
+    """Images read a slice at a time.
 
-    A slice of rows gives (m, c, h, w) as an array or tensor: floating point numbers in [0, 1], or
+    An array, a tensor, a file mapped into memory, or what makes them when they are asked for. A
+    slice of rows gives (m, c, h, w) as an array or tensor: floating point numbers in [0, 1], or
     bytes, which mean 0 to 255.
     """
 
@@ -44,7 +46,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and, where there are any, their labels (labels are read by `evaluation` alone)."""
+    """Images and, where there are any, their labels (labels are read by `evaluation` alone).
+
+    Examples:
+        >>> import clustcore
+        >>> digits = clustcore.load_samples("digits")
+        >>> digits
+        Samples('digits', 'test', 500 images of 1 x 8 x 8, 10 classes)
+        >>> digits.x.shape, digits.y[:3].tolist()
+        ((500, 1, 8, 8), [1, 7, 6])
+    """
 
     x: NDArray[np.float32]  # (n, c, h, w) in [0, 1]
     y: NDArray[np.int64] | None  # (n,)
@@ -58,14 +69,36 @@ class Samples:
         return len(self.x)
 
     def take(self, rows: NDArray[np.integer]) -> Samples:
-        """The samples in these rows, ids kept."""
+        """The samples in these rows, ids kept.
+
+        Examples:
+            >>> import clustcore
+            >>> digits = clustcore.load_samples("digits")
+            >>> digits.take(np.flatnonzero(digits.y == 3))
+            Samples('digits', 'test', 39 images of 1 x 8 x 8, 1 class)
+        """
         y = None if self.y is None else self.y[rows]
         return dataclasses.replace(self, x=self.x[rows], y=y, ids=self.ids[rows])
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.x.shape[1:]))
+        parts = [f"{self.name!r}, {self.split!r}", f"{len(self):,} images of {shape}"]
+        classes = 0 if self.y is None else len(np.unique(self.y))
+        parts.append(f"{classes} class{'es' * (classes > 1)}" if classes else "no labels")
+        parts += [f"{len(self.skipped):,} files skipped"] * bool(self.skipped)
+        return f"Samples({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What a model says of samples: embedding, scores before softmax, soft assignment."""
+    """What a model says of samples: embedding, scores before softmax, soft assignment.
+
+    Examples:
+        >>> s = np.array([[2, 1], [0, 3]], np.float32)
+        >>> found = Clustering(z=s, s=s, p=np.array([[0.7, 0.3], [0.05, 0.95]], np.float32))
+        >>> found.labels.tolist()
+        [0, 1]
+    """
 
     z: NDArray[np.float32]  # (n, d)
     s: NDArray[np.float32]  # (n, k)
@@ -75,6 +108,8 @@ class Clustering:
     def labels(self) -> NDArray[np.int64]:
         """(n,) the cluster of each sample: the argmax of the scores."""
         return self.s.argmax(1)
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -98,11 +133,39 @@ class AttackResult:
     linf: torch.Tensor  # (n,) realised L-inf of the change (likewise)
     steps: int  # gradient steps a sample got at most, all restarts together
 
+    def __repr__(self) -> str:
+        parts = [f"{name} {value}" for name, value in self._rows()[2:]]
+        return f"AttackResult({self._moved()}, {self._budget()}, {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return table("Attack", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("moved", self._moved()), ("budget", self._budget())]
+        if len(self.moved):
+            sizes = {"l2": self.l2, "linf": self.linf}
+            rows += [(f"median {name}", f"{float(v.median()):.3g}") for name, v in sizes.items()]
+        return [*rows, ("steps", f"{self.steps:,}")]
+
+    def _moved(self) -> str:
+        return f"{int(self.moved.sum()):,} of {len(self.moved):,} moved"
+
+    def _budget(self) -> str:
+        found = sorted({float(eps) for eps in self.eps})
+        size = " to ".join(f"{eps:.3g}" for eps in dict.fromkeys(found[:1] + found[-1:]))
+        return f"{self.space} {self.norm} {size}".rstrip()
+
 
 @dataclass(frozen=True)
 class PathKey:
-    """What identifies a path of a run: which attack walks it, where, and how its strength is
-    measured.
+    """What identifies a path of a run.
+
+    That is, which attack walks it, where, and how its strength is measured.
+
+    Examples:
+        >>> key = PathKey("pgd", "pixels", "linf")
+        >>> key.target is None, key.seed
+        (True, 0)
     """
 
     attack: str
@@ -112,8 +175,46 @@ class PathKey:
     seed: int = 0  # of the attack's random draws
 
 
+class Keyed:
+    """What has the key of a path, and answers for the parts of it.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> path = runs.stored_path(runs.find_run("drc-mnist"), PathKey("pgd", "pixels", "l2"))
+        >>> path.key.norm, path.norm
+        ('l2', 'l2')
+    """
+
+    key: PathKey
+
+    @property
+    def attack(self) -> str:
+        """Which attack walks it."""
+        return self.key.attack
+
+    @property
+    def space(self) -> Space:
+        """Where it walks."""
+        return self.key.space
+
+    @property
+    def norm(self) -> Norm:
+        """How its strength is measured."""
+        return self.key.norm
+
+    @property
+    def target(self) -> int | None:
+        """The cluster it pushes into, or None."""
+        return self.key.target
+
+    @property
+    def seed(self) -> int:
+        """Of the attack's random draws."""
+        return self.key.seed
+
+
 @dataclass(frozen=True)
-class AttackPath:
+class AttackPath(Keyed):
     """One attack on m samples over the S strengths of the dial, as the map draws it.
 
     `smallest` is the strength at which a sample first leaves its cluster on this path (or first
@@ -131,19 +232,34 @@ class AttackPath:
     smallest: NDArray[np.float32]  # (m,)
     l2: NDArray[np.float32]  # (S, m) realised L2 of the change (units of R in the embedding)
     linf: NDArray[np.float32]  # (S, m) realised L-inf
-    attack: str
-    space: Space
-    norm: Norm
-    target: int | None = None
-    seed: int = 0
+    key: PathKey
     weights: str = ""  # sha256 of the weights it was made with
     ahead: bool = False  # shipped with the run, or computed now
 
+    def __repr__(self) -> str:
+        end = f"{len(self.strengths)} strengths to {self.strengths[-1]:.3g}"
+        moved = f"{self._moved()[-1]} moved at the last"
+        return f"AttackPath({self._what()}, {end}, {len(self.rows):,} samples, {moved})"
+
+    def _repr_html_(self) -> str:
+        strengths = [f"{strength:.3g}" for strength in self.strengths]
+        head = ("strength", f"moved, of {len(self.rows):,}")
+        return table(self._what(), [head, *zip(strengths, self._moved(), strict=True)])
+
+    def _what(self) -> str:
+        into = "" if self.target is None else f" into cluster {self.target}"
+        return f"{self.attack}{into}, {self.space} {self.norm}"
+
+    def _moved(self) -> list[str]:
+        hits = (self.smallest <= self.strengths[:, None]).sum(1)
+        return [percent(int(count) / max(1, len(self.rows))) for count in hits]
+
 
 @dataclass(frozen=True)
-class BarePath:
-    """An attack's path before it is drawn: an `AttackPath` with embeddings instead of positions, so
-    that it needs no map.
+class BarePath(Keyed):
+    """An attack's path before it is drawn, which needs no map.
+
+    It is an `AttackPath` with embeddings instead of positions.
     """
 
     strengths: NDArray[np.float32]  # (S,) from 0, ascending
@@ -154,12 +270,10 @@ class BarePath:
     smallest: NDArray[np.float32]  # (m,)
     l2: NDArray[np.float32]  # (S, m)
     linf: NDArray[np.float32]  # (S, m)
-    attack: str
-    space: Space
-    norm: Norm
-    target: int | None = None
-    seed: int = 0
+    key: PathKey
     weights: str = ""  # sha256 of the weights it was made with
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -176,6 +290,8 @@ class Layout:
     held_out: float  # trustworthiness on samples that neither UMAP nor the projector was fitted on
     among: int  # samples that trustworthiness and error look at: all, or a seeded sample of them
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Raster:
@@ -186,6 +302,8 @@ class Raster:
     p: NDArray[np.float32]  # (G, G, k)
     margin: NDArray[np.float32]  # (G, G) gap between the two best soft assignments, in [0, 1]
     trusted: NDArray[np.bool_]  # (G, G) False where the projectors' round trip errs
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -209,11 +327,14 @@ class MapArrays:
     weights: str  # sha256 of the weights it was made with
     among: int = 0  # samples that trustworthiness and error look at; 0: all
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class MinFlips:
-    """The `min_flip` table: the smallest change found that flips each sample, beyond the dial's end
-    where need be.
+    """The `min_flip` table: the smallest change found that flips each sample.
+
+    It goes beyond the dial's end where need be.
     """
 
     rows: NDArray[np.int64]  # (m,)
@@ -224,14 +345,24 @@ class MinFlips:
     seed: int
     weights: str
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % bootstrap interval."""
+    """A figure with its 95 % bootstrap interval.
+
+    Examples:
+        >>> Interval(0.945, low=0.93, high=0.96)
+        Interval(0.945 [0.93, 0.96])
+    """
 
     value: float
     low: float
     high: float
+
+    def __repr__(self) -> str:
+        return f"Interval({self.value:.3g} [{self.low:.3g}, {self.high:.3g}])"
 
 
 @dataclass(frozen=True)
@@ -239,6 +370,13 @@ class Scores:
     """How good a clustering is, or how it fares under an attack.
 
     Fields that need labels are NaN without them.
+
+    Examples:
+        >>> found = Scores(acc=0.95, nmi=0.91, ari=0.9, n=2000, clusters_used=10)
+        >>> found
+        Scores(acc 0.950, nmi 0.910, ari 0.900, clusters used 10, n 2,000)
+        >>> found.acc
+        0.95
     """
 
     acc: float  # clusters matched to classes once, on clean data
@@ -251,3 +389,28 @@ class Scores:
     acc_rematched: float = math.nan  # matched anew after the attack: hides a relabelling
     acc_interval: Interval = Interval(math.nan, math.nan, math.nan)
     clusters_used: int = 0
+
+    def __repr__(self) -> str:
+        return f"Scores({', '.join(' '.join(filter(None, row)) for row in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return table("Scores, with 95 % intervals", self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        figures = {"acc": self.acc, "nmi": self.nmi, "ari": self.ari}
+        attacked = self.strength > 0 or self.moved.value > 0
+        if attacked:
+            figures["acc rematched"] = self.acc_rematched
+        ends = self.acc_interval
+        within = {"acc": "" if math.isnan(ends.low) else f"[{ends.low:.3f}, {ends.high:.3f}]"}
+        rows = [
+            (name, f"{value:.3f}", within.get(name, ""))
+            for name, value in figures.items()
+            if not math.isnan(value)
+        ]
+        if attacked:
+            moved = f"{percent(self.moved.value)} at {self.strength:.3g}"
+            ends = self.moved
+            rows.append(("moved", moved, f"[{percent(ends.low)}, {percent(ends.high)}]"))
+        rows += [("clusters used", f"{self.clusters_used}", "")] * bool(self.clusters_used)
+        return [*rows, ("n", f"{self.n:,}", "")]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from clustcore.runs import jobs
-from ui import notes, scene, shell
+from ui import notes, shell
+from ui.scene import opening
 from ui.train import new, watch
 
-shell.open_page("Train")
-arrived = st.session_state.get("page") != "Train"
-scene.arrive("Train")
-shell.page_list()
-with notes.calm(rail=False):
+with opening.plain_page("Train") as arrived:
     status, controls = shell.head("Train: make a model, and watch it form its clusters")
+    if cannot := jobs.unable():
+        notes.no_training(cannot)
+        st.stop()
     found = jobs.jobs()
     job = new.choose(controls, found, arrived)
     if job is None:

@@ -62,12 +62,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Where DRIFTMAP_NO_SKIPS is set, a browser test that was skipped has failed."""
+    """Where DRIFTMAP_NO_SKIPS is set, a test of browser or node that was skipped has failed."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and "browser" in item.keywords and os.environ.get("DRIFTMAP_NO_SKIPS"):
+    marks = {"browser", "node"}.intersection(item.keywords)
+    if report.skipped and marks and os.environ.get("DRIFTMAP_NO_SKIPS"):
         report.outcome = "failed"
-        report.longrepr = f"browser test skipped: {report.longrepr}"
+        report.longrepr = f"{marks.pop()} test skipped: {report.longrepr}"
 
 
 def make_blobs(

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustcore.attacks import ATTACKS
-from clustcore.config import Config, digest, lookup, setting
+from clustcore.config import Config, digest, setting
 from clustcore.dial import dial
 from clustcore.maps.projection import ProjectionConfig
 from clustcore.models import MODELS
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.teacher import TeachConfig
 from clustcore.training.views import AugmentConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,14 @@ import sys
 import numpy as np
 import pytest
 
-from clustcore import files, runs
+from clustcore import files
+from clustcore.locations import PROJECT
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(300_000)])
+def test_a_file_is_hashed_as_its_bytes_are(tmp_path, data):
+    (tmp_path / "file").write_bytes(data)
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_full_disk_while_saving_leaves_what_was_there(tmp_path, monkeypatch):
@@ -34,13 +42,11 @@ def test_who_holds_a_run_keeps_others_out(tmp_path):
     command = [sys.executable, "-c", code]
     with files.hold(folder):
         assert files.held(folder)
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=runs.PROJECT, timeout=300
-        )
+        done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)
         assert f"run 'run' is being trained by another process (pid {os.getpid()})" in done.stderr
     assert not files.held(folder)
     assert not list(folder.iterdir())
-    done = subprocess.run(command, capture_output=True, text=True, cwd=runs.PROJECT, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)
     assert done.stdout == "in\n"
 
 

@@ -173,8 +173,8 @@ def test_a_run_is_trained_on_a_gpu_and_its_weights_ship_in_half_precision(
     plan = Plan("dec", "digits", config, train=settings)
     making.make_run("d", plan, digits)
     there, here = (pipeline.load_run("d", device) for device in (DEVICE, "cpu"))
-    assert there.card["train"]["device"].startswith(DEVICE)
-    assert there.card["half_precision_moved"] <= 0.01
+    assert there.card.training.device.startswith(DEVICE)
+    assert there.card.half_precision_moved <= 0.01
     labels = [pipeline.cluster(run.model, digits.x).labels for run in (there, here)]
     assert (labels[0] == labels[1]).mean() >= 0.99
 

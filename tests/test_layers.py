@@ -14,34 +14,43 @@ from tests.support import ROOT
 
 # what each part of the library may import of it; a part may import itself
 LIBRARY = {
-    "__init__": set(),
+    "__init__": {"moved"},
     "__main__": {"cli"},
+    "moved": set(),
     # the ground floor: results, configs, and what every process, file and memory needs
-    "types": set(),
+    "display": set(),
+    "types": {"display"},
     "config": set(),
-    "dial": {"types"},
+    "registry": {"types"},
     "files": set(),
+    "locations": set(),
     "distributed": set(),
     "memory": set(),
     "machine": set(),
     "manifold": set(),
     # runs as they lie on disk: what draws a map imports no more
-    "runs": {"types", "config", "files"},
-    "datasets": {"types", "config", "runs"},  # runs: for where the project is
+    "runs": {"types", "config", "files", "locations"},
+    "datasets": {"types", "config", "registry", "locations"},
+    "dial": {"types", "datasets"},
     "measures": {"types"},
-    "maps": {"types", "config", "files", "manifold"},
+    "maps": {"types", "config", "files", "manifold", "measures"},
     # torch
-    "attacks": {"types", "config", "files", "memory"},
-    "models": {"config", "distributed", "files", "memory", "runs"},
+    "attacks": {"types", "config", "registry", "display", "files", "memory"},
+    "models": {"config", "registry", "distributed", "files", "memory", "runs"},
     # a defence's contract is written in the models' terms, and it may use an attack
-    "defences": {"types", "config", "distributed", "models", "attacks"},
-    "training": {"config", "distributed", "files", "manifold", "memory", "models", "defences"},
-    "pipeline": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
-    | {"memory", "runs", "measures", "maps", "models", "attacks", "defences", "training"},
-    "experiments": {"types", "config", "dial", "distributed", "files", "machine", "manifold"}
-    | {"runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
-    "cli": {"types", "config", "dial", "distributed", "runs", "datasets", "measures", "maps"}
-    | {"models", "attacks", "defences", "training", "pipeline", "experiments"},
+    "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
+    "training": {"config", "display", "distributed", "files", "manifold", "memory", "models"}
+    | {"defences"},
+    "pipeline": {"types", "config", "registry", "dial", "distributed", "files", "locations"}
+    | {"machine", "manifold", "memory", "runs", "measures", "maps", "models", "attacks"}
+    | {"defences", "training"},
+    # what a script or a notebook calls
+    "door": {"types", "runs", "datasets", "models", "training", "pipeline"},
+    "experiments": {"types", "config", "dial", "distributed", "files", "locations", "machine"}
+    | {"manifold", "runs", "datasets", "measures", "models", "attacks", "training", "pipeline"},
+    "cli": {"types", "config", "registry", "dial", "distributed", "locations", "runs"}
+    | {"datasets", "measures", "maps", "models", "attacks", "defences", "training"}
+    | {"pipeline", "experiments"},
 }
 # what each part of the screens may import of them
 SCREENS = {
@@ -50,7 +59,7 @@ SCREENS = {
     "notes": {"shell"},
     "cluster_map": set(),
     "cached": {"notes", "cluster_map"},
-    "scene": {"shell", "notes", "cached"},
+    "scene": {"shell", "notes", "cached", "cluster_map"},
     "parts": {"notes", "cluster_map", "cached", "scene"},
     "home": {"shell", "notes", "cached", "scene"},
     "explore": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
@@ -121,6 +130,7 @@ def test_what_draws_a_map_imports_no_torch():
         "import clustcore.datasets\n"
         "import clustcore.models, clustcore.attacks, clustcore.measures.figures\n"
         "import clustcore.defences, clustcore.maps.alignment, clustcore.attacks.alrdc_config\n"
+        "import clustcore.maps.regions\n"
         "import clustcore.runs.jobs, clustcore.maps.live, clustcore.datasets.peek\n"
         "clustcore.list_runs(); clustcore.load_samples('mnist')\n"
         "print([m for m in ('torch', 'umap', 'streamlit') if m in sys.modules])"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import streamlit as st
 
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
-from ui.cluster_map import MapOptions, MapView, Pin, cluster_map
+from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, cluster_map, ramps
 from ui.parts import frames, selection, sentences
 from ui.parts.compute import changed, stale
 from ui.scene import entries
@@ -34,7 +33,7 @@ def controls(place: Any) -> bool:
 
 def control_of(ask: cached.runs.Ask) -> cached.runs.Ask:
     """The random noise of equal size that stands beside every attack."""
-    return dataclasses.replace(ask, attack="noise", target=None, seed=0)
+    return ask.under(attack="noise", target=None, seed=0)
 
 
 def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
@@ -73,8 +72,8 @@ def _attack_map(
     truth = cached.images.truth(arrays)
     noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
     order = entries.take_order()
-    colour = "cluster" if now.colour == "fragility" and path is None else now.colour
-    what = (now.run.name, row, now.attack, now.space, now.norm, now.target, now.seed)
+    colour = "cluster" if path is None and COLOURS[now.colour].needs_path else now.colour
+    what = (now.run.name, row, now.key)
     failed = cached.models.failure("pin", what)
     detail, waits = (None, False) if row is None else _detail(now, arrays, path, row, failed)
     state = cluster_map(
@@ -131,17 +130,15 @@ def _view(
     truth: cached.images.Truth,
     strength: float,
 ) -> MapView:
-    ask = now.ask
-    which = (ask.attack, ask.space, ask.norm, ask.target, ask.seed, bool(path), bool(noise))
-    which += cached.runs.path_stamp(ask)
-    made_of = (now.run.name, cached.runs.map_stamp(now.run), now.run.card["weights_sha256"])
+    which = (now.key, bool(path), bool(noise), now.run.path_stamp(now.key))
+    made_of = (now.run.name, now.run.map_stamp, now.run.card.weights_sha256)
     return MapView(
         key=f"attack {made_of} {which}",
         mode="attack",
         xy=arrays.xy,
         clusters=arrays.labels,
         k=arrays.p.shape[1],
-        confidence=arrays.p.max(1).astype(np.float32),
+        ramps=ramps(arrays, path, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         path=path,
@@ -170,7 +167,7 @@ def _detail(
         "neighbour_images": None if images is None else images[near.rows],
     }
     found = cached.models.pin_frames(now.ask, row, now.device, compute=False)
-    loadable = images is not None and notes.has_weights(now.run)
+    loadable = images is not None and now.run.has_weights
     waits = found is None and loadable and not failed
     if found is None and not len(at):
         return (None if waits else Pin(row, image=image, note=failed or _NO_IMAGES)), waits

@@ -9,9 +9,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from clustcore.maps import regions
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
-from ui.cluster_map import MapOptions, MapView, Pin, Probe, cluster_map
+from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, Probe, cluster_map, ramps
 from ui.parts import frames, selection, sentences
 from ui.scene import entries
 
@@ -113,8 +114,9 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         entries.order_map(zoom="all" if cluster is None else cluster)
     order = entries.take_order()
     colour, note = now.colour, ""
-    if colour == "fragility" and path is None:
-        colour, note = "cluster", "No path of this attack yet: fragility comes with it. See Attack."
+    if path is None and COLOURS[colour].needs_path:
+        comes = COLOURS[colour].title.lower()
+        colour, note = "cluster", f"No path of this attack yet: {comes} comes with it. See Attack."
     probe, probe_waits = _probe(now, arrays)
     detail, pin_waits = (None, False) if row is None else _detail(now, arrays, path, row)
     state = cluster_map(
@@ -162,14 +164,7 @@ def _view(
     path: AttackPath | None,
     truth: cached.images.Truth,
 ) -> MapView:
-    which = (
-        now.run.name,
-        cached.runs.map_stamp(now.run),
-        now.attack,
-        now.space,
-        now.norm,
-        now.seed,
-    )
+    which = (now.run.name, now.run.map_stamp, now.key)
     about = "" if path is None else f"{len(path.rows)} {path.weights} {path.ahead}"
     p = arrays.p
     return MapView(
@@ -178,7 +173,7 @@ def _view(
         xy=arrays.xy,
         clusters=arrays.labels,
         k=p.shape[1],
-        confidence=p.max(1).astype(np.float32),
+        ramps=ramps(arrays, path, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         raster=arrays.raster,
@@ -200,7 +195,7 @@ def _detail(
     near = cached.runs.neighbours(arrays, row)
     images = cached.images.images_or_none(arrays)
     found = cached.models.reconstruction(now.run, row, now.device, compute=False)
-    waits = found is None and notes.has_weights(now.run) and images is not None
+    waits = found is None and now.run.has_weights and images is not None
     smallest, note = None, ""
     at = np.flatnonzero(path.rows == row) if path is not None else []
     if len(at):
@@ -225,22 +220,16 @@ def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     place = st.session_state.get("probe")
     if place is None:
         return None, False
-    raster, (x, y) = arrays.raster, place
-    x0, y0, x1, y1 = raster.bounds
-    grid = len(raster.winner)
-    column = int(np.clip((x - x0) / (x1 - x0) * grid, 0, grid - 1))
-    line = int(np.clip((y - y0) / (y1 - y0) * grid, 0, grid - 1))
-    inside = x0 <= x <= x1 and y0 <= y <= y1
-    trusted = bool(inside and raster.trusted[line, column])
-    if not cached.runs.decodes(now.run):
-        return Probe(x, y, raster.p[line, column], trusted=trusted, note=_NO_IMAGE), False
+    p, trusted = regions.look_up(arrays.raster, place)
+    if not now.run.card.decodes:
+        return Probe(*place, p, trusted=trusted, note=_NO_IMAGE), False
     found = cached.models.probe(now.run, place, now.device, compute=False)
     if found is None:
         failed = cached.models.failure("probe", place)
-        waits = notes.has_weights(now.run) and not failed
-        return Probe(x, y, raster.p[line, column], trusted=trusted, note=failed), waits
+        waits = now.run.has_weights and not failed
+        return Probe(*place, p, trusted=trusted, note=failed), waits
     note = _NO_IMAGE if found.image is None else ""
-    return Probe(x, y, found.p, image=found.image, trusted=found.trusted, note=note), False
+    return Probe(*place, found.p, image=found.image, trusted=found.trusted, note=note), False
 
 
 def _cluster_table(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
-from clustcore.runs import RunInfo
+from clustcore.runs import CardScores, RunInfo
 from ui import cached, notes, scene, shell
 
 _DOORS = (
@@ -87,16 +85,15 @@ def gallery(runs: Sequence[RunInfo]) -> None:
 
 
 def _card(run: RunInfo) -> None:
-    picture = cached.runs.still(str(run.folder), cached.runs.map_stamp(run))
+    picture = cached.runs.still(str(run.folder), run.map_stamp)
     if picture is not None:
         st.image(picture, width="stretch", alt=f"Map of {run.name}: its clusters as clouds of dots")
     st.subheader(notes.plain(run.name), anchor=False)
-    data = scene.dataset_of(run)
-    defence = notes.defence(run)
-    defence = defence if defence == "undefended" else f"defence: {defence}"
-    kind = f"{scene.label('dataset', data)} · {run.card['model'].upper()} · {defence}"
+    data = scene.label("dataset", run.dataset)
+    defence = f"defence: {run.defence}" if run.defended else run.defence
+    kind = f"{data} · {run.card.model.upper()} · {defence}"
     st.caption(notes.plain(kind))
-    for line in headline(run.card):
+    for line in headline(run.card.scores):
         st.caption(notes.plain(line))
     icon, word = _READINESS[run.readiness]
     st.caption(f"{icon} {word}" + ("" if run.shipped else " · your own"))
@@ -104,7 +101,7 @@ def _card(run: RunInfo) -> None:
         shell.PAGES["Explore"],
         label=f"Explore {notes.plain(run.name)}",
         icon=":material/arrow_forward:",
-        query_params={"dataset": scene.label("dataset", data), "run": run.name},
+        query_params={"dataset": data, "run": run.name},
     )
 
 
@@ -115,27 +112,19 @@ def _broken(run: RunInfo) -> None:
     st.caption(notes.say(ValueError(run.problem)))
 
 
-def headline(card: dict[str, Any]) -> list[str]:
-    """A card's own figures in words, without those that it lacks or that are no numbers."""
-    scores = card.get("scores")
-    scores = scores if isinstance(scores, dict) else {}
-    clean = scores.get("clean")
-    clean = clean if isinstance(clean, dict) else {}
-    found = [f"{key.upper()} {clean[key]:.3f}" for key in ("acc", "nmi", "ari") if _is(clean, key)]
+def headline(scores: CardScores | None) -> list[str]:
+    """A card's own figures in words, without those that it lacks."""
+    if scores is None:
+        return []
     lines = []
-    if found:
-        n = f" on {scores['n']:,} images" if _is(scores, "n") else ""
-        lines.append(" · ".join(found) + n)
-    for entry in scores.get("attacked") or []:
-        if isinstance(entry, dict) and _is(entry, "moved") and _is(entry, "eps"):
-            norm = scene.label("norm", entry.get("norm", ""))
-            name = scene.attack_name(str(entry.get("attack", "attack")))
-            n = f", n = {entry['n']:,}" if _is(entry, "n") else ""
-            lines.append(f"{name}, {norm} {entry['eps']:.3g}: {entry['moved']:.1%} moved{n}")
+    if scores.clean:
+        found = " · ".join(f"{name.upper()} {value:.3f}" for name, value in scores.clean.items())
+        lines.append(found + ("" if scores.n is None else f" on {scores.n:,} images"))
+    for entry in scores.attacked:
+        if entry.moved is not None and entry.eps is not None:
+            norm = scene.label("norm", entry.norm)
+            name = scene.attack_name(entry.attack or "attack")
+            n = "" if entry.n is None else f", n = {entry.n:,}"
+            lines.append(f"{name}, {norm} {entry.eps:.3g}: {entry.moved:.1%} moved{n}")
             break
     return lines
-
-
-def _is(values: dict[str, Any], key: str) -> bool:
-    value = values.get(key)
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

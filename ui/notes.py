@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore import runs
-from clustcore.runs import PROJECT, RunInfo, jobs
+from clustcore.locations import PROJECT, home
+from clustcore.runs import RunInfo, jobs
 from ui.shell import PAGES
 
 _LOG = logging.getLogger("driftmap")
@@ -25,8 +26,11 @@ def plain(text: str) -> str:
 
 
 def say(error: Exception) -> str:
-    """The message of an error for the screen: paths relative to the project."""
-    return plain(str(error).replace(f"{PROJECT}/", ""))
+    """The message of an error for the screen: paths relative to the project or one's own folder."""
+    text = str(error)
+    for place in (home(), PROJECT):
+        text = text.replace(f"{place}{os.sep}", "")
+    return plain(text)
 
 
 def report(error: Exception) -> str:
@@ -56,11 +60,6 @@ def calm(rail: bool = True) -> Iterator[None]:
         )
 
 
-def has_weights(run: RunInfo) -> bool:
-    """Whether the run's model can be loaded at all."""
-    return runs.has_weights(run.folder)
-
-
 def model_note(doing: str) -> str:
     """What a spinner says while a model works: loading torch takes seconds, once."""
     if "clustcore.pipeline" in sys.modules:
@@ -85,6 +84,11 @@ def to_train() -> None:
     st.page_link(PAGES["Train"], label=label, icon=":material/arrow_forward:")
 
 
+def no_training(reason: str) -> None:
+    """This system can start no training from the page."""
+    st.info(reason, title="No training from this page", icon=":material/desktop_access_disabled:")
+
+
 def device_note(note: str) -> None:
     """The device that was asked for is not there."""
     if note:
@@ -99,14 +103,7 @@ def data_note(note: str) -> None:
 
 def data_line(now: Any) -> str:
     """Data set and defence of a scene, in the status line."""
-    return plain(f"{now.data_label} · {defence(now.run)}")
-
-
-def defence(run: RunInfo) -> str:
-    """What defends a run, such as "undefended"."""
-    found = run.card.get("defence")
-    name = found.get("name") if isinstance(found, dict) else found
-    return "undefended" if not name else str(name)
+    return plain(f"{now.data_label} · {now.run.defence}")
 
 
 def no_map(run: RunInfo) -> None:

@@ -30,8 +30,10 @@ def open_page(page: str) -> None:
 
 
 def take_roots() -> None:
-    """Below which folders images are looked for: `streamlit run app.py -- --root DIR`, as often as
-    there are folders. What is started from here looks there as well.
+    """Take the folders below which images are looked for from the command line.
+
+    `streamlit run app.py -- --root DIR`, as often as there are folders. What is started from here
+    looks there as well.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--root", action="append", default=[])
@@ -46,8 +48,11 @@ def page_list() -> None:
             st.page_link(file, label=name, width="stretch")
 
 
-def head(title: str) -> tuple[Any, Any]:
+def head(title: str, *, status_below: bool = False) -> tuple[Any, Any]:
     """The head of a page: its question, a line for the status, and room for controls at the right.
+
+    Args:
+        status_below: the status gets a line of its own, below controls that take all the room.
 
     Returns:
         a placeholder for the status line, and a horizontal container.
@@ -59,7 +64,7 @@ def head(title: str) -> tuple[Any, Any]:
         st.title(title, anchor=False, width="content")
         status = st.empty()
     controls = row.container(horizontal=True, vertical_alignment="bottom", width="content")
-    return status, controls
+    return st.empty() if status_below else status, controls
 
 
 def redraw() -> None:

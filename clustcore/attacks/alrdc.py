@@ -1,6 +1,9 @@
-"""ALRDC's attack (Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020; the
-authors' code: github.com/xdxuyang/ALRDC): a network learns, without labels, to shift embeddings so
-that the clusters change and the decoded images do not.
+"""ALRDC's attack: a network learns to shift embeddings into other clusters.
+
+It learns without labels, so that the clusters change and the decoded images do not.
+
+Source: Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020; the authors'
+    code: github.com/xdxuyang/ALRDC.
 """
 
 from __future__ import annotations
@@ -91,6 +94,20 @@ class Learned(Attack, ABC):
 
     At a strength, each sample's shift is brought to the length of the strength, so that one
     strength means one size for all attacks; `raw` gives the shifts as they were learned.
+
+    Examples:
+        Of two pixels the model says which is the brighter one. The attacker learns to turn that
+        around:
+
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> x = torch.rand(64, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+        >>> attack = ALRDCReLU(ALRDCConfig(epochs=5, batch=16))
+        >>> history = attack.fit(brighter, x)
+        >>> len(history), history[-1]["loss"] < history[0]["loss"]
+        (5, True)
+        >>> found = attack(brighter, x, Goal(), Budget(0.3, "l2", "embedding"))
+        >>> bool(found.moved.float().mean() > 0.5)
+        True
     """
 
     Config = ALRDCConfig
@@ -120,6 +137,7 @@ class Learned(Attack, ABC):
         code where it is noisy.
 
         Args:
+            target: the model.
             x: (n, c, h, w) images, uint8, or float in [0, 1].
             seed: of the first weights, the order and the noise.
             on_epoch: told (done, total, parts) after each epoch; may raise to cancel, and nothing
@@ -172,7 +190,13 @@ class Learned(Attack, ABC):
     def raw(
         self, target: Target, x: Float[Tensor, "n c h w"], alpha: float = 1.0, unit: float = 1.0
     ) -> Unscaled:
-        """The shifts as they were learned, times alpha; `unit` is R of the card.
+        """The shifts as they were learned, without a budget.
+
+        Args:
+            target: the model.
+            x: (n, c, h, w) images in [0, 1].
+            alpha: what they are multiplied by.
+            unit: R of the card.
 
         Raises:
             ValueError: the attacker is not fitted, or not for such images.
@@ -294,7 +318,18 @@ class Learned(Attack, ABC):
 
 @final
 class ALRDCAttack(Learned):
-    """The paper's attacker, an affine map of the image."""
+    """The paper's attacker, an affine map of the image.
+
+    Examples:
+        >>> import clustcore
+        >>> from clustcore.pipeline.run import attack_of
+        >>> run = clustcore.load_run("alrdc-mnist", "cpu")
+        >>> attack = attack_of(run, "alrdc")  # fitted to this run, and shipped with it
+        >>> x = clustcore.load_samples("mnist").x[:200]
+        >>> found = clustcore.attack(run.model, x, attack, eps=0.8, norm="l2", space="embedding")
+        >>> bool(found.moved.any())
+        True
+    """
 
     name = "alrdc"
     kind = "affine"
@@ -302,7 +337,16 @@ class ALRDCAttack(Learned):
 
 @final
 class ALRDCReLU(Learned):
-    """The same with ReLU between its layers: a stronger attacker than the paper's."""
+    """The same with ReLU between its layers: a stronger attacker than the paper's.
+
+    Examples:
+        >>> ALRDCReLU.kind, ALRDCReLU.spaces, ALRDCReLU.targeted
+        ('relu', ('embedding',), False)
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> ALRDCReLU().raw(brighter, torch.zeros(1, 1, 1, 2))
+        Traceback (most recent call last):
+        ValueError: alrdc-relu: expected a fitted attacker, got none: ...
+    """
 
     name = "alrdc-relu"
     kind = "relu"
@@ -323,6 +367,16 @@ def attack_loss(
     Sums over pixels, clusters or dimensions; means over samples, so that the size of the batch does
     not enter (the code's 0.04 on a sum over 1,000 samples is w = 40). Without decoded images the
     first term is left out.
+
+    Args:
+        xh: decoded images of the clean embedding.
+        xh_adv: decoded images of the shifted one.
+        y: soft assignment of the clean embedding.
+        y_adv: soft assignment of the shifted one.
+        delta: the shifts.
+        weight_y: w, of the overlap.
+        weight_x: of the change of the image.
+        weight_d: of the shift's length.
     """
     parts = {
         "overlap": (y * y_adv).sum(1).mean(),
@@ -360,7 +414,7 @@ class _Codes:
         return cls(torch.cat(mu), torch.cat(scales) if scales else None)
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """mu of these rows, and noise of their spread, the same on every device."""
+        """The mean mu of these rows, and noise of their spread, the same on every device."""
         rows = rows.to(self.mu.device)
         mu = self.mu[rows]
         if self.scale is None:

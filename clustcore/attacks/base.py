@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
 from clustcore.config import Config
+from clustcore.display import brief
 from clustcore.types import SPACES, AttackResult
 
 __all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_gradients"]
@@ -52,12 +53,29 @@ class PathResult:
         """The cluster of each sample at each strength."""
         return self.s.argmax(2)
 
+    __repr__ = brief
+
 
 class Attack(ABC):
     """A way to look for a small change that moves a sample into another cluster.
 
     Calling it answers for one strength, `path` for all strengths of a dial. The order of the
     samples, the batches and the device do not enter: random draws belong to (seed, id).
+
+    Args:
+        config: The search's settings; the defaults of its `Config` where none are given.
+
+    Examples:
+        Images of two pixels, and a model that says which of them is the brighter one: to change
+        that, both have to give way by half of their difference.
+
+        >>> from clustcore.attacks.pgd import PGD
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> PGD()(brighter, x, Goal(), Budget(0.11)).moved.tolist()
+        [True]
+        >>> PGD()(brighter, x, Goal(), Budget(0.09)).moved.tolist()
+        [False]
     """
 
     name: ClassVar[str]
@@ -126,10 +144,8 @@ class Attack(ABC):
         target: Target,
         x: Tensor,
         goal: Goal,
+        budget: Budget,
         strengths: Sequence | np.ndarray | Tensor,
-        norm: str = "linf",
-        space: str = "pixels",
-        unit: float | int | np.number = 1.0,
         ids: Sequence | np.ndarray | Tensor | None = None,
         seed: int = 0,
         on_step: OnStep | None = None,
@@ -142,22 +158,29 @@ class Attack(ABC):
             target: the model.
             x: float (n, c, h, w) images in [0, 1]; in the embedding also (n, d) embeddings.
             goal: what counts as success.
-            strengths: from 0, ascending, in the unit of `Budget.eps`.
-            norm: see `Budget`.
-            space: see `Budget`.
-            unit: see `Budget`.
+            budget: how far a sample may be moved at the end of the path: its last strength.
+            strengths: from 0, ascending, up to the budget.
             ids: one number per sample that its random draws belong to; its row number by default.
             seed: of the random draws.
             on_step: told (done, total, sentence) now and then; may raise to cancel.
 
         Raises:
             ValueError: input that is not as above, each with what was expected and what came.
+
+        Examples:
+            >>> from clustcore.attacks.pgd import PGD
+            >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+            >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+            >>> path = PGD().path(brighter, x, Goal(), Budget(0.2), strengths=[0.0, 0.05, 0.2])
+            >>> path.labels[:, 0].tolist()
+            [0, 0, 1]
+            >>> round(path.smallest.item(), 2)
+            0.1
         """
-        strengths = check_strengths(strengths)
-        steps = len(strengths)
+        strengths = check_strengths(strengths, budget)
+        steps, pixels = len(strengths), budget.space == "pixels"
         with target.settled():
             report = _reporter(on_step, self.name, len(x))
-            budget = Budget(strengths[-1], norm, space, unit)
             problem = Problem(target, x, goal, budget, ids, seed, report)
             end = problem.radii(strengths[-1])
             self._refuse(problem, end)
@@ -174,7 +197,7 @@ class Attack(ABC):
             sizes = [problem.sizes(stop.points) for stop in stops]
         return PathResult(
             strengths=strengths,
-            x_adv=torch.stack([s.points.cpu() for s in stops]) if space == "pixels" else None,
+            x_adv=torch.stack([s.points.cpu() for s in stops]) if pixels else None,
             z=torch.stack([s.z.cpu() for s in stops]),
             s=torch.stack([s.s.cpu() for s in stops]),
             smallest=smallest,
@@ -254,8 +277,10 @@ def _reporter(on_step: OnStep | None, name: str, n: int) -> Report | None:
     return lambda done, total, moved: on_step(done, total, f"{name}: {moved:,} of {n:,} moved")
 
 
-def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, " S"]:
-    """At least two finite strengths, the first 0, ascending.
+def check_strengths(
+    strengths: Sequence | np.ndarray | Tensor, budget: Budget
+) -> Float[Tensor, " S"]:
+    """At least two finite strengths, the first 0, ascending, the last the budget's.
 
     Raises:
         ValueError: they are not.
@@ -265,6 +290,11 @@ def check_strengths(strengths: Sequence | np.ndarray | Tensor) -> Float[Tensor, 
     if not (good and values[0] == 0 and bool((values.diff() > 0).all())):
         raise ValueError(
             f"strengths: expected finite numbers ascending from 0, got {values.tolist()}"
+        )
+    end = torch.as_tensor(budget.eps, dtype=torch.float32)
+    if end.ndim or end != values[-1]:
+        raise ValueError(
+            f"strengths: expected the last to be the budget's {end.tolist()}, got {values[-1]:g}"
         )
     return values
 
@@ -299,7 +329,26 @@ def _first_moved(problem: Problem, strengths: Tensor, stops: list[_Stop]) -> Flo
 def dead_gradients(target: Target, x: Tensor, goal: Goal, space: str = "pixels") -> float:
     """The share of samples whose gradient at the clean point is all zero, or not finite, in [0, 1].
 
-    Where it is not near 0, attacks that follow gradients say little (masking).
+    Where it is not near 0, attacks that follow gradients say little.
+
+    Args:
+        target: the model.
+        x: float (n, c, h, w) images in [0, 1].
+        goal: what counts as success, and what is climbed.
+        space: "pixels" or "embedding".
+
+    Source:
+        On masked gradients: Athalye et al., "Obfuscated gradients give a false sense of security",
+        ICML 2018.
+
+    Examples:
+        >>> x = torch.rand(4, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+        >>> open_to_attack = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> dead_gradients(open_to_attack, x, Goal())
+        0.0
+        >>> masked = Target(embed=lambda x: x.flatten(1), scores=lambda z: (100 * z).clamp(0, 1))
+        >>> dead_gradients(masked, x, Goal())
+        1.0
     """
     with target.settled():
         problem = Problem(target, x, goal, Budget(0.0, "l2", space))

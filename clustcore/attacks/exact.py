@@ -20,6 +20,14 @@ class Exact(Attack):
     -||z - mu_j||^2 is 2 mu_j z - ||mu_j||^2 and the shared -||z||^2. No search can do better, so
     that it tests them; and it is as fast as the head. Untargeted only: into one chosen cluster the
     nearest point of its cell has no closed form.
+
+    Examples:
+        >>> head = (torch.eye(2), torch.zeros(2))
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z, head=head)
+        >>> z = torch.tensor([[0.6, 0.4], [0.5, 0.9]])
+        >>> found = Exact()(brighter, z, Goal(), Budget(0.2, "l2", "embedding"))
+        >>> found.moved.tolist()
+        [True, False]
     """
 
     name = "exact"
@@ -29,10 +37,17 @@ class Exact(Attack):
     def smallest(
         self, target: Target, x: Tensor, unit: float | int | np.number = 1.0
     ) -> Float[Tensor, " n"]:
-        """rho of the smallest flip of images or embeddings, infinite where there is none.
+        """The rho of the smallest flip of images or embeddings, infinite where there is none.
 
         Raises:
             ValueError: the head is not affine, or input that `Attack` refuses.
+
+        Examples:
+            >>> head = (torch.eye(2), torch.zeros(2))
+            >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z, head=head)
+            >>> rho = Exact().smallest(brighter, torch.tensor([[0.6, 0.4], [0.5, 0.9]]))
+            >>> [round(r, 2) for r in rho.tolist()]
+            [0.14, 0.28]
         """
         with target.settled():
             problem = Problem(target, x, Goal(), Budget(0.0, "l2", "embedding", unit))

@@ -1,4 +1,4 @@
-"""FGSM: one step of the full length (Goodfellow et al., arXiv 1412.6572, section 4)."""
+"""FGSM: one step of the full length."""
 
 from __future__ import annotations
 
@@ -15,11 +15,22 @@ from clustcore.attacks.problem import wide
 
 @final
 class FGSM(Attack):
-    """One gradient step of length eps, in L-inf along the gradient's sign, in L2 along the
-    gradient.
+    """One gradient step of length eps: along the gradient's sign in L-inf, along it in L2.
 
     Departure: an objective that is flat at the clean sample is climbed from a random point half-way
-        out.
+    out.
+
+    Source:
+        Goodfellow et al., "Explaining and harnessing adversarial examples", arXiv 1412.6572,
+        section 4.
+
+    Examples:
+        >>> from clustcore.attacks.base import Budget, Goal, Target
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> found = FGSM()(brighter, x, Goal(), Budget(0.11))
+        >>> [round(v, 2) for v in found.x_adv.flatten().tolist()], found.moved.tolist()
+        ([0.49, 0.51], [True])
     """
 
     name = "fgsm"

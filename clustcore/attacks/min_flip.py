@@ -37,6 +37,14 @@ class MinFlip(Attack):
     result holds the smallest flip, so that `l2` or `linf` of a moved sample is the strength it
     takes; a sample that does not move gets the best margin found. Every flip is first drawn back
     along its line to the clean sample, which costs forward passes only.
+
+    Examples:
+        >>> from clustcore.attacks.base import Budget, Goal, Target
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> x = torch.tensor([[0.6, 0.4], [0.5, 0.9]]).view(2, 1, 1, 2)
+        >>> found = MinFlip()(brighter, x, Goal(), Budget(float("inf")))
+        >>> [round(size, 2) for size in found.linf.tolist()]
+        [0.1, 0.2]
     """
 
     name = "min_flip"

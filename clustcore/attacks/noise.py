@@ -20,6 +20,14 @@ class Noise(Attack):
     direction, rescaled until the length that is left after clipping is eps. Embedding: on the
     sphere. (Uniform noise clipped to [0, 1] would lose more than half of its L2 on images with a
     black ground.)
+
+    Examples:
+        >>> from clustcore.attacks.base import Budget, Goal, Target
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2).repeat(1000, 1, 1, 1)
+        >>> found = Noise()(brighter, x, Goal(), Budget(0.11))
+        >>> round(found.moved.float().mean().item(), 1)  # one of four directions is the wrong one
+        0.2
     """
 
     name = "noise"

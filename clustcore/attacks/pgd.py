@@ -1,4 +1,4 @@
-"""PGD: projected gradient steps with restarts (Madry et al., arXiv 1706.06083)."""
+"""PGD: projected gradient steps with restarts."""
 
 from __future__ import annotations
 
@@ -54,6 +54,17 @@ class PGD(Attack):
     not. Departures from the paper: the step decays linearly; the margin's maximum is softened at
     first (`objectives.soft_margin`); in L2 the part of a gradient that [0, 1] would cut off is
     dropped; a start that plainly leads nowhere ends early (`patience`).
+
+    Source:
+        Madry et al., "Towards deep learning models resistant to adversarial attacks", arXiv
+        1706.06083.
+
+    Examples:
+        >>> import clustcore
+        >>> run = clustcore.load_run("drc-mnist", "cpu")
+        >>> x = clustcore.load_samples("mnist").x[:8]
+        >>> clustcore.attack(run.model, x, "pgd", eps=0.2, steps=10, restarts=1).moved.tolist()
+        [True, True, True, True, True, True, True, True]
     """
 
     name = "pgd"

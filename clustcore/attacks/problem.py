@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +36,12 @@ class Target:
     the soft assignment, `decode` back to images, `noise_scale` images to the spread that training
     gives their embedding, or to None.
     `head` is (W, b) where the scores are W z + b up to a term that all clusters share.
+
+    Examples:
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> brighter.scores(brighter.embed(x)).argmax(1).tolist()
+        [0]
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -48,7 +53,14 @@ class Target:
 
     @classmethod
     def of(cls, model: Any) -> Target:
-        """The target that a model is: anything with `embed` and `scores`."""
+        """The target that a model is: anything with `embed` and `scores`.
+
+        Examples:
+            >>> import clustcore
+            >>> target = Target.of(clustcore.load_run("drc-mnist", "cpu").model)
+            >>> target.embed(torch.zeros(1, 1, 28, 28)).shape, target.head[0].shape
+            (torch.Size([1, 64]), torch.Size([10, 64]))
+        """
         head = getattr(model, "head", None)
         head = head() if callable(head) and not isinstance(head, nn.Module) else None
         decode = getattr(model, "decode", None) if getattr(model, "has_decoder", True) else None
@@ -88,6 +100,12 @@ class Goal:
 
     Raises:
         ValueError: unknown objective, or a negative target.
+
+    Examples:
+        >>> Goal()  # any other cluster will do
+        Goal(target=None, objective='margin')
+        >>> Goal(target=3).target
+        3
     """
 
     target: int | None = None
@@ -116,6 +134,13 @@ class Budget:
     Raises:
         ValueError: a negative or NaN strength, an unknown norm or space, "linf" in the embedding, a
             unit that is not above 0.
+
+    Examples:
+        >>> Budget(8 / 255, norm="linf")
+        Budget(eps=0.03137254901960784, norm='linf', space='pixels', unit=1.0)
+        >>> Budget(0.3, norm="linf", space="embedding")
+        Traceback (most recent call last):
+        ValueError: norm: expected 'l2' in the embedding, got 'linf'
     """
 
     eps: float | int | np.number | Tensor
@@ -150,6 +175,19 @@ class Problem:
         open: (n,) bool: can move; a sample that starts in the target cluster cannot.
         steps: gradient steps that a sample got at most so far.
         progress: (done, total), as far as the search knows; told by `tick`.
+
+    Examples:
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)  # of two pixels
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> problem = Problem(brighter, x, Goal(), Budget(0.2))
+        >>> problem.before.tolist()
+        [0]
+        >>> points = problem.within(x + torch.tensor([-0.3, 0.3]), problem.radii(0.2))
+        >>> [round(v, 2) for v in points.flatten().tolist()]
+        [0.4, 0.6]
+        >>> _, s = problem.answer(points)
+        >>> problem.moved(s).tolist()
+        [True]
     """
 
     def __init__(
@@ -172,7 +210,8 @@ class Problem:
         self._report = report
         weights = [p for m in target.modules() for p in m.parameters()]
         self.device = weights[0].device if weights else x.device
-        self._batch = _BATCH.get(self.device.type, _BATCH["other"])
+        size = _BATCH.get(self.device.type, _BATCH["other"])
+        self._batches = memory.Batches(size, self.device)
         x = x.detach().to(self.device, torch.promote_types(x.dtype, torch.float32))
         self.images = x if x.ndim == 4 else None
         embeds = self.space == "embedding" and x.ndim == 4
@@ -240,8 +279,9 @@ class Problem:
         soften: float = 0.0,
         objective: str | None = None,
     ) -> tuple[Float[Tensor, "m ..."], Float[Tensor, "m k"]]:
-        """The gradient of an objective (by default the goal's) at points of these rows, and the
-        scores there.
+        """The gradient of an objective at points of these rows, and the scores there.
+
+        The objective is the goal's by default.
 
         NaN is kept, so that it can be counted; `ascent` reads it as 0.
 
@@ -376,24 +416,13 @@ class Problem:
         self, ask: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
     ) -> tuple[Tensor, ...]:
         """Ask batch by batch; one too large for the device's memory is halved, and that is said."""
-        parts, start, n = [], 0, len(inputs[0])
-        while start < n:
-            size = min(self._batch, n - start)
-            filled = [_fill(i[start : start + size]) for i in inputs]
-            try:
-                with torch.no_grad(), memory.counted():
-                    answer = ask(*filled)
-            except torch.OutOfMemoryError:
-                if self._batch == 1:
-                    raise
-                self._batch //= 2
-                warnings.warn(
-                    f"out of memory on {self.device}: going on with batches of {self._batch}",
-                    stacklevel=2,
-                )
-                continue
-            parts.append([a[:size] for a in answer])
-            start += size
+
+        def answer(rows: slice) -> list[Tensor]:
+            filled = [_fill(i[rows]) for i in inputs]
+            with torch.no_grad():
+                return [a[: rows.stop - rows.start] for a in ask(*filled)]
+
+        parts = [part for _, part in self._batches.over(len(inputs[0]), answer)]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 

@@ -96,10 +96,10 @@ def _snapshots(argv: list[str]) -> int:
 def _attack(argv: list[str]) -> int:
     from clustcore import measures
     from clustcore.attacks import ATTACKS
-    from clustcore.config import lookup
     from clustcore.dial import dial
     from clustcore.pipeline.paths import compute_path
     from clustcore.pipeline.run import attack_of, evaluate, load_run
+    from clustcore.registry import lookup
     from clustcore.types import NORMS, SPACES, PathKey
 
     args = parse(
@@ -123,7 +123,7 @@ def _attack(argv: list[str]) -> int:
     run = load_run(args.run, args.device)
     samples = samples_of(run.card, args.data, args.split, args.root)
     if args.fit:
-        _fit(run, attack.kind, args)
+        _fit(run, args)
     if args.eps is not None:
         rows = measures.sample_rows(min(1000, len(samples)), len(samples), samples.y, seed=0)
         budget = {"eps": args.eps, "norm": norm, "space": space, "target": args.target}
@@ -141,7 +141,7 @@ def _attack(argv: list[str]) -> int:
     return 0
 
 
-def _fit(run: Any, kind: str, args: Any) -> None:
+def _fit(run: Any, args: Any) -> None:
     from clustcore.pipeline.contents import attacker_images, fit_attacker
 
     train = attacker_images(samples_of(run.card, args.data, "train", args.root))
@@ -152,7 +152,7 @@ def _fit(run: Any, kind: str, args: Any) -> None:
             bars.step(done, total, "fitting the attacker")
             bars.say(f"epoch {done} of {total}: {values}")
 
-        print(fit_attacker(run, train, kind, seed=args.seed, on_epoch=tell))
+        print(fit_attacker(run, train, args.attack, seed=args.seed, on_epoch=tell))
 
 
 def _evaluate(argv: list[str]) -> int:
@@ -189,8 +189,9 @@ def _json(scores: Any) -> str:
 
 
 def entry() -> int:
-    """The command that this process was started with; of several under torchrun the first one
-    alone prints.
+    """The command that this process was started with.
+
+    Of several under torchrun the first one alone prints.
     """
     if "WORLD_SIZE" not in os.environ:
         return main()

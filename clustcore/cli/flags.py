@@ -62,7 +62,7 @@ def flags(config: type[Config], without: tuple[str, ...] = ()) -> tuple[Any, Any
 def usage(command: str, word: str, known: Iterable[str]) -> NoReturn:
     """Help of a command whose flags depend on a word; ends the process."""
     print(f"usage: python -m clustcore {command} {word} [flags]\n\n{COMMANDS[command]}\n")
-    name = word.split()[-1]
+    name = word.rsplit(maxsplit=1)[-1]
     print(f"{name}: one of {', '.join(sorted(known))}; with it, --help lists the flags")
     sys.exit()
 
@@ -83,7 +83,7 @@ def parse(argv: list[str], command: str, **options: tuple[Any, Any, str]) -> arg
     parser = _Parser(
         prog=f"python -m clustcore {command}",
         usage=" ".join(["%(prog)s", *words, "[flags]"]),
-        description=COMMANDS[command.split()[0]],
+        description=COMMANDS[command.split(maxsplit=1)[0]],
         allow_abbrev=False,
     )
     for name, (kind, default, help) in options.items():

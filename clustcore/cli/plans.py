@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clustcore.cli.flags import HELP, RUN, WHERE, flags, parse, usage, value
-from clustcore.config import Config, lookup
+from clustcore.config import Config
+from clustcore.registry import lookup
 from clustcore.runs import find_run
 from clustcore.runs.plan import Plan
 
@@ -102,8 +103,9 @@ def plan_from_flags(argv: list[str]) -> Plan:
 
 
 def defence_from_flags(argv: list[str]) -> Plan:
-    """What `defend RUN --defence NAME [flags]` asks for. Settings of the loop and of the views are
-    the run's own where no flag says otherwise.
+    """What `defend RUN --defence NAME [flags]` asks for.
+
+    Settings of the loop and of the views are the run's own where no flag says otherwise.
 
     Raises:
         ValueError: no defence or an unknown one, or an unknown run.
@@ -133,7 +135,7 @@ def defence_from_flags(argv: list[str]) -> Plan:
     )
     return Plan(
         None,
-        args.data or find_run(args.run).card["data"]["name"],
+        args.data or find_run(args.run).card.data.name,
         args.defence,
         _said(argv, "augment", args.augment, AugmentConfig()),
         _said(argv, "train", args.train, TrainConfig())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustcore.cli.bars import Bars
 from clustcore.cli.flags import HELP, parse, usage
+from clustcore.locations import INSTALLED
 
 if TYPE_CHECKING:
     from clustcore.experiments.context import Context
@@ -30,6 +31,11 @@ def reproduce(argv: list[str]) -> int:
     }
     if argv[:1] in HELP:
         usage("reproduce", "WHAT", known)
+    if INSTALLED and argv[-1:] not in HELP:
+        raise ValueError(
+            "reproduce: it writes the files that ship: expected a checkout of the repository, got "
+            "an installed package"
+        )
     what = argv[0] if argv else ""
     if what not in known:
         *others, last = known
@@ -135,7 +141,7 @@ def _defences(argv: list[str]) -> None:
 
 def _tables(argv: list[str]) -> None:
     from clustcore.experiments.report import update
-    from clustcore.runs import PROJECT
+    from clustcore.locations import PROJECT
 
     parse(argv, "reproduce tables")
     print(f"{PROJECT}: {', '.join(update(PROJECT)) or 'nothing'} updated")

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clustcore.runs import Card
     from clustcore.types import Samples
 
 
 def samples_of(
-    card: dict[str, Any],
+    card: Card,
     name: str | None = None,
     split: str | None = None,
     root: str | None = None,
     download: bool = False,
 ) -> Samples:
-    """Samples that fit a run: its own data, and of them what it is judged on, unless others are
-    named.
+    """The samples that fit a run.
+
+    They are those of its own data that it is judged on, unless others are named.
     """
     from clustcore.datasets import judged_split, load_samples
     from clustcore.datasets.shipped import SOURCES
 
-    name = name or card["data"]["name"]
-    split = split or judged_split(name, card["data"]["split"])
+    name = name or card.data.name
+    split = split or judged_split(name, card.data.split)
     root = None if split == "test" and name in SOURCES else root  # what ships is at hand
     shape = {}
     # what the model was trained on decides, not the first image found
     if name.partition(":")[0] == "folder":
-        channels, size, _ = card["config"]["input_shape"]
+        channels, size, _ = card.input_shape
         shape = {"channels": channels, "size": size}
     samples = load_samples(name, split, root=root, download=download, **shape)
     say_skipped(samples)

@@ -104,7 +104,7 @@ def teach(argv: list[str]) -> int:
     if run is None:
         samples = loaded(args.data or "mnist", args.split or "train", args.root, args.download)
     else:
-        split = args.split or run.card["data"]["split"]
+        split = args.split or run.card.data.split
         samples = samples_of(run.card, args.data, split, args.root, args.download)
     name = "-".join([samples.name, *([] if run is None else ["on", run.name]), str(config.seed)])
     out = Path(args.out or folders()[1] / "teachers" / f"{name}.npz")
@@ -116,8 +116,9 @@ def teach(argv: list[str]) -> int:
 def _make_teacher(
     out: Path, samples: Samples, config: TeachConfig, run: Run | None = None, *, keep: bool = False
 ) -> None:
-    """Make a teacher of the images, or of what a run makes of them; with `keep` only where there is
-    none yet.
+    """Make a teacher of the images, or of what a run makes of them.
+
+    With `keep` it is made only where there is none yet.
     """
     from clustcore.distributed import is_main, wait
     from clustcore.pipeline.make import teach_on

@@ -9,34 +9,47 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clustcore.config import lookup
+from clustcore.locations import OPEN_APP, home
+from clustcore.registry import DataEntry, lookup
 from clustcore.types import Samples
 
+_MERGED = ("train", "test", "all")
+_COLOUR = {"dial": "cifar10", "splits": _MERGED}  # what the colour benchmarks have in common
+
 DATASETS = {
-    "digits": "clustcore.datasets.digits:load",
-    "mnist": "clustcore.datasets.mnist:load",
-    "fashion-mnist": "clustcore.datasets.mnist:load",
-    "cifar10": "clustcore.datasets.cifar:load",
-    "cifar10-jpeg": "clustcore.datasets.cifar:load",
-    "cifar100-20": "clustcore.datasets.cifar:load_super_classes",
-    "stl10": "clustcore.datasets.stl:load",
-    "imagenet-10": "clustcore.datasets.imagenet:load",
-    "imagenet-dogs": "clustcore.datasets.imagenet:load",
-    "tiny-imagenet": "clustcore.datasets.imagenet:load_tiny",
-    "folder": "clustcore.datasets.folder:load",
-}
-_SPLITS = ("train", "test")
-_WITHOUT_TEST = ("imagenet-10", "imagenet-dogs")
-# those with a split "all": both merged, as the clustering benchmarks do, or all there is
-_WITH_ALL = {
-    "cifar10",
-    "cifar10-jpeg",
-    "cifar100-20",
-    "stl10",
-    "imagenet-10",
-    "imagenet-dogs",
-    "tiny-imagenet",
-    "folder",
+    "digits": DataEntry("clustcore.datasets.digits:load", title="Digits, 8 x 8", dial="digits"),
+    "mnist": DataEntry("clustcore.datasets.mnist:load", title="MNIST", download=True),
+    "fashion-mnist": DataEntry(
+        "clustcore.datasets.mnist:load", title="Fashion-MNIST", dial="fashion-mnist", download=True
+    ),
+    "cifar10": DataEntry(
+        "clustcore.datasets.cifar:load", title="CIFAR-10", download=True, **_COLOUR
+    ),
+    "cifar10-jpeg": DataEntry(
+        "clustcore.datasets.cifar:load", title="CIFAR-10 (JPEG copy)", **_COLOUR
+    ),
+    "cifar100-20": DataEntry(
+        "clustcore.datasets.cifar:load_super_classes",
+        title="CIFAR-100, 20 super-classes",
+        download=True,
+        **_COLOUR,
+    ),
+    "stl10": DataEntry("clustcore.datasets.stl:load", title="STL-10", download=True, **_COLOUR),
+    "imagenet-10": DataEntry(
+        "clustcore.datasets.imagenet:load", title="ImageNet-10", judged="", **_COLOUR
+    ),
+    "imagenet-dogs": DataEntry(
+        "clustcore.datasets.imagenet:load", title="ImageNet-Dogs", judged="", **_COLOUR
+    ),
+    "tiny-imagenet": DataEntry(
+        "clustcore.datasets.imagenet:load_tiny", title="Tiny-ImageNet", **_COLOUR
+    ),
+    "folder": DataEntry(
+        "clustcore.datasets.folder:load",
+        title="Folder",
+        splits=_MERGED,
+        options=("size", "channels", "base", "limit"),
+    ),
 }
 
 
@@ -76,16 +89,25 @@ def load_samples(
         ValueError: unknown name or split, wrong or damaged data, an option that this data set does
             not take; the message names the file.
         OSError: a download failed.
+
+    Examples:
+        >>> load_samples("digits")
+        Samples('digits', 'test', 500 images of 1 x 8 x 8, 10 classes)
+        >>> load_samples("cifar10", "test", "no-such-folder")
+        Traceback (most recent call last):
+        ValueError: no-such-folder: expected a folder with cifar10, got no such folder
     """
     kind, _, where = name.partition(":")
     if where and kind == "folder":
         root, base = find_folder(where, None if root is None else [Path(root)])
-    loader = lookup(DATASETS, kind if where and kind == "folder" else name, "data set")
+    name_of_entry = kind if where and kind == "folder" else name
+    loader = lookup(DATASETS, name_of_entry, "data set")
+    entry = DATASETS[name_of_entry]
     given = {"size": size, "channels": channels, "base": base, "limit": limit}
     options = {key: value for key, value in given.items() if value is not None}
-    if options and kind != "folder":
-        raise ValueError(f"data set {name!r} takes no {', '.join(options)}: its images are fixed")
-    if split not in (known := (*_SPLITS, "all") if kind in _WITH_ALL else _SPLITS):
+    if unknown := [option for option in options if option not in entry.options]:
+        raise ValueError(f"data set {name!r} takes no {', '.join(unknown)}: its images are fixed")
+    if split not in (known := entry.splits):
         raise ValueError(f"unknown split {split!r} of {name}; known: {', '.join(known)}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"{root}: expected a folder with {name}, got no such folder")
@@ -95,33 +117,50 @@ def load_samples(
 def _own(kind: str, root: str | Path | None) -> Path | None:
     # several data sets whose folders bear the same names ("train") lie side by side below a root
     place = (data_folder() if root is None else Path(root)) / kind
-    if kind in _WITH_ALL - {"folder"} and place.is_dir():
+    if kind != "folder" and "all" in DATASETS[kind].splits and place.is_dir():
         return place
     return None if root is None else Path(root)
 
 
 def judged_split(name: str, trained: str) -> str:
-    """The split that a run is mapped and judged on: "test", or the one it was trained on where a
-    data set has none.
+    """The split that a run is mapped and judged on: "test", where a data set has one.
+
+    Args:
+        name: The data set.
+        trained: The split that the run was trained on, which is the answer where there is no other.
+
+    Examples:
+        >>> judged_split("mnist", trained="train"), judged_split("imagenet-10", trained="train")
+        ('test', 'train')
     """
-    return trained if name in _WITHOUT_TEST else "test"
+    entry = DATASETS.get(name.partition(":")[0])
+    return "test" if entry is None else entry.judged or trained
 
 
 def data_folder() -> Path:
-    """Where data are read and downloaded without a root: `data/`, or the first folder that
-    DRIFTMAP_DATA names.
+    """Where data are read and downloaded without a root.
+
+    `data/`, or the first folder that DRIFTMAP_DATA names.
+
+    Examples:
+        >>> data_folder() == roots()[0]
+        True
     """
     return roots()[0]
 
 
 def roots() -> list[Path]:
-    """Below which folders a "folder:..." is looked for: all that DRIFTMAP_DATA names, parted as in
-    PATH; `data/` without it. Their paths are whole: a process elsewhere finds the same.
+    """Below which folders a "folder:..." is looked for.
+
+    All that DRIFTMAP_DATA names, parted as in PATH; `data/` without it. Their paths are whole: a
+    process elsewhere finds the same.
+
+    Examples:
+        >>> all(root.is_absolute() for root in roots())
+        True
     """
     named = os.environ.get("DRIFTMAP_DATA", "").split(os.pathsep)
-    return [Path(p).absolute() for p in named if p] or [
-        Path(__file__).resolve().parents[2] / "data"
-    ]
+    return [Path(p).absolute() for p in named if p] or [home() / "data"]
 
 
 def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path]:
@@ -133,6 +172,17 @@ def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path
 
     Raises:
         ValueError: the path is none that stays below a root, or there is no such folder.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     (Path(place) / "flowers" / "red").mkdir(parents=True)
+        ...     folder, root = find_folder("flowers/red", [Path(place)])
+        ...     folder.relative_to(root).as_posix()
+        'flowers/red'
+        >>> find_folder("../secret")
+        Traceback (most recent call last):
+        ValueError: folder '../secret': expected a path below a root, without '..'
     """
     places, path = below or roots(), Path(where)
     if path.is_absolute() or ".." in path.parts:
@@ -142,5 +192,5 @@ def find_folder(where: str, below: list[Path] | None = None) -> tuple[Path, Path
             return found, root
     raise ValueError(
         f"folder {where!r}: expected it below {', '.join(map(str, places))}, got no such folder; "
-        "DRIFTMAP_DATA, or `streamlit run app.py -- --root DIR`, names where to look"
+        f"DRIFTMAP_DATA, or `{OPEN_APP} --root DIR`, names where to look"
     )

@@ -33,6 +33,14 @@ def samples(
     Raises:
         ValueError: a shape, type or value that images or labels cannot have; the message says
             which.
+
+    Examples:
+        >>> x = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+        >>> samples(x, y=np.arange(20) % 4, name="mine")
+        Samples('mine', 'test', 20 images of 1 x 28 x 28, 4 classes)
+        >>> samples(x / 100)
+        Traceback (most recent call last):
+        ValueError: own: images: expected values from 0 to 1, got ...
     """
     x = np.asarray(x)
     if x.ndim == 3:
@@ -69,7 +77,17 @@ def samples(
 def merged(
     split: str, read: Callable[[str], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels that `read` gives of a split; of "all": of train, then of test."""
+    """Images and labels of a split; of "all": of train, then of test.
+
+    Args:
+        split: "train", "test" or "all".
+        read: gives the images and labels of one of the first two.
+
+    Examples:
+        >>> parts = {"train": (np.zeros(3), np.zeros(3)), "test": (np.ones(2), np.ones(2))}
+        >>> merged("all", lambda split: parts[split])[1].tolist()
+        [0.0, 0.0, 0.0, 1.0, 1.0]
+    """
     if split != "all":
         return read(split)
     x, y = zip(read("train"), read("test"), strict=True)

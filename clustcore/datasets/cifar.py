@@ -96,8 +96,9 @@ def load(name: str, split: str, root: Path | None = None, download: bool = False
 def load_super_classes(
     name: str, split: str, root: Path | None = None, download: bool = False
 ) -> Samples:
-    """One split, or both, of CIFAR-100 from the folder or archive in `root`, under its 20
-    super-classes.
+    """One split of CIFAR-100, or both, under its 20 super-classes.
+
+    It is read from the folder or archive in `root`.
 
     Raises:
         ValueError: neither is there (the message says how to get it), or it is damaged, or a lossy

@@ -11,19 +11,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from clustcore import locations
 from clustcore.config import digest
 from clustcore.datasets.images import read_images
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: `images/` in `.cache/`, or in what DRIFTMAP_CACHE names."""
-    home = Path(__file__).resolve().parents[2] / ".cache"
-    return Path(os.environ.get("DRIFTMAP_CACHE", home)) / "images"
+    """Where decoded images are kept: `images/` in the folder of all caches."""
+    return locations.cache_folder() / "images"
 
 
 def decode(files: Sequence[Path], name: str, title: str, size: int) -> UInt8[np.ndarray, "n 3 s s"]:
-    """The central squares of colour images, resized to `size` pixels; read from the cache where
-    none of the files has changed. What comes from the cache is read-only and stays on disk.
+    """The central squares of colour images, resized to `size` pixels.
+
+    They are read from the cache where none of the files has changed. What comes from the cache is
+    read-only and stays on disk.
 
     Args:
         name: What the cached file's name begins with.

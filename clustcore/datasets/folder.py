@@ -46,10 +46,7 @@ def load(
     """
     if root is None:
         raise ValueError("data set 'folder': expected root=<folder of images>, got none")
-    if size is not None and not 8 <= size <= MAX_SIZE:
-        raise ValueError(f"data set 'folder': size: expected 8 to {MAX_SIZE}, got {size}")
-    if channels not in (None, 1, 3):
-        raise ValueError(f"data set 'folder': channels: expected 1 or 3, got {channels}")
+    _check_options(size, channels)
     allowed = None if base is None else Path(base).resolve()
     if allowed and not root.resolve().is_relative_to(allowed):
         raise ValueError(f"{root}: expected a folder inside {allowed}, got {root.resolve()}")
@@ -88,9 +85,17 @@ def load(
     return samples(x, y, name=name, split=split, class_names=classes, skipped=tuple(skipped))
 
 
+def _check_options(size: int | None, channels: int | None) -> None:
+    if size is not None and not 8 <= size <= MAX_SIZE:
+        raise ValueError(f"data set 'folder': size: expected 8 to {MAX_SIZE}, got {size}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"data set 'folder': channels: expected 1 or 3, got {channels}")
+
+
 def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
-    """Image files of `root` and its direct sub-folders, sorted; labels where all lie in
-    sub-folders.
+    """Image files of `root` and its direct sub-folders, sorted.
+
+    There are labels where all of them lie in sub-folders.
 
     Raises:
         ValueError: none at all, more than `limit`, or all in one sub-folder.

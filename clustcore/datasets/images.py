@@ -1,5 +1,7 @@
-"""Image files from strangers: only a few raster formats are opened, and size is checked before
-anything is decoded. Many are decoded on all cores.
+"""Image files from strangers.
+
+Only a few raster formats are opened, and size is checked before anything is decoded. Many are
+decoded on all cores.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from clustcore.runs import PROJECT
+from clustcore.locations import START, command
 
 MAX_FILE_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -28,8 +30,9 @@ WORTH = 1000  # images of a process: it takes a second to start, in which a core
 def read_images(
     files: Sequence[Path], size: int, channels: int
 ) -> tuple[UInt8[np.ndarray, "n c s s"], dict[int, str]]:
-    """All images as `read_image` gives each, and what is wrong with those that it cannot read, by
-    their row; such rows are zero.
+    """All images as `read_image` gives each, and what is wrong with those that it cannot read.
+
+    What is wrong is told by row; such rows are zero.
 
     Many are shared out to processes, as threads make small images slower: most of an image's time
     is then Python's, whose threads wait for one another.
@@ -54,7 +57,7 @@ def _cores() -> int:
     # those that this process may use; torchrun's on one machine share them
     known = getattr(os, "sched_getaffinity", None)
     cores = len(known(0)) if known else os.cpu_count() or 1
-    return cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _fill(x: UInt8[np.ndarray, "n c s s"], files: Sequence[Path]) -> dict[int, str]:
@@ -68,16 +71,17 @@ def _fill(x: UInt8[np.ndarray, "n c s s"], files: Sequence[Path]) -> dict[int, s
 
 
 class _Apart:
-    """A process that decodes into these rows: names in, what is wrong and then the bytes out. Not
-    of `multiprocessing`, which would run the caller's script again.
+    """A process that decodes into these rows: names in, what is wrong and then the bytes out.
+
+    Not of `multiprocessing`, which would run the caller's script again.
     """
 
     def __init__(self, files: Sequence[Path], x: UInt8[np.ndarray, "n c s s"]) -> None:
         self.x = x
         self.names = "\0".join(str(file.absolute()) for file in files)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *map(str, x.shape)],
-            cwd=PROJECT,
+            command(__name__, *map(str, x.shape)),
+            cwd=START,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

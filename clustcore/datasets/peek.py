@@ -24,7 +24,7 @@ from PIL import Image
 
 from clustcore.datasets import find_folder, folder, load_samples, roots
 from clustcore.datasets.images import header, read_image
-from clustcore.runs import PROJECT
+from clustcore.locations import START, command, environment
 
 THUMBS = 12
 _SIDE, _GAP = 56, 8  # pixels of a thumbnail, and between two
@@ -115,8 +115,10 @@ def _sheet(thumbs: Sequence[UInt8[np.ndarray, "c h w"]]) -> bytes:
 
 
 def folders() -> list[str]:
-    """Folders with images below the roots, as "folder:..." names, each named by its path there; at
-    most two levels deep, the folders of classes not by themselves.
+    """Folders with images below the roots, as "folder:..." names.
+
+    Each is named by its path below its root, which is at most two levels deep. The folders of
+    classes are not named by themselves.
     """
     found: dict[str, None] = {}
     for root in roots():
@@ -165,13 +167,13 @@ def peek_apart(name: str, download: bool = False) -> Peek:
     Raises:
         ValueError: as `peek`, and where the process was killed.
     """
-    command = [sys.executable, "-m", "clustcore.datasets.peek", name]
     done = subprocess.run(
-        command + ["--download"] * download,
-        cwd=PROJECT,
-        env=os.environ | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
+        command("clustcore.datasets.peek", name, *["--download"] * download),
+        cwd=START,
+        env=environment() | {"DRIFTMAP_DATA": os.pathsep.join(map(str, roots()))},
         capture_output=True,
         text=True,
+        check=False,
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)

@@ -16,14 +16,15 @@ import io
 import json
 import lzma
 import tarfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets" / "data"
+from clustcore import locations
+
+ASSETS = locations.ASSETS / "data"
 COLUMNS, ROWS = 40, 25
 PER_SHEET = COLUMNS * ROWS
 SOURCES = {
@@ -93,8 +94,9 @@ def source(name: str) -> dict[str, Any]:
 
 
 def sheet(name: str, index: int) -> bytes:
-    """One sheet, as it ships or made now: the PNG of images `1000 * index` to
-    `1000 * index + 999`.
+    """One sheet of images as a PNG, as it ships or made now.
+
+    It holds images `1000 * index` to `1000 * index + 999`.
 
     Raises:
         ValueError: no such data set, sheet or file.

@@ -22,8 +22,9 @@ def make(
     out: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Write the shipped folders, or others in `out`, from what lies below `root`, by default
-    `data_folder()`.
+    """Write the shipped folders, or others in `out`.
+
+    They are made of what lies below `root`, by default `data_folder()`.
 
     That is IDX files in torchvision's layout, and `test/<class>/` with the .jpg files of CIFAR-10's
     copy. A data set that is not there is skipped and reported.

@@ -1,5 +1,7 @@
-"""The adversarial view joins the augmentations: RoCL (Kim et al., arXiv 2006.07589) and ACL (Jiang
-et al., arXiv 2010.13337), here with clusters, aimed at the runner-up.
+"""The adversarial view: an attacked image joins the augmentations.
+
+After RoCL (Kim et al., arXiv 2006.07589) and ACL (Jiang et al., arXiv 2010.13337), here with
+clusters, aimed at the runner-up.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class AdversarialViewConfig(DefenceConfig):
 
 @final
 class AdversarialView(Defence):
-    """Upkeep + weight x (L_AF + L_AP) of the first view and an attacked second one + weight_t x
+    """Upkeep, the contrast of an attacked view, and its cross-entropy to its cluster.
+
+    Upkeep + weight x (L_AF + L_AP) of the first view and an attacked second one + weight_t x
     cross-entropy of the attacked one to its cluster: it is asked for what any view is.
 
     The attack raises the runner-up's score against the own cluster's; both are the starting

@@ -1,7 +1,7 @@
-"""ALRDC's defence (Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020;
-the authors' code: github.com/xdxuyang/ALRDC), as published: one attacker, learned before and
-frozen, and one defence against it. An attacker learned anew undoes much of it; `alternating` is
-for that.
+"""ALRDC's defence as published: one attacker, learned before and frozen.
+
+Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020; the authors' code:
+github.com/xdxuyang/ALRDC. An attacker learned anew undoes much of it; `alternating` is for that.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class ALRDCDefenceConfig(DefenceConfig):
 
 @final
 class ALRDCDefence(Defence):
-    """L_def = L_clu + 2.5 (M1 + M2): T tells which decoded image and assignment belong to which
-    latent, across the attack, and the model helps it.
+    """L_def = L_clu + 2.5 (M1 + M2), the paper's loss.
+
+    T tells which decoded image and assignment belong to which latent, across the attack, and the
+    model helps it.
 
     M1 joins the attacked latent with the clean image and assignment, M2 the reverse. No gradient is
     stopped. Departures: in place of L_clu alone stands the model's upkeep, which for ALRDC is L_clu

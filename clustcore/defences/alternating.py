@@ -25,8 +25,9 @@ from torch import Tensor
 from clustcore.attacks.alrdc import Perturb, attack_loss
 from clustcore.config import setting
 from clustcore.defences.base import Defence, DefenceConfig
-from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, radius, warmed
+from clustcore.defences.inner import as_tested, embed_all, lengthen, pgd, warmed
 from clustcore.models.base import Loss, Model, TrainData, Views
+from clustcore.models.radius import embedding_radius
 from clustcore.types import NORMS
 
 
@@ -71,8 +72,10 @@ class AlternatingConfig(DefenceConfig):
 
 @final
 class Alternating(Defence):
-    """Upkeep + weight_kl x KL(y || y') + weight_margin x cross-entropy, the means over the points
-    of all attackers, + weight_like x `likeness`.
+    """Upkeep, and what keeps attacked points in their clusters.
+
+    Upkeep + weight_kl x KL(y || y') + weight_margin x cross-entropy, the means over the points of
+    all attackers, + weight_like x `likeness`.
 
     KL alone is nearly flat where both assignments are sure; the cross-entropy reads the scores and
     widens the margin further. y is not followed back: attacked samples come to clean ones, not the
@@ -161,7 +164,7 @@ class Alternating(Defence):
             return {}
         if len(labels.unique()) < 2:  # a batch of one cluster has no R
             return {"embedding": z, "learned": z}
-        unit = radius(z, labels, model.clusters)
+        unit = embedding_radius(z, labels)
         here, length = z.detach(), config.rho * state["share"] * unit.detach()
         with as_tested(model, frozen=True):
             worst = pgd(model.scores, here, labels, length, "l2", config.steps, bounded=False)
@@ -183,8 +186,10 @@ def likeness(
     labels: Int64[Tensor, " n"],
     clusters: int,
 ) -> Float[Tensor, ""]:
-    """How far the distances within each cluster have lost their proportions: the mean over pairs of
-    one cluster of (d_ij / mean d - d0_ij / mean d0)^2, the means being that cluster's.
+    """How far the distances within each cluster have lost their proportions.
+
+    It is the mean over pairs of one cluster of (d_ij / mean d - d0_ij / mean d0)^2, the means being
+    that cluster's.
 
     0 where every cluster was only moved, turned or scaled, so that shrinking costs nothing and
     neighbours stay neighbours. 0 also where no two samples share a cluster.

@@ -1,8 +1,8 @@
-"""The defence contract: a trained model trains on under the loss that keeps it what it is (its
-`upkeep`), and the defence adds a term of its own.
+"""The defence contract: a trained model trains on, and the defence adds a term of its own.
 
-A defence knows the model contract and no model. What a sample's cluster is, it takes from the
-starting model alone (`TrainData.teacher`): no label, and no teacher's word.
+It trains on under the loss that keeps it what it is, its `upkeep`. A defence knows the model
+contract and no model. What a sample's cluster is, it takes from the starting model alone
+(`TrainData.teacher`): no label, and no teacher's word.
 """
 
 from __future__ import annotations
@@ -41,6 +41,21 @@ class Defence(nn.Module, ABC):
 
     Raises:
         ValueError: no attacker where one is needed.
+
+    Examples:
+        One that asks for a small embedding:
+
+        >>> class Small(Defence):
+        ...     name = "small"
+        ...
+        ...     def term(self, model, views, state):
+        ...         size = model.embed(views.clean).square().mean()
+        ...         return Loss(size, {"size": size})
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> [stage] = Small(DefenceConfig(epochs=2), model).stages(model)
+        >>> stage.name, stage.epochs
+        ('small', 2)
     """
 
     name: ClassVar[str]
@@ -126,7 +141,16 @@ class Defence(nn.Module, ABC):
 
 @final
 class Control(Defence):
-    """The same further steps without any defence: what a defended model is measured against."""
+    """The same further steps without any defence: what a defended model is measured against.
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> control = Control(DefenceConfig(), model)
+        >>> x = torch.zeros(4, 1, 8, 8)
+        >>> control.term(model, Views(x, x, x, torch.arange(4)), {}).total.item()
+        0.0
+    """
 
     name = "control"
 

@@ -97,26 +97,10 @@ def lengthen(delta: Float[Tensor, "n d"], eps: float | Float[Tensor, ""]) -> Flo
     return delta * (eps / _length(delta))
 
 
-def radius(
-    z: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], clusters: int
-) -> Float[Tensor, ""]:
-    """R, the unit of budgets in the embedding: half the mean distance from each cluster's empirical
-    mean to the nearest other one; empty clusters are left aside.
-
-    Raises:
-        ValueError: samples in one cluster alone.
-    """
-    used = [k for k in range(clusters) if bool((labels == k).any())]
-    if len(used) < 2:
-        raise ValueError(f"radius: expected samples in 2 clusters or more, got {len(used)}")
-    means = torch.stack([z[labels == k].mean(0) for k in used])
-    same = torch.eye(len(used), dtype=torch.bool, device=z.device)
-    return torch.cdist(means, means).masked_fill(same, torch.inf).amin(1).mean() / 2
-
-
 def warmed(data: TrainData, epoch: int, warm: int) -> dict[str, Tensor]:
-    """{"share": ()}: the part of its budget that an attack inside uses in this epoch, which grows
-    to all of it over the first `warm` epochs.
+    """The part of its budget that an attack inside uses in this epoch, as a state.
+
+    {"share": ()} grows to all of it over the first `warm` epochs.
     """
     return {"share": torch.tensor(min(1.0, (epoch + 1) / warm), device=data.x.device)}
 

@@ -1,5 +1,6 @@
-"""Adversarial training in pixels (Madry et al., arXiv 1706.06083) on the starting model's own
-clusters in place of labels.
+"""Adversarial training in pixels, on the starting model's own clusters in place of labels.
+
+Madry et al., arXiv 1706.06083.
 """
 
 from __future__ import annotations

@@ -1,3 +1,1 @@
-"""What is reproduced by a command: the shipped runs, the papers' tables, ablations, and the reports
-written of them.
-"""
+"""What a command makes again: the shipped runs, the papers' tables, ablations, reports."""

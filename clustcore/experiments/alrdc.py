@@ -73,7 +73,7 @@ def _entry(
     # the paper's defence keeps a copy of what it was trained against
     defended = models[kinds.index("alrdc")]
     old = attack_of(defended, "alrdc")
-    if old.fitted_on != defended.card["defence"]["from_weights"]:
+    if old.fitted_on != defended.card.defence.from_weights:
         raise ValueError(
             f"run {defended.name!r}: expected the attacker it was trained against, got one fitted "
             "anew since; move the run away to have it made anew"
@@ -95,7 +95,7 @@ def _entry(
         "n_attacker": len(images),
         "settings": config.to_dict(),
         "device": str(models[0].device),
-        "weights": [run.card["weights_sha256"] for run in models],
+        "weights": [run.card.weights_sha256 for run in models],
         "rows": rows,
         "bar": [],
     }

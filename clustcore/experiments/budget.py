@@ -1,5 +1,7 @@
-"""A plan fitted into the minutes there are: tried on noise, its steps timed on this device, the
-epochs of its stages laid out to fit.
+"""A plan fitted into the minutes there are.
+
+It is tried on noise, its steps are timed on this device, and the epochs of its stages laid out to
+fit.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Measured:
 
 
 def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None:
-    """A few steps of each stage on noise, and what is saved of them, in a folder that is removed:
-    what fails on this machine fails before any image is read.
+    """A few steps of each stage on noise, saved in a folder that is removed.
+
+    What fails on this machine fails before any image is read.
     """
     batch = TrainConfig.from_dict(plan.train, "train").batch
     config = {name: min(value, 1) for name, value in plan.config.items() if name in _EPOCHS}
@@ -76,8 +79,9 @@ def measure(
     shares: dict[str, float],
     context: Context,
 ) -> Measured:
-    """Time the plan's stages with a model to throw away, eager and, on CUDA, compiled too, in about
-    a quarter of the minutes that are left.
+    """Time the plan's stages with a model to throw away.
+
+    They run eager and, on CUDA, compiled too, in about a quarter of the minutes that are left.
 
     Args:
         pixels: the images (n, c, h, w) uint8.
@@ -133,8 +137,9 @@ def measure(
 
 
 def lay_out(plan: Plan, shares: dict[str, float], measured: Measured, minutes: float) -> Plan:
-    """The plan with as many epochs of each stage as fit into its share of the minutes, and no more
-    than the plan has; compiled where more of them fit so.
+    """The plan with as many epochs of each stage as fit into its share of the minutes.
+
+    It has no more than the plan asks for, and is compiled where more of them fit so.
 
     Raises:
         ValueError: not one epoch of each fits; the message says how many minutes would do.
@@ -194,7 +199,7 @@ def _heads(plan: Plan, model: Model, data: TrainData) -> float:
 def _model(plan: Plan, shape: tuple[int, ...], change: dict[str, Any]) -> Model:
     config = {"input_shape": list(shape)} | plan.config | change
     torch.manual_seed(0)
-    return build({"model": plan.model, "config": config})
+    return build(plan.model, config)
 
 
 def _noise(n: int, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,6 +1,4 @@
-"""How an experiment is called: where its data lie, what computes it, how long it may take and whom
-it tells.
-"""
+"""What every experiment is told: where its data lie, on what it runs, for how long."""
 
 from __future__ import annotations
 

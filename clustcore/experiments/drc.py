@@ -30,6 +30,7 @@ from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train
 from clustcore.machine import describe
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import Run, evaluate, load_run, run_in
+from clustcore.runs import Card
 from clustcore.training.epoch import TrainingFailed
 from clustcore.types import Samples
 
@@ -55,8 +56,9 @@ def reproduce_drc(
     start: str | None = None,
     out: Path | None = None,
 ) -> list[str]:
-    """Train what is missing of the benchmarks, judge it, and put one entry a data set, plan and
-    seed into the file.
+    """Train what is missing of the benchmarks, and judge it.
+
+    One entry a data set, plan and seed is put into the file.
 
     Data that are not there are said, with the layout in which they are expected, and left out.
 
@@ -105,8 +107,9 @@ def reproduce_drc(
 def reproduce_ablation(
     data: tuple[str, ...], context: Context, *, seeds: tuple[int, ...] = (0,)
 ) -> list[str]:
-    """Train what is missing of the ablation, judge it on the test images, and put one entry a row
-    and seed into the file.
+    """Train what is missing of the ablation, and judge it on the test images.
+
+    One entry a row and seed is put into the file.
 
     Returns:
         What went wrong: trainings that diverged or collapsed. The rest was done nevertheless.
@@ -131,9 +134,10 @@ def reproduce_ablation(
 
 
 def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = (0,)) -> None:
-    """Train the defences of a data set's shipped DRC run, judge each beside it at the budget at
-    which half of the undefended one's samples have moved, and put one entry a defence and seed into
-    the file. What was measured of the same weights is left.
+    """Train the defences of a data set's shipped DRC run, and judge each beside it.
+
+    They are judged at the budget at which half of the undefended one's samples have moved, and put
+    into the file, one entry a defence and seed. What was measured of the same weights is left.
 
     Raises:
         ValueError: a data set whose run has no defence, one that is not there, or a run made
@@ -152,7 +156,7 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
         for name, recipe in recipes.items():
             label = train_seed(name, recipe, seed, train, context)
             two = [load_run(n, context.device) for n in (run_name(source, seed), label)]
-            weights = [run.card["weights_sha256"] for run in two]
+            weights = [run.card.weights_sha256 for run in two]
             known = [
                 [e[part]["weights"] for part in ("undefended", "defended")]
                 for e in drc_results.entries("defences")
@@ -182,8 +186,9 @@ class _Row:
 
 
 def _seeds(row: _Row, seeds: tuple[int, ...], context: Context, wrong: list[str]) -> bool:
-    """Train and judge each seed of a row, and add to `wrong` what failed; False where the time was
-    up first.
+    """Train and judge each seed of a row, and add to `wrong` what failed.
+
+    It gives False where the time was up first.
     """
     return all(_seed(row, seed, context, wrong) for seed in seeds)
 
@@ -224,7 +229,7 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
     card = runs.read_card(folder)
     _check_data(folder, card, row.train)
     weights = [e["weights"] for e in drc_results.entries(row.part)]
-    if agreed(card["weights_sha256"] in weights):
+    if agreed(card.weights_sha256 in weights):
         context.report(f"{label}: measured before")
     else:
         entry = entry | _measure(label, folder, card, row.test, context)
@@ -236,8 +241,9 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
 
 
 def _fitted(row: _Row, folder: Path, context: Context) -> Recipe:
-    """The row's recipe, its epochs laid out to fit the minutes that are left, where it says how;
-    laid out once, so that the same call goes on with them.
+    """The row's recipe, its epochs laid out to fit the minutes that are left.
+
+    They are laid out where the recipe says how, and once, so that the same call goes on with them.
     """
     recipe, file = row.recipe, folder / LAYOUT
     if not _is_timed(recipe, context):
@@ -294,20 +300,20 @@ def _about(row: _Row, context: Context) -> dict[str, Any]:
 
 
 def _measure(
-    label: str, folder: Path, card: dict[str, Any], test: Samples, context: Context
+    label: str, folder: Path, card: Card, test: Samples, context: Context
 ) -> dict[str, Any]:
     scores = evaluate(run_in(folder, label, context.device).model, test)
-    train = card["train"]
+    training = card.training
     figures = {name: getattr(scores, name) for name in _FIGURES}
     said = ", ".join(f"{name.upper()} {value:.3f}" for name, value in figures.items())
     context.report(f"{label}: {said}, n = {len(test)}")
     return figures | {
         "clusters_used": scores.clusters_used,
-        "device": train.get("machine", train["device"]),
-        "minutes": train["minutes"],
-        "views": sum(train.get("views", {}).values()) or None,
-        "stopped": card.get("stopped"),
-        "weights": card["weights_sha256"],
+        "device": training.where,
+        "minutes": training.minutes,
+        "views": training.seen or None,
+        "stopped": card.stopped,
+        "weights": card.weights_sha256,
     }
 
 
@@ -361,12 +367,13 @@ def _check(names: tuple[str, ...], known: dict[str, Any], what: str) -> None:
             raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
-def _check_data(folder: Path, card: dict[str, Any], samples: Samples) -> None:
+def _check_data(folder: Path, card: Card, samples: Samples) -> None:
     """A finished run counts only where it learned from these images."""
     planned = {"name": samples.name, "split": samples.split, "n": len(samples)}
     for key, value in planned.items():
-        if card["data"].get(key) != value:
+        got = getattr(card.data, key)
+        if got != value:
             raise ValueError(
-                f"{folder}: data.{key}: expected {value!r} as planned, got "
-                f"{card['data'].get(key)!r}; move the run away to have it made anew"
+                f"{folder}: data.{key}: expected {value!r} as planned, got {got!r}; move the run "
+                "away to have it made anew"
             )

@@ -1,5 +1,7 @@
-"""What `reproduce drc` and `reproduce ablation` measured, in `assets/drc.json`, and the tables that
-lay it beside what was published. Without torch, so that tables are written anywhere.
+"""What `reproduce drc` and `reproduce ablation` measured, and the tables of it.
+
+The figures lie in `assets/drc.json`; the tables lay them beside what was published. Without torch,
+so that tables are written anywhere.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from typing import Any
 
 from clustcore import files, runs
 from clustcore.experiments.published import BENCHMARKS, BESIDE, METHODS
+from clustcore.locations import ASSETS
 
-RESULTS = runs.PROJECT / "assets" / "drc.json"
+RESULTS = ASSETS / "drc.json"
 PLANS = {"published": "as published", "best": "best here"}
 SWITCHES = {
     "alone": "DRC alone",
@@ -56,8 +59,9 @@ def entries(part: str) -> list[dict[str, Any]]:
 
 
 def keep(part: str, entry: dict[str, Any]) -> None:
-    """Write an entry into the file, in the place of an older one of the same kind; the rest stays
-    as it is.
+    """Write an entry into the file, in the place of an older one of the same kind.
+
+    The rest stays as it is.
     """
     found, key = _read(), _KEYS[part]
     others = [e for e in found[part] if any(e[k] != entry[k] for k in key)]
@@ -135,25 +139,24 @@ def defences() -> str:
 def _shipped(data: str, title: str) -> Iterator[list[str]]:
     # what ships is another plan, for CPU cores; its figures stand on its card
     for run in runs.list_runs():
-        card = run.card
-        if not run.shipped or run.problem or card["model"] != "drc" or card.get("defence"):
+        if not run.shipped or run.problem or run.card.model != "drc" or run.defended:
             continue
-        if card["data"]["name"] not in (data, f"{data}-jpeg"):
+        if run.dataset not in (data, f"{data}-jpeg"):
             continue
-        train, lossy = card["train"], card["data"]["name"].endswith("-jpeg")
-        for row in card.get("rows", [])[:1]:
+        card, training, lossy = run.card, run.card.training, run.dataset.endswith("-jpeg")
+        for row in card.rows[:1]:
             yield [
                 title + " (JPEG copy)" * lossy,
                 f"as shipped: `{run.name}`",
-                *(f"{row[name]:.3f}" for name in _FIGURES),
-                f"{row['n']:,} ({row['split']})",
-                f"{card['data']['n']:,} ({card['data']['split']})",
-                card["config"].get("backbone", "small"),
-                ", ".join(map(str, row["seeds"])),
-                ", ".join(f"{stage} {n}" for stage, n in train["stages"].items()),
-                _views([sum(train.get("views", {}).values())]),
-                train.get("machine", train["device"]),
-                f"{train['minutes']:.1f}",
+                *(f"{getattr(row, name):.3f}" for name in _FIGURES),
+                f"{row.n:,} ({row.split})",
+                f"{card.data.n:,} ({card.data.split})",
+                card.config.get("backbone", "small"),
+                ", ".join(map(str, row.seeds)),
+                ", ".join(f"{stage} {n}" for stage, n in training.stages.items()),
+                _views([training.seen]),
+                training.where,
+                f"{training.minutes:.1f}",
             ]
 
 

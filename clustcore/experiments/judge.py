@@ -1,5 +1,6 @@
-"""How a model stands under attack, beside the one it came from: the figures of ALRDC's table, and
-the bar that a defence has to clear.
+"""How a model stands under attack, beside the one it came from.
+
+Here are the figures of ALRDC's table, and the bar that a defence has to clear.
 
 A budget in the embedding is rho, in units of the judged model's own R: no model wins by inflating
 its embedding. Labels enter ACC, NMI and ARI alone.
@@ -46,8 +47,10 @@ class JudgeConfig(Config):
 
 
 def clean(run: Run, samples: Samples) -> dict[str, Any]:
-    """ACC, NMI and ARI, and the decoder's error: the mean squared distance of an image from what
-    the decoder makes of its embedding (sum over pixels; None without a decoder).
+    """ACC, NMI and ARI, and the decoder's error.
+
+    That is the mean squared distance of an image from what the decoder makes of its embedding (sum
+    over pixels; None without a decoder).
     """
     found = cluster(run.model, samples.x)
     scores = measures.scores(found.labels, samples.y, run.model.clusters)
@@ -67,8 +70,9 @@ def clean(run: Run, samples: Samples) -> dict[str, Any]:
 
 @torch.no_grad()
 def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) -> dict[str, Any]:
-    """The learned attack as published, unscaled, on all samples, beside its controls: a random
-    change and PGD on z, each with every sample's own length.
+    """The learned attack as published, unscaled, on all samples, beside its controls.
+
+    These are a random change and PGD on z, each with every sample's own length.
 
     Returns:
         moved shares and ACC under it, with the clean matching and re-matched; NMI between clean and
@@ -156,10 +160,8 @@ def halfway(
                 target_of(run.model),
                 torch.from_numpy(samples.x[rows[part]]).to(run.device),
                 Goal(),
+                Budget(strengths[-1], norm, space, run.unit),
                 strengths,
-                norm=norm,
-                space=space,
-                unit=run.unit,
                 ids=samples.ids[rows[part]],
                 seed=config.seed,
             ).smallest.numpy()
@@ -240,8 +242,10 @@ def _worst(
 def momentum(
     run: Run, samples: Samples, rows: NDArray[np.int64], eps: float, seed: int = 0
 ) -> Bool[np.ndarray, " m"]:
-    """Whom a plain momentum search in L-inf moves: an attack beside ours, which shares no code with
-    it, so that a fault of ours hides nothing.
+    """Whom a plain momentum search in L-inf moves.
+
+    It is an attack beside ours, which shares no code with it, so that a fault of ours hides
+    nothing.
 
     Signed steps along an average of gradients, each of mean size 1 (Dong et al., arXiv 1710.06081):
     60 from the clean image and 60 from a random one up the margin, then, for those that stayed, 30
@@ -290,8 +294,9 @@ def _momentum(run: Run, x: Tensor, eps: float, seed: int) -> Tensor:
 
 
 def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) -> dict[str, Any]:
-    """Two models in pixels, L-inf, at b, the budget at which half of the undefended one's samples
-    have moved: whom our attacks move and whom the momentum search does, and the worst case of all.
+    """Two models in pixels, L-inf, where half of the undefended one's samples move.
+
+    Whom our attacks move and whom the momentum search does, and the worst case of all.
 
     A quarter of the defended one's may move, and its ACC be .03 lower, for it to clear the bar.
     """
@@ -303,7 +308,7 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
         whole = measures.share(ours | plain, seed=config.seed)
         found[name] = {
             "run": run.name,
-            "weights": run.card["weights_sha256"],
+            "weights": run.card.weights_sha256,
             "by_attack": shares | {"momentum": float(plain.mean())},
             "moved": whole.value,
             "moved_interval": [whole.low, whole.high],
@@ -328,10 +333,11 @@ def bar(
     norm: str,
     config: JudgeConfig,
 ) -> dict[str, Any]:
-    """A defence beside the bar: at b, where the worst case moves half of the undefended model's
-    samples, it shall move at most a sixth of the defended one's; ACC falls by at most .02, the
-    decoder's error rises at most 1.2 times, and of each sample's 15 nearest neighbours in the
-    undefended embedding half stay so.
+    """A defence beside the bar.
+
+    At b, where the worst case moves half of the undefended model's samples, it shall move at most a
+    sixth of the defended one's; ACC falls by at most .02, the decoder's error rises at most 1.2
+    times, and of each sample's 15 nearest neighbours in the undefended embedding half stay so.
 
     Args:
         images: training images, for learned attackers, which each model gets afresh.

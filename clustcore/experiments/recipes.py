@@ -22,15 +22,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A shipped run, and the variants that stand as rows on its card. The source of a plan of a
-    defence is a recipe: its run of the same seed.
+    """A shipped run, and the variants that stand as rows on its card.
+
+    The source of a plan of a defence is a recipe: its run of the same seed.
     """
 
     plan: Plan
     variants: dict[str, Variant] = field(default_factory=dict)
     departures: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS  # the first ships
-    attackers: tuple[str, ...] = ()  # kinds of learned attackers, fitted to it
+    attackers: tuple[str, ...] = ()  # learned attacks whose attackers are fitted to it
     ships: bool = True  # False: made on demand alone, or for a table
     # of a limit of time, what each stage gets: epochs are then laid out to fit it
     shares: dict[str, float] = field(default_factory=dict)
@@ -66,7 +67,7 @@ _ALRDC = Recipe(
         "trained on the training split, judged on the test split",
     ),
     seeds=(0,),
-    attackers=("affine",),
+    attackers=("alrdc",),
 )
 
 # PICA's protocol: RandomResizedCrop(0.2, 1), flip, ColorJitter(0.4, 0.4, 0.4, 0.4), grey
@@ -118,8 +119,9 @@ def _as_published(data: str, clusters: int) -> Recipe:
 
 
 def _best_here(data: str, clusters: int) -> Recipe:
-    """DRC with the choices that serve it best here, in the time one GPU has for it: features
-    first, as SCAN learns them on this very network.
+    """DRC with the choices that serve it best here, in the time one GPU has for it.
+
+    It learns features first, as SCAN learns them on this very network.
     """
     return Recipe(
         Plan(
@@ -239,8 +241,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def ablation(data: str, what: str) -> Recipe:
-    """A row of the ablation. Of CIFAR-10: DRC alone, or with the first of its further stages. Of
-    the others: DRC alone with one switch or stage beside it, or `shipped`: with the shipped run's.
+    """A row of the ablation.
+
+    Of CIFAR-10: DRC alone, or with the first of its further stages. Of the others: DRC alone with
+    one switch or stage beside it, or `shipped`: with the shipped run's.
 
     Raises:
         ValueError: a data set or a row that the ablation has not.

@@ -1,5 +1,7 @@
-"""The tables of README.md and RESULTS.md, written from the cards of the shipped runs and from the
-measurements of ALRDC's and DRC's commands: no figure is typed in.
+"""The tables of README.md and RESULTS.md.
+
+They are written from the cards of the shipped runs and from the measurements of ALRDC's and DRC's
+commands: no figure is typed in.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from typing import Any
 
 from clustcore import files, runs
 from clustcore.experiments import drc_results
+from clustcore.locations import ASSETS
+from clustcore.runs import Card, CardAttack, CardRow, CardScores
 
-ALRDC = runs.PROJECT / "assets" / "alrdc.json"  # written by `reproduce alrdc`
+ALRDC = ASSETS / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
     "undefended": "undefended",
     "control": "control: same further steps",
@@ -26,8 +30,9 @@ def summary() -> str:
     columns = ["run", "ACC", "pixels, L-inf", "moved by PGD", "by noise", "half moved at"]
     lines = _head([*columns, "embedding, rho", "moved by PGD", "n attacked"])
     for name, card in _cards():
+        scores = card.scores or CardScores()
         try:
-            found = {(e["attack"], e["norm"], e["space"]): e for e in card["scores"]["attacked"]}
+            found = {(e.attack, e.norm, e.space): e for e in scores.attacked}
             pgd, noise = (found[attack, "linf", "pixels"] for attack in ("pgd", "noise"))
             inside = found["pgd", "l2", "embedding"]
         except KeyError as error:
@@ -35,9 +40,9 @@ def summary() -> str:
                 f"card of {name!r}: expected the scores that a shipped run has, got none of "
                 f"{error}; `python -m clustcore reproduce runs --only {name}` measures them"
             ) from None
-        cells = [f"`{name}`", f"{card['scores']['clean']['acc']:.3f}", f"{pgd['eps']:.3g}"]
-        cells += [f"{pgd['moved']:.1%}", f"{noise['moved']:.1%}", _median(pgd)]
-        cells += [f"{inside['eps']:.3g}", f"{inside['moved']:.1%}", f"{pgd['n']:,}"]
+        cells = [f"`{name}`", f"{scores.acc:.3f}", f"{pgd.eps:.3g}"]
+        cells += [f"{pgd.moved:.1%}", f"{noise.moved:.1%}", _median(pgd)]
+        cells += [f"{inside.eps:.3g}", f"{inside.moved:.1%}", f"{pgd.n:,}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -47,10 +52,10 @@ def results() -> str:
     cards = _cards()
     lines = ["| run | what | n | seeds | ACC | NMI | ARI |", "|---|---|---|---|---|---|---|"]
     for name, card in cards:
-        for row in card.get("rows", []):
-            seeds = ", ".join(map(str, row["seeds"]))
+        for row in card.rows:
+            seeds = ", ".join(map(str, row.seeds))
             figures = " | ".join(_with_spread(row, figure) for figure in ("acc", "nmi", "ari"))
-            lines.append(f"| `{name}` | {row['name']} | {row['n']:,} | {seeds} | {figures} |")
+            lines.append(f"| `{name}` | {row.name} | {row.n:,} | {seeds} | {figures} |")
     columns = ["run", "trained on", "epochs", "views", "device", "minutes", "products in"]
     lines += ["", *_head(columns), *(_training_line(name, card) for name, card in cards)]
     lines += [
@@ -59,7 +64,7 @@ def results() -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, card in cards:
-        for entry in card.get("scores", {}).get("attacked", []):
+        for entry in () if card.scores is None else card.scores.attacked:
             lines.append(_attack_line(name, entry))
     return "\n".join(lines)
 
@@ -159,7 +164,7 @@ def update(folder: Path) -> list[str]:
     return [file.name for file in found]
 
 
-def _cards() -> list[tuple[str, dict[str, Any]]]:
+def _cards() -> list[tuple[str, Card]]:
     return [(run.name, run.card) for run in runs.list_runs() if run.shipped and not run.problem]
 
 
@@ -194,54 +199,53 @@ def _bar_line(entry: dict[str, Any], bar: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _training_line(name: str, card: dict[str, Any]) -> str:
+def _training_line(name: str, card: Card) -> str:
     # older cards say neither views nor processor
-    train, views = card["train"], sum(card["train"].get("views", {}).values())
-    precisions = train.get("precisions") or {train["precision"]: 0}
+    training = card.training
     cells = [
         f"`{name}`",
-        f"{card['data']['n']:,} ({card['data']['split']})",
-        ", ".join(f"{stage} {n}" for stage, n in train["stages"].items()),
-        f"{views / 1e6:.2f} M" if views else "",
-        train.get("machine", train["device"]),
-        f"{train['minutes']:.1f}",
-        ", ".join(precisions),
+        f"{card.data.n:,} ({card.data.split})",
+        ", ".join(f"{stage} {n}" for stage, n in training.stages.items()),
+        f"{training.seen / 1e6:.2f} M" if training.seen else "",
+        training.where,
+        f"{training.minutes:.1f}",
+        ", ".join(training.precisions or [training.precision]),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _with_spread(row: dict[str, Any], figure: str) -> str:
-    each = row[f"{figure}_each"]
+def _with_spread(row: CardRow, figure: str) -> str:
+    each = getattr(row, f"{figure}_each")
     spread = f" ({min(each):.3f} to {max(each):.3f})" if len(each) > 1 else ""
-    return f"{row[figure]:.3f}{spread}"
+    return f"{getattr(row, figure):.3f}{spread}"
 
 
-def _attack_line(name: str, entry: dict[str, Any]) -> str:
-    low, high = entry["moved_interval"]
-    where = "rho" if entry["space"] == "embedding" else {"linf": "L-inf", "l2": "L2"}[entry["norm"]]
+def _attack_line(name: str, entry: CardAttack) -> str:
+    low, high = entry.moved_interval
+    where = "rho" if entry.space == "embedding" else {"linf": "L-inf", "l2": "L2"}[entry.norm]
     figures = [
         _attack(entry),
-        f"{where} {entry['eps']:.3g}",
-        f"{entry['n']:,}",
-        str(entry["seed"]),
-        f"{entry['moved']:.1%} ({low:.1%} to {high:.1%})",
+        f"{where} {entry.eps:.3g}",
+        f"{entry.n:,}",
+        str(entry.seed),
+        f"{entry.moved:.1%} ({low:.1%} to {high:.1%})",
         _median(entry),
-        "" if entry["acc"] is None else f"{entry['acc']:.3f}",
-        "" if entry["acc_rematched"] is None else f"{entry['acc_rematched']:.3f}",
+        "" if entry.acc is None else f"{entry.acc:.3f}",
+        "" if entry.acc_rematched is None else f"{entry.acc_rematched:.3f}",
     ]
     return f"| `{name}` | " + " | ".join(figures) + " |"
 
 
-def _attack(entry: dict[str, Any]) -> str:
-    settings = entry["settings"]
-    known = [entry["attack"]]
+def _attack(entry: CardAttack) -> str:
+    settings = entry.settings
+    known = [entry.attack]
     if "path_steps" in settings:
         known.append(f"{settings['path_steps']} steps x {settings['restarts']}")
-    if entry["protocol"] != "adaptive":
-        known.append(entry["protocol"])
+    if entry.protocol != "adaptive":
+        known.append(entry.protocol)
     return ", ".join(known)
 
 
-def _median(entry: dict[str, Any]) -> str:
-    median = entry["median_smallest"]
+def _median(entry: CardAttack) -> str:
+    median = entry.median_smallest
     return "beyond the dial" if median is None else f"{median:.3f}"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, runs
+from clustcore import runs
 from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
@@ -24,6 +24,7 @@ from clustcore.pipeline import contents
 from clustcore.pipeline.contents import attacker_images, fit_attacker
 from clustcore.pipeline.make import defend, make_run
 from clustcore.pipeline.run import Run, evaluate, load_run
+from clustcore.runs import CardDefence
 from clustcore.runs.plan import Plan
 from clustcore.training.teacher import TeachConfig, Teacher, load_teacher, save_teacher, teach
 from clustcore.types import Samples
@@ -34,8 +35,9 @@ STOPPED = "stopped"  # below a run's folder: the run as it stood when its time w
 def reproduce_runs(
     names: list[str], context: Context, *, seeds: tuple[int, ...] | None = None
 ) -> None:
-    """Train, map, attack and measure the shipped runs, and put the first seed of each into
-    `assets/runs`.
+    """Train, map, attack and measure the shipped runs.
+
+    The first seed of each goes into `assets/runs`.
 
     Everything is kept under `runs/` as it goes, so that a call that was interrupted goes on where
     it stood.
@@ -159,16 +161,17 @@ def _check_plan(
     card, plan = runs.read_card(folder), recipe.plan
     model = plan if plan.source is None else RECIPES[plan.source].plan
     planned = {"config": model.config | change, "train": plan.train, "augment": plan.augment}
-    found = {part: card[part] for part in planned}
+    found = {"config": card.config, "train": card.train, "augment": card.augment}
     if start is not None:
-        planned["start"] = {"from_weights": start.card["weights_sha256"]}
-        found["start"] = card.get("start") or {}
+        planned["start"] = {"from_weights": start.card.weights_sha256}
+        found["start"] = card.start
     if plan.source is not None:
         planned["defence"] = dict(plan.config)
-        found["defence"] = card["defence"] | card["defence"]["config"]
+        defence = card.defence or CardDefence()
+        found["defence"] = {**defence.config, "from_weights": defence.from_weights}
         source = runs.folders()[1] / run_name(plan.source, seed, context.quick)
         if (source / "card.json").is_file():
-            planned["defence"]["from_weights"] = runs.read_card(source)["weights_sha256"]
+            planned["defence"]["from_weights"] = runs.read_card(source).weights_sha256
     for part, values in planned.items():
         for key, value in values.items():
             got = found[part].get(key)
@@ -191,20 +194,19 @@ def _defend_seed(plan: Plan, seed: int, samples: Samples, context: Context) -> N
     first = RECIPES[plan.source]
     source = load_run(train_seed(plan.source, first, seed, samples, context), context.device)
     if plan.defence == "alrdc":
-        fit_attackers(source, ("affine",), samples, seed, context)
+        fit_attackers(source, ("alrdc",), samples, seed, context)
     plan = dataclasses.replace(plan, source=source.name)
     defend(plan.name, source, plan, samples, on_epoch=_teller(plan.name, context.report))
 
 
 def fit_attackers(
-    run: Run, kinds: tuple[str, ...], samples: Samples, seed: int, context: Context
+    run: Run, attacks: tuple[str, ...], samples: Samples, seed: int, context: Context
 ) -> None:
     """Fit the learned attackers that a run has none of, or stale ones, on training images."""
-    for kind in kinds:
-        name = "alrdc" if kind == "affine" else f"alrdc-{kind}"
-        if agreed(run.attackers.get(name, True)):
-            context.report(f"{run.name}: attacker {name}")
-            fit_attacker(run, attacker_images(samples), kind, seed=seed)
+    for attack in attacks:
+        if agreed(run.attackers.get(attack, True)):
+            context.report(f"{run.name}: attacker {attack}")
+            fit_attacker(run, attacker_images(samples), attack, seed=seed)
 
 
 def _teller(label: str, report: Callable[[str], None]) -> Callable[[Any], None]:
@@ -239,24 +241,24 @@ def _finish(
     context: Context,
 ) -> None:
     run, report, on_step = load_run(source, context.device), context.report, context.on_step
-    if run.map is None or run.map.weights != run.card["weights_sha256"]:
+    if run.map is None or run.map.weights != run.card.weights_sha256:
         report(f"{name}: map")
         contents.make_map(run, test, on_step=on_step)
     report(f"{name}: paths")
     contents.make_paths(run, test, on_step=on_step)
     report(f"{name}: scores")
-    defended = run.card.get("defence")
+    defence = run.card.section("defence")
     if recipe.plan.source is not None:  # what ships came from what ships
-        defended = defended | {"from": recipe.plan.source}
-    card = run.card | {
-        "defence": defended,
-        "decoder": run.model.has_decoder,
-        "scores": contents.measure(run, test),
-        "rows": rows,
-        "departures": list(recipe.departures),
-    }
+        defence = defence | {"from": recipe.plan.source}
+    card = run.card.changed(
+        defence=defence,
+        decoder=run.model.has_decoder,
+        scores=contents.measure(run, test).to_json(),
+        rows=rows,
+        departures=list(recipe.departures),
+    )
     if is_main():
-        files.write_json(run.folder / "card.json", card)
+        runs.write_card(run.folder, card)
         ship(run.folder, runs.folders()[0] / name)
     wait()
     report(f"{name}: shipped")

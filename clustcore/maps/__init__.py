@@ -1,3 +1,1 @@
-"""Maps of an embedding: UMAP and the projector pair it teaches, how far a map can be trusted, its
-regions, and maps laid upon each other.
-"""
+"""Maps of an embedding: how they are made, how far they can be trusted, how two are compared."""

@@ -1,7 +1,8 @@
 """Two models side by side on the same samples: cluster numbers, maps and moves made comparable.
 
 Names of clusters and the angle of a map mean nothing, so the second model B takes them from the
-first, A. No labels are read here. Shapes: n samples, m samples with a path, k clusters.
+first, A: `measures.matching` finds the names, what is here carries them over. No labels are read
+here. Shapes: n samples, m samples with a path, k clusters.
 """
 
 from __future__ import annotations
@@ -11,41 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Integer, Num
-from scipy.optimize import linear_sum_assignment
 
 from clustcore.types import AttackPath, MapArrays
 
 NEITHER, LEFT, RIGHT, BOTH = range(4)  # what `joint` says of a sample
 
 
-def match_ids(
-    a_labels: Integer[np.ndarray, " n"], b_labels: Integer[np.ndarray, " other"], k: int
-) -> Int[np.ndarray, " k"]:
-    """The number in A of each cluster of B: the renaming under which most clean samples agree.
-
-    One to one, by Hungarian matching (Kuhn 1955) of how often each pair of clusters shares a
-    sample.
-
-    Raises:
-        ValueError: other samples, none at all, or a cluster number beyond k.
-    """
-    if a_labels.shape != b_labels.shape or len(a_labels) == 0:
-        raise ValueError(
-            "matched ids: expected the clusters of the same samples, at least 1, "
-            f"got {len(a_labels)} beside {len(b_labels)}"
-        )
-    for labels in (a_labels, b_labels):
-        if labels.min() < 0 or labels.max() >= k:
-            raise ValueError(
-                f"matched ids: expected clusters 0 to {k - 1}, got {labels.min()} to {labels.max()}"
-            )
-    pairs = b_labels.astype(np.int64) * k + a_labels
-    shared = np.bincount(pairs, minlength=k * k).reshape(k, k)
-    return linear_sum_assignment(shared, maximize=True)[1].astype(np.int64)
-
-
 def rename_map(arrays: MapArrays, ids: Int[np.ndarray, " k"]) -> MapArrays:
-    """A map with its clusters renamed: labels, columns of p, regions."""
+    """A map with its clusters renamed: labels, columns of p, regions.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> arrays = runs.read_map(runs.find_run("drc-mnist").folder)
+        >>> renamed = rename_map(arrays, np.arange(10)[::-1].copy())
+        >>> bool((renamed.labels == 9 - arrays.labels).all())
+        True
+    """
     raster = dataclasses.replace(
         arrays.raster,
         winner=_rename(arrays.raster.winner, ids),
@@ -57,10 +39,21 @@ def rename_map(arrays: MapArrays, ids: Int[np.ndarray, " k"]) -> MapArrays:
 
 
 def rename_path(path: AttackPath, ids: Int[np.ndarray, " k"]) -> AttackPath:
-    """A path with its clusters renamed: labels, columns of p, target."""
+    """A path with its clusters renamed: labels, columns of p, target.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> from clustcore.types import PathKey
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
+        >>> renamed = rename_path(path, np.arange(10)[::-1].copy())
+        >>> bool((renamed.labels == 9 - path.labels).all())
+        True
+    """
     target = None if path.target is None else int(ids[path.target])
+    key = dataclasses.replace(path.key, target=target)
     return dataclasses.replace(
-        path, labels=_rename(path.labels, ids), p=_columns(path.p, ids), target=target
+        path, labels=_rename(path.labels, ids), p=_columns(path.p, ids), key=key
     )
 
 
@@ -76,7 +69,13 @@ def _columns(p: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Similarity:
-    """A turn or mirroring of the plane with one scale and a shift."""
+    """A turn or mirroring of the plane with one scale and a shift.
+
+    Examples:
+        >>> double = Similarity(2 * np.eye(2), shift=np.array([1.0, 0.0]))
+        >>> double(np.array([[1.0, 1.0]])).tolist()
+        [[3.0, 2.0]]
+    """
 
     matrix: Float[np.ndarray, "2 2"]
     shift: Float[np.ndarray, " 2"]
@@ -91,12 +90,21 @@ class Similarity:
 def align(xy_a: Float[np.ndarray, "n 2"], xy_b: Float[np.ndarray, "other 2"]) -> Similarity:
     """What turns B's map onto A's: orthogonal Procrustes analysis of the clean positions.
 
-    Schoenemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 1966.
     The scale is the ratio of the spreads, not that of least squares, which would shrink a map the
     more the less it agrees.
 
     Raises:
         ValueError: other samples, or a map without any spread.
+
+    Source:
+        Schoenemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika
+        1966.
+
+    Examples:
+        >>> a = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+        >>> b = 2 * a[:, ::-1] + 5  # mirrored, twice as large, somewhere else
+        >>> bool(np.allclose(align(a, b)(b), a, atol=1e-5))
+        True
     """
     if xy_a.shape != xy_b.shape:
         raise ValueError(
@@ -126,6 +134,12 @@ def joint(
 
     Raises:
         ValueError: paths of different lengths.
+
+    Examples:
+        >>> a = np.array([0.1, 0.1, np.nan, np.nan])  # the last two never move under A
+        >>> b = np.array([0.1, np.nan, 0.1, np.nan])
+        >>> joint(a, b, 0.2).tolist() == [BOTH, LEFT, RIGHT, NEITHER]
+        True
     """
     if smallest_a.shape != smallest_b.shape:
         raise ValueError(

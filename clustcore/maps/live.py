@@ -1,5 +1,4 @@
-"""Live maps of a training: each new snapshot of the embedding, laid out and turned onto the one
-before.
+"""Live maps of a training: each new snapshot of the embedding, turned onto the map before.
 
 `snapshots/<epoch>.npz` is written by the training, `livemap.npz` by `follow`, in a process of its
 own, since it imports umap. Reading it needs numpy only.
@@ -34,7 +33,14 @@ class LiveMap:
 
 
 def newest(folder: Path) -> LiveMap | None:
-    """The last live map of a run that is being trained, or None where there is none yet."""
+    """The last live map of a run that is being trained, or None where there is none yet.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     newest(Path(place)) is None
+        True
+    """
     if not (folder / FILE).is_file():
         return None
     try:
@@ -47,11 +53,20 @@ def newest(folder: Path) -> LiveMap | None:
 def lay_out(
     z: Float[np.ndarray, "m d"], before: Float[np.ndarray, "m 2"] | None, seed: int = 0
 ) -> Float[np.ndarray, "m 2"]:
-    """UMAP of an embedding, begun at the layout before and turned onto it (see
-    `comparing.align`).
+    """UMAP of an embedding, begun at the layout before and turned onto it.
 
     The first one begins at the principal plane. Fewer points than `FEWEST`, or points that are all
-    the same, stay on it. Imports umap.
+    the same, stay on it. Imports umap. See `clustcore.maps.alignment.align`.
+
+    Args:
+        z: the embedding.
+        before: where its points lay last; None for the first layout.
+        seed: of UMAP.
+
+    Examples:
+        >>> z = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+        >>> lay_out(z, None).shape  # so few lie on the principal plane
+        (10, 2)
     """
     plane = _plane(z)
     xy = plane
@@ -85,8 +100,21 @@ def follow(
     """Map each new snapshot until the training has ended; where several wait, only the newest.
 
     Args:
+        folder: the run's.
         on_map: called with each map.
         pause: seconds between two looks.
+
+    Examples:
+        A training leaves a snapshot after each epoch; this one has ended after its sixth.
+
+        >>> import tempfile
+        >>> z = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float16)
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     values = {"z": z, "labels": np.arange(10) % 3, "epoch": 5}
+        ...     save_npz(Path(place) / "snapshots" / "00005.npz", values)
+        ...     follow(Path(place))
+        ...     newest(Path(place)).epoch
+        6
     """
     last = newest(folder)
     while True:

@@ -73,9 +73,9 @@ class ProjectionConfig(Config):
 
 
 class _Net(nn.Module):
-    """An MLP on how near its input is to each of some landmarks: a softmax of minus squared
-    distances, so that between landmarks it varies smoothly.
+    """An MLP on how near its input is to each of some landmarks.
 
+    Nearness is a softmax of minus squared distances, so that between landmarks it varies smoothly.
     A plain MLP of this size on the input itself learns the map's coarse order but not its fine
     detail, and throws what lies off the samples' manifold far out of the picture.
     """
@@ -128,6 +128,14 @@ class Projector(nn.Module):
     Args:
         dim: dimensions of the embedding.
         config: how it is built; the rest of the config tells how it was taught.
+
+    Examples:
+        >>> import clustcore
+        >>> projector = clustcore.load_run("drc-mnist", "cpu").projector
+        >>> z = np.zeros((3, projector.dim), np.float32)
+        >>> xy = projector.place(z)
+        >>> xy.shape, projector.back(xy).shape
+        ((3, 2), (3, 64))
     """
 
     def __init__(self, dim: int, config: ProjectionConfig) -> None:
@@ -213,10 +221,25 @@ def fit(
 
     Args:
         z: clean embeddings, any units.
+        config: how the map is made.
+        seed: of all that is drawn.
         on_step: called with (done, total, sentence) between steps; may raise to cancel.
 
     Raises:
         ValueError: fewer than 20 samples or 2 dimensions, NaN or infinity, or all samples equal.
+
+    Examples:
+        A map of three groups, by networks far smaller than the default ones:
+
+        >>> rng = np.random.default_rng(0)
+        >>> z = np.concatenate([rng.normal(4 * i, size=(20, 4)) for i in range(3)]).astype(
+        ...     np.float32
+        ... )
+        >>> layout = fit(z, ProjectionConfig(steps=100, batch=32, width=16, landmarks=16))
+        >>> layout.xy.shape, layout.trust.shape
+        ((60, 2), (60,))
+        >>> bool(layout.trustworthiness > 0.7)
+        True
     """
     config = config or ProjectionConfig()
     if z.ndim != 2 or len(z) < FEWEST or z.shape[1] < 2:
@@ -397,8 +420,9 @@ def _train(
 
 @torch.no_grad()
 def _lay_out(projector: Projector, drawn: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Turn, centre and scale the map by the samples drawn, inside the forward network's last layer,
-    and place them all.
+    """Turn, centre and scale the map by the samples drawn, and place them all.
+
+    It is turned inside the forward network's last layer.
     """
     last = projector.to_map.layers[-1]
     projector.extent.fill_(math.inf)
@@ -443,8 +467,17 @@ def _measure(
 
 
 def save(path: Path, projector: Projector) -> None:
-    """Write a projector pair, whole or not at all: safetensors, the networks in half precision,
-    which is what `fit` rounds them to.
+    """Write a projector pair, whole or not at all.
+
+    As safetensors, the networks in half precision, which is what `fit` rounds them to.
+
+    Examples:
+        >>> import tempfile
+        >>> config = ProjectionConfig(width=8, landmarks=2)
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save(Path(place) / "projector.safetensors", Projector(4, config))
+        ...     [file.name for file in Path(place).iterdir()]
+        ['projector.safetensors']
     """
     parameters = dict(projector.named_parameters())
     tensors = {
@@ -467,6 +500,12 @@ def load(path: Path) -> Projector:
     Raises:
         ValueError: the file is missing, damaged, no projector, of another format, or its tensors
             do not fit the config that it names.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> projector = load(runs.find_run("drc-mnist").folder / "projector.safetensors")
+        >>> projector.dim, sorted(projector.measures)
+        (64, ['error', 'held_out', 'trustworthiness'])
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -22,11 +22,29 @@ def trustworthiness(
 ) -> tuple[float, Float[np.ndarray, " n"]]:
     """How far neighbours on the map are neighbours in the embedding.
 
-    The first figure is that of Venna and Kaski (2001): 1 is perfect, and a stranger among a
-    sample's neighbours on the map costs the more, the further down it ranks in the embedding. The
-    second is each sample's trust, in [0, 1]: the share of its neighbours on the map that are among
-    its NEAR x as many nearest in the embedding. Fewer than half of the samples can be neighbours;
-    where there are too few, fewer are looked at.
+    Fewer than half of the samples can be neighbours; where there are too few, fewer are looked at.
+
+    Args:
+        z: embeddings.
+        xy: their positions on the map.
+        neighbours: how many of each sample are looked at.
+
+    Returns:
+        Trustworthiness: 1 is perfect, and a stranger among a sample's neighbours on the map costs
+        the more, the further down it ranks in the embedding. And each sample's trust, in [0, 1]:
+        the share of its neighbours on the map that are among its NEAR x as many nearest in the
+        embedding.
+
+    Source:
+        Venna and Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.
+
+    Examples:
+        >>> z = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+        >>> value, trust = trustworthiness(z, z[:, ::-1].copy())  # mirrored: neighbours stay
+        >>> round(value, 3), float(trust.min())
+        (1.0, 1.0)
+        >>> round(trustworthiness(z, z[::-1].copy())[0], 1)  # strangers side by side
+        0.5
     """
     count = min(neighbours, (len(z) - 1) // 2)
     a, b = torch.from_numpy(z).double(), torch.from_numpy(xy).double()
@@ -47,8 +65,20 @@ def trustworthiness(
 def trust_among(
     z: Float[np.ndarray, "n d"], xy: Float[np.ndarray, "n 2"], among: Int[np.ndarray, " r"]
 ) -> Float[np.ndarray, " n"]:
-    """Each sample's trust, as of `trustworthiness`, its neighbours looked for among some samples
-    alone: n x r distances in place of n x n.
+    """Each sample's trust, as of `trustworthiness`, with neighbours among some samples alone.
+
+    That takes n x r distances in place of n x n.
+
+    Args:
+        z: embeddings.
+        xy: their positions on the map.
+        among: rows of the samples that may be neighbours.
+
+    Examples:
+        >>> z = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+        >>> trust = trust_among(z, z, among=np.arange(0, 100, 2))
+        >>> trust.shape, float(trust.min())
+        ((100,), 1.0)
     """
     count = min(NEIGHBOURS, (len(among) - 1) // 2)
     near = min(NEAR * count, len(among) - 1)
@@ -75,7 +105,13 @@ def trust_among(
 def nearest(
     x: Float[Tensor, "n d"], count: int
 ) -> tuple[Int[Tensor, "n {count}"], Float[Tensor, "n {count}"]]:
-    """The rows and distances of each row's nearest others, exactly."""
+    """The rows and distances of each row's nearest others, exactly.
+
+    Examples:
+        >>> rows, distances = nearest(torch.tensor([[0.0], [1.0], [3.0]]), count=1)
+        >>> rows.flatten().tolist(), distances.flatten().tolist()
+        ([1, 0, 1], [1.0, 1.0, 2.0])
+    """
     x = x - x.mean(0)
     # filled in place: small results kept between large ones would hold on to the memory of those
     rows = torch.empty(len(x), count, dtype=torch.int64)

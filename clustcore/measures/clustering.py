@@ -22,12 +22,22 @@ def contingency(
     k: int | None = None,
     classes: int | None = None,
 ) -> Int[np.ndarray, "k c"]:
-    """How many samples of each cluster (rows) have each class (columns); by default as many as
-    occur.
+    """How many samples of each cluster (rows) have each class (columns).
+
+    Args:
+        labels: Clusters.
+        y: True classes.
+        k: How many rows; by default as many as occur.
+        classes: How many columns; by default as many as occur.
 
     Raises:
         ValueError: lengths differ, nothing is there, or a number is negative or beyond `k` or
             `classes`.
+
+    Examples:
+        >>> labels, y = np.array([0, 0, 1, 1]), np.array([2, 2, 2, 0])
+        >>> contingency(labels, y).tolist()
+        [[0, 0, 2], [1, 0, 1]]
     """
     _check(labels, y)
     k = int(labels.max()) + 1 if k is None else k
@@ -42,16 +52,30 @@ def contingency(
 
 
 def matching(
-    labels: Integer[np.ndarray, " n"], y: Integer[np.ndarray, " n"], k: int | None = None
+    labels: Integer[np.ndarray, " n"],
+    y: Integer[np.ndarray, " n"],
+    k: int | None = None,
+    classes: int | None = None,
 ) -> Int[np.ndarray, " k"]:
-    """The class of each cluster under the one-to-one matching that agrees with most samples; -1 for
-    a cluster left over.
+    """The class of each cluster, by the one-to-one matching that agrees with most samples.
 
-    Hungarian matching, as in Xie et al., "Unsupervised Deep Embedding for Clustering Analysis",
-    ICML 2016, eq. 10. With the clusters of another model as `y`, it gives each cluster the number
-    of the one it agrees with.
+    -1 stands for a cluster left over. With the clusters of another model as `y`, and as many
+    `classes` as clusters, it renames the clusters: each gets the number of the one it agrees with,
+    an empty one a number that is left.
+
+    Raises:
+        ValueError: see `contingency`.
+
+    Source:
+        Xie et al., "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, eq. 10;
+        by Hungarian matching (Kuhn 1955).
+
+    Examples:
+        >>> labels, y = np.array([0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 0])
+        >>> matching(labels, y).tolist()
+        [1, 0, -1]
     """
-    table = contingency(labels, y, k)
+    table = contingency(labels, y, k, classes)
     rows, columns = linear_sum_assignment(table, maximize=True)
     match = np.full(len(table), -1)
     match[rows] = columns
@@ -71,28 +95,59 @@ def cluster_accuracy(
         match: The class of each cluster, as `matching` gave it on clean data; without it clusters
             are matched anew, which hides an attack that renames them. A cluster beyond its end
             stands for no class.
+
+    Examples:
+        Clusters have no names: renamed ones are as good. That an attack has renamed them shows
+        only with the match of before.
+
+        >>> y = np.array([0, 0, 1, 1])
+        >>> cluster_accuracy(np.array([1, 1, 0, 0]), y)
+        1.0
+        >>> match = matching(np.array([0, 0, 1, 1]), y)
+        >>> cluster_accuracy(np.array([1, 1, 0, 0]), y, match)
+        0.0
     """
     return float(is_correct(labels, y, matching(labels, y) if match is None else match).mean())
 
 
 def nmi(labels: Integer[np.ndarray, " n"], y: Integer[np.ndarray, " n"]) -> float:
-    """Normalised mutual information in [0, 1], by the arithmetic mean of both entropies
-    (scikit-learn's)."""
+    """Normalised mutual information of clusters and classes, in [0, 1].
+
+    By the arithmetic mean of both entropies; scikit-learn's.
+
+    Examples:
+        >>> y = np.array([0, 0, 1, 1])
+        >>> nmi(np.array([1, 1, 0, 0]), y), nmi(np.array([0, 1, 0, 1]), y)
+        (1.0, 0.0)
+    """
     from sklearn.metrics import normalized_mutual_info_score
 
     return float(normalized_mutual_info_score(y, labels))
 
 
 def ari(labels: Integer[np.ndarray, " n"], y: Integer[np.ndarray, " n"]) -> float:
-    """Adjusted Rand index: 1 for the same partition, 0 by chance (Hubert and Arabie 1985;
-    scikit-learn's)."""
+    """Adjusted Rand index of clusters and classes: 1 for the same partition, 0 by chance.
+
+    Source:
+        Hubert and Arabie, "Comparing partitions", Journal of Classification 1985; scikit-learn's.
+
+    Examples:
+        >>> y = np.array([0, 0, 1, 1])
+        >>> ari(np.array([1, 1, 0, 0]), y), ari(np.array([0, 1, 0, 1]), y)
+        (1.0, -0.5)
+    """
     from sklearn.metrics import adjusted_rand_score
 
     return float(adjusted_rand_score(y, labels))
 
 
 def clusters_used(labels: Integer[np.ndarray, " n"]) -> int:
-    """How many clusters hold at least one sample: a collapsed model moves nobody."""
+    """How many clusters hold at least one sample: a collapsed model moves nobody.
+
+    Examples:
+        >>> clusters_used(np.array([3, 3, 0]))
+        2
+    """
     return len(np.unique(labels))
 
 
@@ -122,6 +177,18 @@ def scores(
 
     Raises:
         ValueError: lengths differ, or nothing is there.
+
+    Examples:
+        >>> labels = np.arange(300) % 3
+        >>> scores(labels, y=labels)
+        Scores(acc 1.000 [1.000, 1.000], nmi 1.000, ari 1.000, clusters used 3, n 300)
+
+        An attack has moved 30 of them:
+
+        >>> after = np.where(np.arange(300) < 30, (labels + 1) % 3, labels)
+        >>> found = scores(labels, y=labels, after=after, strength=0.1)
+        >>> found.moved.value, found.acc
+        (0.1, 0.9)
     """
     after = labels if after is None else after
     _check(after, labels)
@@ -145,6 +212,12 @@ def scores(
     )
 
 
+def margin(p: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
+    """The gap between the two largest soft assignments of each sample; of one cluster, that one."""
+    best = np.sort(p.astype(np.float32), axis=1)
+    return best[:, -1] - best[:, -2] if p.shape[1] > 1 else best[:, -1]
+
+
 @dataclass(frozen=True)
 class ClusterTable:
     """One row per cluster, empty ones included. NaN: nothing to compute it from."""
@@ -162,16 +235,23 @@ def cluster_table(
     y: Integer[np.ndarray, " n"] | None = None,
     path: AttackPath | None = None,
 ) -> ClusterTable:
-    """Size, purity, margin and fragility of each cluster."""
+    """Size, purity, margin and fragility of each cluster.
+
+    Examples:
+        >>> labels, y = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
+        >>> p = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.0, 1.0]], np.float32)
+        >>> table = cluster_table(labels, p, y)
+        >>> table.size.tolist(), table.purity.tolist(), table.margin.round(2).tolist()
+        ([2, 2], [1.0, 0.5], [0.6, 0.6])
+    """
     k = p.shape[1]
     size = np.bincount(labels, minlength=k)
-    purity, margin, median = np.full((3, k), np.nan)
+    purity, mean_margin, median = np.full((3, k), np.nan)
     attacked = np.zeros(k, np.int64)
-    best = np.sort(p.astype(np.float32), axis=1)
-    gap = best[:, -1] - best[:, -2] if k > 1 else best[:, -1]
+    gap = margin(p)
     counts = None if y is None else contingency(labels, y, k)
     for c in np.flatnonzero(size):
-        margin[c] = gap[labels == c].mean()
+        mean_margin[c] = gap[labels == c].mean()
         if counts is not None:
             purity[c] = counts[c].max() / size[c]
     if path is not None:
@@ -179,7 +259,7 @@ def cluster_table(
         values = np.where(np.isnan(path.smallest), np.inf, path.smallest)
         for c in np.flatnonzero(attacked):
             median[c] = np.median(values[path.labels[0] == c])
-    return ClusterTable(size, purity, margin, attacked, median)
+    return ClusterTable(size, purity, mean_margin, attacked, median)
 
 
 def sample_rows(
@@ -192,6 +272,12 @@ def sample_rows(
 
     Raises:
         ValueError: a negative `n`, or labels for another number of rows.
+
+    Examples:
+        >>> y = np.array([0] * 80 + [1] * 20)
+        >>> rows = sample_rows(10, 100, y)
+        >>> len(rows), int(y[rows].sum())  # a fifth of them is of class 1, as of all
+        (10, 2)
     """
     if n < 0:
         raise ValueError(f"rows: expected at least 0, got {n}")
@@ -211,7 +297,13 @@ def is_correct(
     y: Integer[np.ndarray, " n"],
     match: Int[np.ndarray, " k"],
 ) -> Bool[np.ndarray, " n"]:
-    """Whether each cluster stands for the sample's class; one beyond `match` stands for none."""
+    """Whether each cluster stands for the sample's class; one beyond `match` stands for none.
+
+    Examples:
+        >>> match = np.array([1, 0])  # cluster 0 stands for class 1, cluster 1 for class 0
+        >>> is_correct(np.array([0, 0, 1]), np.array([1, 0, 0]), match).tolist()
+        [True, False, True]
+    """
     _check(labels, y)
     room = max(0, int(labels.max()) + 1 - len(match))
     return np.append(match, np.full(room, -1))[labels] == y

@@ -15,11 +15,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Integer, Num
 from plotly.subplots import make_subplots
 
-# M. A. Petroff, "Accessible color sequences for data visualization", arXiv 2107.02270: ten hues
-PETROFF = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-)
+from clustcore.measures.hues import PETROFF, hue
+
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 Theme = Literal["light", "dark"]
 
@@ -56,7 +53,12 @@ class Caption:
 
 
 def strength_title(space: str, norm: str) -> str:
-    """The title of a strength axis, with its unit."""
+    """The title of a strength axis, with its unit.
+
+    Examples:
+        >>> strength_title("pixels", "linf")
+        'strength: L-inf of the change, pixel values from 0 to 1'
+    """
     if space == "embedding":
         return "strength: L2 in the embedding, in units of R"
     name = {"linf": "L-inf", "l2": "L2"}[norm]
@@ -74,7 +76,22 @@ def security_curve(
     caption: Caption,
     theme: Theme = "light",
 ) -> go.Figure:
-    """Moved share against strength with its 95 % band, and the noise control, dotted."""
+    """Moved share against strength with its 95 % band, and the noise control, dotted.
+
+    Examples:
+        >>> s = np.array([0.0, 0.1, 0.2])
+        >>> figure = security_curve(
+        ...     s,
+        ...     moved=4 * s,
+        ...     low=3 * s,
+        ...     high=5 * s,
+        ...     noise=s / 10,
+        ...     axis=strength_title("pixels", "linf"),
+        ...     caption=Caption("MNIST, drc-mnist, PGD", 2000, 0),
+        ... )
+        >>> figure.layout.title.text, figure.layout.title.subtitle.text
+        ('How many samples leave their cluster', 'MNIST, drc-mnist, PGD, n = 2,000, seed 0')
+    """
     ink = _INK[theme]
     band = go.Scatter(
         x=_f32(np.concatenate([strengths, strengths[::-1]])),
@@ -115,6 +132,20 @@ def bands(
         axis: See `strength_title`.
         caption: What was measured.
         theme: Light or dark.
+
+    Examples:
+        >>> s = np.array([0.0, 0.1, 0.2])
+        >>> figure = bands(
+        ...     s,
+        ...     {"drc-mnist": (4 * s, 3 * s, 5 * s)},
+        ...     {"noise": s / 10},
+        ...     title="Moved",
+        ...     quantity="moved (% of samples)",
+        ...     axis=strength_title("pixels", "linf"),
+        ...     caption=Caption("MNIST, PGD", 2000, 0),
+        ... )
+        >>> figure.layout.yaxis.title.text
+        'moved (% of samples)'
     """
     ink, traces = _INK[theme], []
     for _, low, high in curves.values():
@@ -144,7 +175,16 @@ def smallest_histogram(
     theme: Theme = "light",
     bins: int = 60,
 ) -> go.Figure:
-    """How many samples first move in each slice from 0 to `end`; the title counts the others."""
+    """How many samples first move in each slice from 0 to `end`; the title counts the others.
+
+    Examples:
+        >>> smallest = np.array([0.1, 0.12, 0.3, np.nan])
+        >>> figure = smallest_histogram(
+        ...     smallest, 0.4, axis="strength", caption=Caption("MNIST, PGD", 4, 0), bins=4
+        ... )
+        >>> figure.data[0].y.tolist()
+        [0, 2, 1, 0]
+    """
     ink = _INK[theme]
     counts, edges = np.histogram(smallest[~np.isnan(smallest)], bins, (0.0, end))
     bars = go.Bar(
@@ -162,7 +202,13 @@ def smallest_histogram(
 def flow(
     migration: Integer[np.ndarray, "k k"], *, caption: Caption, theme: Theme = "light"
 ) -> go.Figure:
-    """From cluster (row) to cluster (column): how many moved. Zeros and who stayed are blank."""
+    """From cluster (row) to cluster (column): how many moved. Zeros and who stayed are blank.
+
+    Examples:
+        >>> figure = flow(np.array([[5, 2], [0, 3]]), caption=Caption("MNIST, PGD", 10, 0))
+        >>> figure.data[0].z.tolist()  # who stayed is left out
+        [[nan, 2.0], [nan, nan]]
+    """
     ink = _INK[theme]
     z = np.where(migration > 0, migration, np.nan).astype(np.float32)
     np.fill_diagonal(z, np.nan)
@@ -198,10 +244,16 @@ def cluster_bars(
     caption: Caption,
     theme: Theme = "light",
 ) -> go.Figure:
-    """Samples per cluster; with a column per class, what each cluster is made of."""
+    """Samples per cluster; with a column per class, what each cluster is made of.
+
+    Examples:
+        >>> figure = cluster_bars(np.array([7, 3]), caption=Caption("MNIST, drc-mnist", 10, 0))
+        >>> figure.data[0].y.tolist()
+        [7, 3]
+    """
     k, edge = np.arange(len(counts), dtype=np.int32), {"color": _INK[theme].at(0.45), "width": 1}
     if counts.ndim == 1:
-        colours = [PETROFF[c % 10] for c in k]
+        colours = [hue(c) for c in k]
         hover = "cluster %{x}: %{y:,} samples<extra></extra>"
         bars = [go.Bar(x=k, y=counts.astype(np.int32), marker={"color": colours, "line": edge})]
         bars[0].update(
@@ -218,7 +270,7 @@ def cluster_bars(
                 x=k,
                 y=counts[:, c].astype(np.int32),
                 name=class_names[c] if class_names else f"class {c}",
-                marker={"color": PETROFF[c % 10], "line": edge},
+                marker={"color": hue(c), "line": edge},
                 hovertemplate="cluster %{x}: %{y:,} samples<extra>%{fullData.name}</extra>",
             )
             for c in range(counts.shape[1])
@@ -236,7 +288,15 @@ def survival(
     caption: Caption,
     theme: Theme = "light",
 ) -> go.Figure:
-    """Share still in its cluster against strength: a step curve per attack, (strengths, share)."""
+    """Share still in its cluster against strength: a step curve per attack, (strengths, share).
+
+    Examples:
+        >>> from clustcore.measures.robustness import survival as stays
+        >>> curve = stays(np.array([0.1, 0.2, 0.2, np.nan]))
+        >>> figure = survival({"PGD": curve}, axis="strength", caption=Caption("MNIST", 4, 0))
+        >>> figure.data[0].y.tolist()
+        [100.0, 75.0, 25.0, 25.0]
+    """
     ink = _INK[theme]
     traces = []
     end = max(strengths[-1] for strengths, _ in curves.values())
@@ -259,8 +319,9 @@ def training_history(
     caption: Caption,
     theme: Theme = "light",
 ) -> go.Figure:
-    """Three panels on one axis of epochs: the loss and its parts, cluster sizes, assignment
-    entropy.
+    """The loss and its parts, cluster sizes and assignment entropy, over the epochs.
+
+    Three panels on one axis.
 
     Args:
         epochs: Epoch numbers.
@@ -269,6 +330,18 @@ def training_history(
         entropy: Curves by name, in units of ln k: 0 is decided (or all in one cluster), 1 is even.
         caption: What the run was.
         theme: Light or dark.
+
+    Examples:
+        >>> epochs = np.arange(3.0)
+        >>> figure = training_history(
+        ...     epochs,
+        ...     {"loss": 1 / (1 + epochs)},
+        ...     np.full((3, 2), 50.0),
+        ...     {"mean": np.ones(3)},
+        ...     caption=Caption("mine", 100, 0),
+        ... )
+        >>> [trace.name for trace in figure.data]
+        ['loss', 'mean', 'cluster 0', 'cluster 1']
     """
     ink = _INK[theme]
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.08)
@@ -278,8 +351,8 @@ def training_history(
             line = _line(epochs, values, ink.text, dash, name)
             figure.add_trace(line.update(legend=legend), row, 1)
     for c in range(sizes.shape[1]):
-        area = _line(epochs, sizes[:, c], PETROFF[c % 10], "solid", f"cluster {c}")
-        area.update(stackgroup="sizes", fillcolor=PETROFF[c % 10], showlegend=False)
+        area = _line(epochs, sizes[:, c], hue(c), "solid", f"cluster {c}")
+        area.update(stackgroup="sizes", fillcolor=hue(c), showlegend=False)
         figure.add_trace(area, 2, 1)
     figure.update_layout(_layout("Training", caption, theme, legend=True))
     above = {"orientation": "h", "x": 0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
@@ -306,8 +379,17 @@ def map_figure(
     caption: Caption,
     theme: Theme = "light",
 ) -> go.Figure:
-    """A still of the map, for export: a dot per sample in its cluster's hue, axes to one scale."""
-    steps = [[edge, hue] for i, hue in enumerate(PETROFF) for edge in (i / 10, (i + 1) / 10)]
+    """A still of the map, for export: a dot per sample in its cluster's hue, axes to one scale.
+
+    Examples:
+        >>> xy = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+        >>> figure = map_figure(
+        ...     xy, np.arange(100) % 10, caption=Caption("MNIST, drc-mnist", 100, 0)
+        ... )
+        >>> len(figure.data[0].x)
+        100
+    """
+    steps = [[edge, one] for i, one in enumerate(PETROFF) for edge in (i / 10, (i + 1) / 10)]
     dots = go.Scattergl(
         x=_f32(xy[:, 0]),
         y=_f32(xy[:, 1]),

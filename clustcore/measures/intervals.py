@@ -1,5 +1,6 @@
-"""Shares and medians with their 95 % intervals: from a seeded percentile bootstrap over samples
-unless a function says otherwise.
+"""Shares and medians with their 95 % intervals.
+
+They come from a seeded percentile bootstrap over samples unless a function says otherwise.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ NORMAL = 1.959963984540054  # the standard normal's 97.5 % quantile
 
 
 def share(hits: Bool[np.ndarray, " n"], seed: int = 0) -> Interval:
-    """The share of True, by bootstrap: resampling n yes-or-no answers is one binomial draw.
+    """The share of True, by bootstrap.
+
+    Resampling n yes-or-no answers is one binomial draw.
 
     Raises:
         ValueError: no samples.
+
+    Examples:
+        >>> share(np.array([True, False, False, False] * 100))
+        Interval(0.25 [0.207, 0.292])
     """
     n = len(hits)
     if n == 0:
@@ -30,11 +37,19 @@ def share(hits: Bool[np.ndarray, " n"], seed: int = 0) -> Interval:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """The share `hits / n` with Wilson's score interval: a closed form that stays honest at 0 and
-    at n (Wilson, JASA 1927).
+    """The share `hits / n` with Wilson's score interval.
+
+    A closed form that stays honest at 0 and at n.
 
     Raises:
         ValueError: no samples, or more hits than samples.
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+
+    Examples:
+        >>> wilson(5, 10), wilson(0, 10)
+        (Interval(0.5 [0.237, 0.763]), Interval(0 [0, 0.278]))
     """
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"expected 0 to n hits of n >= 1 samples, got {hits} of {n}")
@@ -46,11 +61,18 @@ def wilson(hits: int, n: int) -> Interval:
 
 
 def median_smallest(smallest: Float[np.ndarray, " m"], seed: int = 0) -> Interval:
-    """The median smallest strength, NaN ("never moved") counted as infinite: `inf` where at least
-    half never moved.
+    """The median smallest strength: `inf` where at least half of the samples never moved.
+
+    A sample that never moved is NaN among the strengths, and counts as infinite.
 
     Raises:
         ValueError: no samples.
+
+    Examples:
+        >>> median_smallest(np.array([0.1, 0.2, 0.3, np.nan] * 25)).value
+        0.25
+        >>> median_smallest(np.array([0.1, np.nan, np.nan])).value
+        inf
     """
     if len(smallest) == 0:
         raise ValueError("expected at least 1 sample, got none")
@@ -61,6 +83,11 @@ def median_smallest(smallest: Float[np.ndarray, " m"], seed: int = 0) -> Interva
 
 
 def middle(draws: Float[np.ndarray, " b"]) -> tuple[float, float]:
-    """The central 95 % of sorted draws, without interpolating: a draw may be infinite."""
+    """The central 95 % of sorted draws, without interpolating: a draw may be infinite.
+
+    Examples:
+        >>> middle(np.arange(1000) / 1000)
+        (0.025, 0.974)
+    """
     cut = round(0.025 * len(draws))
     return float(draws[cut]), float(draws[-1 - cut])

@@ -53,9 +53,6 @@ def security_curve(
 ) -> SecurityCurve:
     """Moved share, and with labels ACC, NMI and ARI, at each strength of a path.
 
-    Biggio and Roli, "Wild patterns", Pattern Recognition 2018, section 4, for accuracy against
-    strength.
-
     Args:
         path: The attack. "Moved at s" is `smallest <= s`.
         y: True classes of the path's samples.
@@ -66,6 +63,22 @@ def security_curve(
 
     Raises:
         ValueError: the control belongs to other samples or strengths.
+
+    Source:
+        Biggio and Roli, "Wild patterns", Pattern Recognition 2018, section 4.
+
+    Examples:
+        >>> from clustcore import load_samples, runs
+        >>> from clustcore.types import PathKey
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
+        >>> curve = security_curve(path, load_samples("mnist").y[path.rows])
+        >>> for at in (0, 2, 3):
+        ...     moved, acc = curve.moved[at], curve.acc[at]
+        ...     print(f"{curve.strengths[at]:.3f}: {moved:.0%} moved, acc {acc:.2f}")
+        0.000: 0% moved, acc 0.98
+        0.030: 25% moved, acc 0.76
+        0.058: 92% moved, acc 0.09
     """
     steps, clean = len(path.strengths), path.labels[0]
     if noise is not None and not (
@@ -106,7 +119,13 @@ def security_curve(
 def moved_at(
     smallest: Float[np.ndarray, " m"], strengths: Float[np.ndarray, " S"]
 ) -> Bool[np.ndarray, "S m"]:
-    """Which samples have moved at each strength: `smallest <= s`, never for NaN."""
+    """Which samples have moved at each strength: `smallest <= s`, never for NaN.
+
+    Examples:
+        >>> smallest = np.array([0.1, 0.3, np.nan], np.float32)  # the last never moves
+        >>> moved_at(smallest, np.array([0.0, 0.2, 0.4], np.float32)).sum(1).tolist()
+        [0, 1, 2]
+    """
     return smallest[None, :] <= strengths[:, None]
 
 
@@ -117,6 +136,15 @@ def labels_at(path: AttackPath, strength: float) -> Integer[np.ndarray, " m"]:
 
     Raises:
         ValueError: a strength outside the path.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> from clustcore.types import PathKey
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
+        >>> clean = labels_at(path, 0.0)
+        >>> int((labels_at(path, 0.05) != clean).sum()), len(clean)
+        (1545, 2000)
     """
     at, end = np.float32(strength), path.strengths[-1]
     if not 0 <= at <= end:
@@ -130,6 +158,11 @@ def worst_case(smallest: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray,
 
     Raises:
         ValueError: no attack, or attacks on different numbers of samples.
+
+    Examples:
+        >>> pgd, noise = np.array([0.1, np.nan, np.nan]), np.array([0.3, 0.4, np.nan])
+        >>> worst_case([pgd, noise]).tolist()
+        [0.1, 0.4, nan]
     """
     sizes = {len(values) for values in smallest}
     if len(sizes) != 1:
@@ -140,20 +173,32 @@ def worst_case(smallest: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray,
 def migration(
     before: Integer[np.ndarray, " m"], after: Integer[np.ndarray, " m"], k: int
 ) -> Int[np.ndarray, "k k"]:
-    """How many samples went from cluster i (row) to cluster j (column); the diagonal stayed."""
+    """How many samples went from cluster i (row) to cluster j (column); the diagonal stayed.
+
+    Examples:
+        >>> migration(np.array([0, 0, 0, 1]), np.array([0, 1, 1, 1]), k=2).tolist()
+        [[1, 2], [0, 1]]
+    """
     return contingency(before, after, k, k)
 
 
 def survival(
     smallest: Float[np.ndarray, " m"],
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
-    """The share still in its cluster just after each strength at which a sample leaves, from (0, 1)
-    on: a step curve.
+    """The share still in its cluster just after each strength at which a sample leaves.
 
-    Samples that never move (NaN) survive to the end.
+    That is a step curve, from (0, 1) on. Samples that never move (NaN) survive to the end.
+
+    Returns:
+        The strengths, and the share after each.
 
     Raises:
         ValueError: no samples.
+
+    Examples:
+        >>> strengths, left = survival(np.array([0.1, 0.2, 0.2, np.nan]))
+        >>> strengths.tolist(), left.tolist()
+        ([0.0, 0.1, 0.2], [1.0, 0.75, 0.25])
     """
     if len(smallest) == 0:
         raise ValueError("expected at least 1 sample, got none")
@@ -163,15 +208,35 @@ def survival(
 
 
 def fragile_clusters(table: ClusterTable) -> Int[np.ndarray, " c"]:
-    """The clusters with attacked samples, from the easiest to leave to the hardest, by median
-    smallest strength."""
+    """The clusters with attacked samples, from the easiest to leave to the hardest.
+
+    By the median of the smallest strengths.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> from clustcore.measures.clustering import cluster_table
+        >>> from clustcore.types import PathKey
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
+        >>> arrays = runs.read_map(run.folder)
+        >>> table = cluster_table(arrays.labels, arrays.p, path=path)
+        >>> order = fragile_clusters(table)
+        >>> bool((np.diff(table.median_smallest[order]) >= 0).all())
+        True
+    """
     known = np.flatnonzero(table.attacked)
     return known[np.argsort(table.median_smallest[known], kind="stable")]
 
 
 def fragile_samples(smallest: Float[np.ndarray, " m"], n: int) -> Int[np.ndarray, " f"]:
-    """Positions of the at most `n` samples that move first, the most fragile first; those that
-    never move are left out."""
+    """Positions of the samples that move first, at most `n`, the most fragile first.
+
+    Those that never move are left out.
+
+    Examples:
+        >>> fragile_samples(np.array([0.3, np.nan, 0.1, 0.2]), n=2).tolist()
+        [2, 3]
+    """
     order = np.argsort(smallest, kind="stable")  # NaN sorts last
     return order[: min(n, int((~np.isnan(smallest)).sum()))]
 
@@ -213,6 +278,18 @@ def bands(
         match: The class of each cluster, from `matching` on all clean samples; by default on those
             of the path.
         seed: Of the bootstrap.
+
+    Examples:
+        >>> from clustcore import load_samples, runs
+        >>> from clustcore.types import PathKey
+        >>> run = runs.find_run("drc-mnist")
+        >>> path = runs.stored_path(run, PathKey("pgd", "pixels", "linf"))
+        >>> moved = bands(path).moved  # needs no labels
+        >>> [round(float(part[2]), 2) for part in (moved.low, moved.value, moved.high)]
+        [0.23, 0.25, 0.27]
+        >>> found = bands(path, load_samples("mnist").y[path.rows])
+        >>> round(float(found.nmi.value[0]), 2)
+        0.96
     """
     n = len(path.rows)
     moved = share_band(moved_at(path.smallest, path.strengths).sum(1), n)
@@ -234,7 +311,13 @@ def bands(
 
 
 def share_band(hits: Integer[np.ndarray, " S"], n: int) -> Band:
-    """The shares `hits / n` with Wilson's interval."""
+    """The shares `hits / n` with Wilson's interval.
+
+    Examples:
+        >>> band = share_band(np.array([0, 5]), 10)
+        >>> band.low.round(2).tolist(), band.value.tolist(), band.high.round(2).tolist()
+        ([0.0, 0.24], [0.0, 0.5], [0.28, 0.76])
+    """
     found = [wilson(int(count), n) for count in hits]
     return Band(*(np.array([getattr(f, name) for f in found]) for name in ("value", "low", "high")))
 

@@ -1,5 +1,7 @@
-"""ALRDC's clustering network (Yang et al., "Adversarial Learning for Robust Deep Clustering",
-NeurIPS 2020; the authors' code: github.com/xdxuyang/ALRDC).
+"""ALRDC's clustering network.
+
+Yang et al., "Adversarial Learning for Robust Deep Clustering", NeurIPS 2020; the authors' code:
+github.com/xdxuyang/ALRDC.
 
 A variational autoencoder whose prior is one Gaussian a cluster, and a network p that reads the
 assignment off the mean of the code. z here is that mean, mu. The paper does not say how it begins:
@@ -90,7 +92,7 @@ class ALRDC(Model):
         return self.mean(self._features(x))
 
     def log_variance(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """log s^2, the logarithm of the code's variance."""
+        """The logarithm of the code's variance, log s^2."""
         return self.log_variances(self._features(x))
 
     def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,8 +39,9 @@ class TrainData:
 
 @dataclass(frozen=True)
 class Views:
-    """One batch: the images and the random views of each, as many as the model asks for; a stage
-    may ask for smaller ones.
+    """One batch: the images and the random views of each, as many as the model asks for.
+
+    A stage may ask for smaller ones.
     """
 
     clean: Float[Tensor, "n c h w"]
@@ -85,6 +85,24 @@ class Model(nn.Module, ABC):
     """Base of every model.
 
     A subclass has a frozen `Config`, and sets `input_shape`, `clusters` and `dim`.
+
+    Examples:
+        Of two pixels it says which is the brighter one:
+
+        >>> class Brighter(Model):
+        ...     input_shape, clusters, dim = (1, 1, 2), 2, 2
+        ...
+        ...     def embed(self, x):
+        ...         return x.flatten(1)
+        ...
+        ...     def scores(self, z):
+        ...         return z
+        >>> model = Brighter()
+        >>> x = torch.tensor([[0.6, 0.4], [0.1, 0.2]]).view(2, 1, 1, 2)
+        >>> model(x).argmax(1).tolist()
+        [0, 1]
+        >>> model.soft(model.embed(x)).sum(1).tolist()
+        [1.0, 1.0]
     """
 
     Config: type[Config]
@@ -119,8 +137,9 @@ class Model(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no decoder")
 
     def noise_scale(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"] | None:
-        """The standard deviation that training gives the embedding of images; None where it is not
-        noisy.
+        """The standard deviation that training gives the embedding of images.
+
+        None where it is not noisy.
         """
         return None
 
@@ -137,11 +156,11 @@ class Model(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no training stages: it is trained elsewhere")
 
     def check(self, data: TrainData) -> None:
-        """Asked before training: whether its stages have what they need, so that none fails after
-        hours of others.
+        """Asked before training, so that no stage fails after hours of others.
 
         Raises:
-            ValueError: they have not: too few images, or no teacher where one is to be followed.
+            ValueError: its stages have not what they need: too few images, or no teacher where one
+                is to be followed.
         """
         if data.teacher is None and getattr(getattr(self, "config", None), "taught", 0):
             raise ValueError(
@@ -170,26 +189,26 @@ def everywhere(model: Model, data: TrainData, ask: Callable[[Tensor], Tensor]) -
     """What `ask` says of every clean image, (n, ...), in eval mode and without gradients.
 
     A device that runs out of memory is asked about fewer at once, and a warning says so.
+
+    Args:
+        model: is put into eval mode meanwhile.
+        data: the images.
+        ask: such as the model's `embed`; gets float images in [0, 1].
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> data = TrainData(torch.zeros(32, 1, 8, 8, dtype=torch.uint8))
+        >>> everywhere(model, data, model.embed).shape
+        torch.Size([32, 2])
     """
-    found: list[Tensor] = []
-    training, chunk, done = model.training, 1000, 0
+    batches, training = memory.Batches(1000, data.x.device), model.training
     model.eval()
     try:
-        while done < len(data):
-            try:
-                with memory.counted():
-                    found.append(ask(data.x[done : done + chunk].float() / 255))
-            except torch.OutOfMemoryError:
-                if chunk == 1:
-                    raise
-                chunk //= 2
-                where = data.x.device
-                warnings.warn(f"out of memory on {where}: chunk is now {chunk}", stacklevel=2)
-                continue
-            done += chunk
+        asked = batches.over(len(data), lambda rows: ask(data.x[rows].float() / 255))
+        return torch.cat([answer for _, answer in asked])
     finally:
         model.train(training)
-    return torch.cat(found)
 
 
 _SETTLED = 5000  # images that batch normalisation is measured on, about
@@ -203,7 +222,18 @@ def settle(model: Model, data: TrainData, batch: int) -> None:
     comes after looks at, would be normalised wrongly, and clustered out of balance.
 
     Args:
+        model: whose statistics are measured; one without any is left as it is.
+        data: the images.
         batch: images at once, at most.
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> _ = torch.manual_seed(0)
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> data = TrainData(torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8))
+        >>> settle(model, data, batch=64)
+        >>> everywhere(model, data, model.embed).std(0).round(decimals=1).tolist()
+        [1.0, 1.0]
     """
     if not batch_norms(model):
         return
@@ -234,6 +264,21 @@ class Wrapped(Model):
     A run of it names its builder. Since importing code that a card names would let a card run
     anything, the builder must also stand in the environment variable DRIFTMAP_BUILDERS (names
     separated by commas), which only the person who starts the app can set.
+
+    Examples:
+        >>> class Net(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = nn.Linear(784, 10)
+        ...
+        ...     def embed(self, x):
+        ...         return x.flatten(1)
+        ...
+        ...     def scores(self, z):
+        ...         return self.layer(z)
+        >>> model = Wrapped(WrappedConfig(clusters=10), Net())
+        >>> model.dim, model.has_decoder
+        (784, False)
     """
 
     Config = WrappedConfig
@@ -291,11 +336,29 @@ def wrap(
     Args:
         module: takes float32 images in [0, 1] and does its own normalisation; a `decode` is used
             where there is one.
+        clusters: how many there are: k.
+        input_shape: channels, height and width of the images.
         builder: 'package.module:function' that builds the module again; needed to store a run of
             it.
 
     Raises:
         ValueError: a method is missing, or answers with a wrong shape.
+
+    Examples:
+        >>> class Net(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = nn.Linear(64, 10)
+        ...
+        ...     def embed(self, x):
+        ...         return x.flatten(1)
+        ...
+        ...     def scores(self, z):
+        ...         return self.layer(z)
+        >>> import clustcore
+        >>> model = wrap(Net(), clusters=10, input_shape=(1, 8, 8))
+        >>> clustcore.evaluate(model, clustcore.load_samples("digits")).n
+        500
     """
     config = WrappedConfig(builder=builder, clusters=clusters, input_shape=input_shape)
     return Wrapped(config, module).eval()

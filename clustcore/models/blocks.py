@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std per channel, as the model's first layer: budgets stay in pixel units of [0,
-    1].
+    """(x - mean) / std per channel, as the model's first layer.
+
+    Budgets stay in pixel units of [0, 1].
     """
 
     def __init__(self, channels: int) -> None:
@@ -76,8 +77,9 @@ def conv(inputs: int, outputs: int, stride: int, norm: str = "batch") -> nn.Sequ
 
 
 class SmallCNN(nn.Module):
-    """A CNN for 28x28 and 32x32 images that two CPU cores train in minutes: four convolutions,
-    averaged.
+    """A CNN for 28x28 and 32x32 images that two CPU cores train in minutes.
+
+    It has four convolutions, averaged.
     """
 
     def __init__(self, channels: int, width: int, norm: str = "batch") -> None:
@@ -98,9 +100,10 @@ class SmallCNN(nn.Module):
 
 
 class NarrowCNN(nn.Module):
-    """About 1.1 million weights for colour images of 32 to 96 pixels, which one CPU core trains in
-    a day: the shape of airbench94 (Jordan, arXiv 2404.00498), with channels 32, 128 and 256, a
-    plain first layer and an averaged last one.
+    """About 1.1 million weights for colour images, which one CPU core trains in a day.
+
+    The shape is that of airbench94 (Jordan, arXiv 2404.00498), with channels 32, 128 and 256, a
+    plain first layer and an averaged last one, for 32 to 96 pixels.
 
     Each group of two convolutions is pooled after its first. Images wider than 48 pixels are pooled
     once more, after the first layer.
@@ -125,9 +128,10 @@ class NarrowCNN(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet-18 or -34 up to its pooled feature, with a 3x3 stem in place of the 7x7
-    one with stride 2, which would leave little of a small image (He et al., arXiv 1512.03385,
-    section 4.2; PICA's protocol).
+    """torchvision's ResNet-18 or -34 up to its pooled feature, with a stem for small images.
+
+    The stem is 3x3 in place of the 7x7 one with stride 2, which would leave little of a small image
+    (He et al., arXiv 1512.03385, section 4.2; PICA's protocol).
 
     Images wider than 48 pixels are pooled once after the stem, as in the original.
     """
@@ -155,8 +159,9 @@ class ResNet(nn.Module):
 def backbone(
     kind: str, shape: tuple[int, int, int], width: int, norm: str
 ) -> SmallCNN | NarrowCNN | ResNet:
-    """The backbone of this name: "small", "narrow", "resnet18" or "resnet34"; `width` is for the
-    first.
+    """The backbone of this name: "small", "narrow", "resnet18" or "resnet34".
+
+    `width` is for the first.
 
     Raises:
         ValueError: images too small to be pooled as often as the backbone does.

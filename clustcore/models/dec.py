@@ -1,6 +1,7 @@
-"""DEC: deep embedded clustering (Xie et al., ICML 2016, arXiv 1511.06335) on a convolutional
-autoencoder, with augmentation (Guo et al., DEC-DA, ACML 2018) and the reconstruction loss kept (Guo
-et al., IDEC, IJCAI 2017).
+"""DEC: deep embedded clustering on a convolutional autoencoder.
+
+Xie et al., ICML 2016, arXiv 1511.06335, with augmentation (Guo et al., DEC-DA, ACML 2018) and the
+reconstruction loss kept (Guo et al., IDEC, IJCAI 2017).
 """
 
 from __future__ import annotations
@@ -170,8 +171,9 @@ class DEC(Model):
 
 
 def sharpen(q: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """The target distribution P (DEC, eq. 3): confident assignments weigh more, large clusters
-    less.
+    """The target distribution P (DEC, eq. 3).
+
+    Confident assignments weigh more, large clusters less.
     """
     weight = q.square() / q.sum(0)
     return weight / weight.sum(1, keepdim=True)

@@ -181,8 +181,10 @@ class DRC(Model):
         return self.assign.weight, self.assign.bias
 
     def stages(self) -> list[Stage]:
-        """Features first, DRC alone, the linear layer fitted anew, then a teacher's clusters, its
-        own taken once, what it is sure of, the surest of each cluster: whichever are asked for.
+        """The stages that are asked for, in order.
+
+        Features first, DRC alone, the linear layer fitted anew, then a teacher's clusters, its own
+        taken once, what it is sure of, the surest of each cluster.
         """
         config = self.config
         strong = {"crop": config.strong_crop, "cutout": config.strong_cutout}
@@ -205,8 +207,9 @@ class DRC(Model):
         return [stage for stage in stages if stage.epochs > 0]
 
     def check(self, data: TrainData) -> None:
-        """Whether there are more images than neighbours, and as many as clusters; and a teacher,
-        where one is asked for.
+        """Whether there are images enough, and a teacher where one is asked for.
+
+        There have to be more images than neighbours, and as many as clusters.
         """
         super().check(data)
         config, n = self.config, len(data)

@@ -33,8 +33,9 @@ _BATCH = 1024  # images in a step that fits heads
 
 
 class Projector(nn.Sequential):
-    """Two layers above the embedding, seen by NT-Xent alone (SimCLR's head g): what tells images
-    apart need not be what clusters them.
+    """Two layers above the embedding, seen by NT-Xent alone (SimCLR's head g).
+
+    What tells images apart need not be what clusters them.
     """
 
     def __init__(self, dim: int, out: int) -> None:
@@ -42,9 +43,10 @@ class Projector(nn.Sequential):
 
 
 def nt_xent(views: Sequence[Float[Tensor, "n d"]], tau: float) -> Float[Tensor, ""]:
-    """SimCLR's loss, equation 1, of the whole batch: each image in one view against all others in
-    this view and all in another, where its counterpart is the positive; the mean over all ordered
-    pairs of views.
+    """SimCLR's loss, equation 1, of the whole batch.
+
+    Each image in one view stands against all others in this view and all in another, where its
+    counterpart is the positive; the mean over all ordered pairs of views.
     """
     views = [F.normalize(view, dim=1) for view in views]
     own = torch.eye(len(views[0]), dtype=torch.bool, device=views[0].device)
@@ -58,8 +60,9 @@ def nt_xent(views: Sequence[Float[Tensor, "n d"]], tau: float) -> Float[Tensor, 
 
 
 def nearest(z: Float[Tensor, "n d"], k: int) -> Int64[Tensor, "n k"]:
-    """The k nearest neighbours of each row by cosine similarity, itself left out, the nearest
-    first.
+    """The k nearest neighbours of each row by cosine similarity, the nearest first.
+
+    The row itself is left out.
 
     Raises:
         ValueError: no more rows than neighbours.
@@ -78,8 +81,10 @@ def nearest(z: Float[Tensor, "n d"], k: int) -> Int64[Tensor, "n k"]:
 def scan(
     p: Float[Tensor, "h n k"], q: Float[Tensor, "h n k"], weight: float
 ) -> Float[Tensor, " h"]:
-    """SCAN's loss (equation 2) of h heads: -mean log <p_i, q_i> + weight x (ln k - H(mean p)),
-    where q_i is the assignment of a neighbour of i. Departure: ln k, a constant, makes 0 the least.
+    """SCAN's loss (equation 2) of h heads.
+
+    -mean log <p_i, q_i> + weight x (ln k - H(mean p)), where q_i is the assignment of a neighbour
+    of i. Departure: ln k, a constant, makes 0 the least.
     """
     return -(p * q).sum(2).clamp_min(1e-8).log().mean(1) + weight * _uneven(p.mean(1))
 
@@ -89,8 +94,9 @@ def _uneven(mean: Float[Tensor, "... k"]) -> Tensor:
 
 
 def standard(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Tensor, Tensor]:
-    """Embeddings with mean 0 and, over all dimensions together, spread 1: heads learn at one rate
-    whatever the scale; with the mean and the spread.
+    """Embeddings with mean 0 and, over all dimensions together, spread 1.
+
+    So heads learn at one rate whatever the scale. With the mean and the spread.
 
     Raises:
         ValueError: they are not finite, or all the same.
@@ -205,8 +211,9 @@ def fit_labels(
     seed: int = 0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"], Float[Tensor, ""]]:
-    """A linear head that learns given clusters by cross-entropy, on features that stay as they are;
-    with its cross-entropy over all images.
+    """A linear head that learns given clusters by cross-entropy, on features that stay as they are.
+
+    With its cross-entropy over all images.
     """
 
     def loss(p: Tensor, rows: Tensor, assign: Callable[[Tensor], Tensor]) -> Tensor:
@@ -226,8 +233,10 @@ def spherical_k_means(
     seed: int = 0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, ""]]:
-    """Directions that features gather about (Dhillon and Modha, Machine Learning 42, 2001): of
-    several starts the one with the largest mean cosine of a feature to its own direction.
+    """Directions that features gather about: spherical k-means.
+
+    Dhillon and Modha, Machine Learning 42, 2001; of several starts the one with the largest mean
+    cosine of a feature to its own direction.
 
     Returns:
         the directions, of length 1, and that mean cosine.
@@ -299,9 +308,10 @@ def follow(model: Model, state: dict[str, Tensor], decay: float) -> None:
 def surest(
     model: Model, data: TrainData, state: dict[str, Tensor], share: float
 ) -> dict[str, Tensor]:
-    """{"clusters": (n,), "weights": (n,)}: what the averaged copy says of the clean images, and
-    how much each counts: only the surest share of every cluster does, and all clusters the same
-    together; the mean of the weights that are not 0 is 1.
+    """What the averaged copy says of the clean images, and how much each counts, as a state.
+
+    {"clusters": (n,), "weights": (n,)}. Only the surest share of every cluster counts, and all
+    clusters the same together; the mean of the weights that are not 0 is 1.
     """
     slow = copy.deepcopy(model)
     own = {n.removeprefix(_MEAN): v for n, v in state.items() if n.startswith(_MEAN)}
@@ -353,8 +363,9 @@ def slow_scores(
 
 
 def begin_near(model: Model, data: TrainData, k: int) -> dict[str, Tensor]:
-    """{"near": (n, clusters)}: of each image the mean soft assignment of its k nearest neighbours
-    by cosine similarity of z, itself left out.
+    """Of each image the mean soft assignment of its k nearest neighbours, as a state.
+
+    {"near": (n, clusters)}, by cosine similarity of z, the image itself left out.
 
     Raises:
         ValueError: no more images than neighbours.

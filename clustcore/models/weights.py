@@ -1,10 +1,12 @@
-"""A run's weights: a model built from its card, safetensors read and written, whole or not at all,
-and no pickle anywhere.
+"""A run's weights: a model built from its card, safetensors read and written.
+
+Whole or not at all, and no pickle anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from clustcore.config import lookup
-from clustcore.files import PART, atomic
+from clustcore.files import PART, atomic, sha256
 from clustcore.models import MODELS
 from clustcore.models.base import Model
-from clustcore.runs import WEIGHTS, read_card, weights_files, weights_parts
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from clustcore.registry import lookup
+from clustcore.runs import WEIGHTS, Card, read_card, weights_files, weights_parts
 
 
 def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
@@ -41,30 +37,34 @@ def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
     return sha256(folder / WEIGHTS)
 
 
-def build(card: dict[str, Any], where: str = "card") -> Model:
-    """A fresh model as the card describes it.
+def build(kind: str, config: Mapping[str, Any], where: str = "card") -> Model:
+    """A fresh model as a card or a plan describes it.
 
     Raises:
         ValueError: unknown model, or a config it does not take.
     """
     try:
-        cls = lookup(MODELS, card["model"], "model")
+        cls = lookup(MODELS, kind, "model")
     except ValueError as error:
         raise ValueError(f"{where}: field 'model': {error}") from None
-    config = cls.Config.from_dict(card["config"], f"{where}: field 'config'")
-    return cls(config)
+    return cls(cls.Config.from_dict(dict(config), f"{where}: field 'config'"))
 
 
-def load_model(folder: Path) -> Model:
-    """The model of a run, on the CPU, in eval mode, its parameters frozen; its weights may lie in
-    parts.
+def load_model(folder: Path, card: Card | None = None) -> Model:
+    """The model of a run, on the CPU, in eval mode, its parameters frozen.
+
+    Its weights may lie in parts.
+
+    Args:
+        card: the run's, where it was read already.
 
     Raises:
         ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
             together.
     """
-    path, data = folder / WEIGHTS, _weights(folder)
-    model = build(read_card(folder), str(folder / "card.json"))
+    card = read_card(folder) if card is None else card
+    path, data = folder / WEIGHTS, _weights(folder, card)
+    model = build(card.model, card.config, str(folder / "card.json"))
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -75,25 +75,28 @@ def load_model(folder: Path) -> Model:
 
 
 def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
-    """Write a run's weights into another folder, or its own, in files of at most `limit` bytes, and
-    return these. Weights that lay there otherwise are removed.
+    """Split a run's weights into files of at most `limit` bytes.
+
+    They are written into another folder or the run's own, and returned. Weights that lay there
+    otherwise are removed.
 
     Raises:
         ValueError: see `load_model`.
     """
-    data = _weights(folder)
+    data = _weights(folder, read_card(folder))
     count = -(-len(data) // limit)
     return _write(data, [out / WEIGHTS] if count == 1 else weights_parts(out, count))
 
 
 def join_weights(folder: Path, out: Path) -> Path:
-    """Write the weights that lie in parts beside their card as the one file they were split from,
-    into another folder or the same, and return it. Parts that lay there are removed.
+    """Join the weights that lie in parts into the one file that they were split from.
+
+    It is written into another folder or the same, and returned. Parts that lay there are removed.
 
     Raises:
         ValueError: see `load_model`; nothing is written then.
     """
-    return _write(_weights(folder), [out / WEIGHTS])[0]
+    return _write(_weights(folder, read_card(folder)), [out / WEIGHTS])[0]
 
 
 def _write(data: bytes, files: list[Path]) -> list[Path]:
@@ -108,9 +111,9 @@ def _write(data: bytes, files: list[Path]) -> list[Path]:
     return files
 
 
-def _weights(folder: Path) -> bytes:
+def _weights(folder: Path, card: Card) -> bytes:
     # all bytes of a run's weights, as the card says
-    expected, files = read_card(folder)["weights_sha256"], weights_files(folder)
+    expected, files = card.weights_sha256, weights_files(folder)
     for file in files:
         if not file.is_file():
             raise ValueError(f"{file}: expected weights, got no such file")
@@ -129,6 +132,7 @@ def _weights(folder: Path) -> bytes:
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Load tensors into a module, and refuse what does not fit, or is not finite."""
     own = model.state_dict()
     if missing := sorted(set(own) - set(tensors)):
         raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")
@@ -148,8 +152,10 @@ def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None
 
 
 def begin_with(model: Model, source: Model, where: str) -> None:
-    """Give a model the weights of another one of its architecture, such as one with earlier stages
-    done. What training alone needs (`Model.helpers`) is taken along where both have it.
+    """Give a model the weights of another one of its architecture.
+
+    Such as one with earlier stages done. What training alone needs (`Model.helpers`) is taken along
+    where both have it.
 
     Args:
         where: what to call the source in a message.

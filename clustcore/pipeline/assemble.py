@@ -32,8 +32,10 @@ def assemble(
     on_step: OnStep | None = None,
     config: ProjectionConfig | None = None,
 ) -> Path:
-    """Make a whole run under `runs/`: weights in one file, the map, the paths drawn on it, and the
-    scores. What is there and not stale is left: a call that was interrupted goes on where it stood.
+    """Make a whole run under `runs/` of what was brought.
+
+    It gets weights in one file, the map, the paths drawn on it, and the scores. What is there and
+    not stale is left: a call that was interrupted goes on where it stood.
 
     Args:
         folder: holds `card.json`, the weights (see `checkpoint.split_weights`) and one or more of
@@ -51,9 +53,9 @@ def assemble(
             samples where the paths begin; or a name that cannot be had. Nothing is written then.
     """
     card = runs.read_card(folder)
-    weights = card["weights_sha256"]
+    weights = card.weights_sha256
     target = _target(name, weights)
-    model = load_model(folder)
+    model = load_model(folder, card)
     found = {key: runs.read_bare(folder, key, weights) for key in contents.PATHS}
     bare = {key: path for key, path in found.items() if path is not None}
     if not bare:
@@ -67,7 +69,7 @@ def assemble(
 
     # the card first: what is there without one is not taken for an assembly that was interrupted
     if not (target / "card.json").is_file():
-        files.write_json(target / "card.json", card)
+        runs.write_card(target, card)
     if not (target / runs.WEIGHTS).is_file():
         join_weights(folder, target)
     history = folder / "history.csv"
@@ -79,7 +81,8 @@ def assemble(
         if found is None or found.weights != weights:
             runs.write_min_flips(target, table)
 
-    run = Run(name, target, runs.read_card(target), model, torch.device("cpu"))
+    card = runs.read_card(target)
+    run = Run(name, target, card, model, torch.device("cpu"))
     model.unit = run.unit
     _map(run, samples, next(iter(bare.values())), on_step, config)
     drawn = False
@@ -91,17 +94,18 @@ def assemble(
                 on_step(i, len(bare), f"Drawing {file.stem}")
             runs.write_path(file, paths.draw(run, path, ahead=True))
             drawn = True
-    if drawn or "scores" not in run.card:
+    if drawn or card.scores is None:
         scores = contents.measure(run, samples)
-        files.write_json(target / "card.json", run.card | {"scores": scores})
+        runs.write_card(target, card.changed(scores=scores.to_json()))
     return target
 
 
 def _target(name: str, weights: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
+    runs.check_name(name)
     found = {run.name: run for run in runs.list_runs()}.get(name)
-    if found is not None and (found.shipped or found.card.get("weights_sha256") != weights):
+    if found is not None and (
+        found.shipped or found.problem or found.card.weights_sha256 != weights
+    ):
         raise ValueError(
             f"{found.folder}: expected no such run, or one of the weights {weights[:12]}..., got "
             "another"

@@ -1,10 +1,10 @@
-"""A model over many images: checked, read in slices, embedded batch by batch, shared out among the
-processes.
+"""A model over many images.
+
+They are checked, read in slices, embedded batch by batch, and shared out among the processes.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ _BATCH = 500
 
 
 def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
-    """Embedding, scores and soft assignment of images, read, checked and embedded batch by batch:
-    memory holds what comes out, and of the images one batch.
+    """Embedding, scores and soft assignment of images, read, checked and embedded batch by batch.
+
+    Memory holds what comes out, and of the images one batch.
 
     A device that runs out of memory gets smaller batches, and a warning says so.
 
@@ -33,24 +34,16 @@ def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
     _check_shape(x, model)
     device = next(model.parameters()).device
     out: list[NDArray[np.float32]] = []
-    done = 0
+
+    def ask(rows: slice) -> list[NDArray[np.float32]]:
+        z = model.embed(_pixels(x, rows, model).to(device))
+        return [t.float().cpu().numpy() for t in (z, model.scores(z), model.soft(z))]
+
     with torch.no_grad(), Target.of(model).settled():
-        while done < len(x):
-            rows = slice(done, min(done + batch, len(x)))
-            try:
-                with memory.counted():
-                    z = model.embed(_pixels(x, rows, model).to(device))
-                    found = [t.float().cpu().numpy() for t in (z, model.scores(z), model.soft(z))]
-            except torch.OutOfMemoryError:
-                if batch == 1:
-                    raise
-                batch //= 2
-                warnings.warn(f"out of memory on {device}: batch is now {batch}", stacklevel=2)
-                continue
+        for rows, found in memory.Batches(batch, device).over(len(x), ask):
             out = out or [np.empty((len(x), *part.shape[1:]), np.float32) for part in found]
             for whole, part in zip(out, found, strict=True):
                 whole[rows] = part
-            done = rows.stop
     return Clustering(*out)
 
 
@@ -73,7 +66,7 @@ def joined(array: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def parts_of(n: int) -> list[slice]:
-    """n rows in parts that an attack takes at once."""
+    """Cut n rows into parts that an attack takes at once."""
     return [slice(i, min(i + _BATCH, n)) for i in range(0, n, _BATCH)]
 
 

@@ -1,5 +1,6 @@
-"""What stands in a run beside weights and card: its map, its paths, the smallest flips, learned
-attackers; and the scores that are read off them.
+"""What stands in a run beside weights and card, and the scores that are read off it.
+
+Its map, its paths, the smallest flips, learned attackers.
 """
 
 from __future__ import annotations
@@ -7,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures, runs
-from clustcore.attacks import ATTACKS, LEARNED
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Budget, Goal
-from clustcore.config import lookup
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main, wait
 from clustcore.maps import projection, regions
 from clustcore.pipeline.batches import check_images, cluster, cluster_all, parts_of
 from clustcore.pipeline.paths import path_rows, walk
 from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
+from clustcore.registry import lookup
+from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
 
 # the paths a shipped run carries
@@ -33,20 +34,6 @@ PATHS = [
     for attack in ("pgd", "noise")
     for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
 ]
-
-
-def embedding_radius(z: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """R of attacks.md: half the mean distance from each cluster's empirical mean to the nearest
-    other one.
-    """
-    means = np.stack([z[labels == k].mean(0) for k in np.unique(labels)])
-    if len(means) < 2:
-        raise ValueError(
-            f"embedding radius: expected samples in 2 clusters or more, got {len(means)}"
-        )
-    distance = np.linalg.norm(means[:, None] - means[None], axis=2)
-    np.fill_diagonal(distance, np.inf)
-    return float(distance.min(1).mean() / 2)
 
 
 def make_map(
@@ -81,7 +68,7 @@ def make_map(
         data=samples.name,
         split=samples.split,
         seed=seed,
-        weights=run.card["weights_sha256"],
+        weights=run.card.weights_sha256,
         among=layout.among,
     )
     # the old map goes first, and the paths drawn on it: a kill in between must not mix two maps
@@ -128,25 +115,26 @@ def min_flips(
         norm=norm,
         space=space,
         seed=seed,
-        weights=run.card["weights_sha256"],
+        weights=run.card.weights_sha256,
     )
 
 
 def fit_attacker(
     run: Run,
     samples: Samples,
-    kind: str = "affine",
+    attack: str = "alrdc",
     *,
     config: ALRDCConfig | None = None,
     seed: int = 0,
     on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Path:
-    """Fit ALRDC's attacker to a run and write it into the run (beside a shipped one: see
-    `runs.fitted_file`).
+    """Fit ALRDC's attacker to a run and write it into the run.
+
+    That of a shipped run lies beside it: see `runs.fitted_file`.
 
     Args:
         samples: what it learns from: the training split, so that what it is judged on is new to it.
-        kind: "affine", as in the paper, or "relu".
+        attack: the learned attack that it is for: "alrdc", as in the paper, or "alrdc-relu".
         config: the weights of its loss, and how long it learns.
         on_epoch: see `fit`.
 
@@ -154,27 +142,27 @@ def fit_attacker(
         The attacker's file.
 
     Raises:
-        ValueError: unknown kind, or images that are not the model's.
+        ValueError: unknown attack, one that learns nothing, or images that are not the model's.
     """
-    names = {lookup(ATTACKS, name, "attack").kind: name for name in LEARNED}
-    if kind not in names:
-        raise ValueError(f"unknown kind of attacker {kind!r}; known: {', '.join(names)}")
-    name = names[kind]
-    attacker = lookup(ATTACKS, name, "attack")(config)
+    cls = lookup(ATTACKS, attack, "attack")
+    if not cls.learned:
+        raise ValueError(f"attacker to fit: expected a learned attack, got {attack!r}")
+    attacker = cls(config)
     attacker.fit(target_of(run.model), check_images(samples.x, run.model), seed, on_epoch)
-    file = runs.fitted_file(run.folder, name)
+    file = runs.fitted_file(run.info, attack)
     if is_main():
         if file.is_relative_to(run.folder):
-            for path in (run.folder / "paths").glob(f"{name}-embedding-*.npz"):
+            for path in (run.folder / "paths").glob(f"{attack}-embedding-*.npz"):
                 path.unlink()  # walked by the attacker before
-        attacker.save(file, run.card["weights_sha256"])
+        attacker.save(file, run.card.weights_sha256)
     wait()
     return file
 
 
 def attacker_images(samples: Samples) -> Samples:
-    """What learned attackers learn from: no more images than the paper's saw, drawn without
-    labels.
+    """What learned attackers learn from.
+
+    They are no more images than the paper's saw, drawn without labels.
     """
     rows = np.random.default_rng(0).permutation(len(samples))[: runs.FIT_SAMPLES]
     return samples.take(np.sort(rows))
@@ -186,19 +174,20 @@ def paths_of(run: Run) -> list[PathKey]:
 
 
 def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> None:
-    """Write the run's paths and its two `min_flip` tables, leaving those that are there and not
-    stale.
+    """Write the run's paths and its two `min_flip` tables.
+
+    Those that are there and not stale are left.
     """
     for key in paths_of(run):
         file = run.folder / "paths" / runs.path_name(key)
         found = runs.read_path(file)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
+        if agreed(found is None or found.weights != run.card.weights_sha256):
             path = walk(run, samples, path_rows(samples), key, on_step, ahead=True)
             if is_main():
                 runs.write_path(file, path)
     for norm in ("linf", "l2"):
         found = runs.read_min_flips(run.folder, "pixels", norm)
-        if agreed(found is None or found.weights != run.card["weights_sha256"]):
+        if agreed(found is None or found.weights != run.card.weights_sha256):
             rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
             table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
             if is_main():
@@ -206,9 +195,10 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
     wait()  # nobody reads them before they are there
 
 
-def measure(run: Run, samples: Samples) -> dict[str, Any]:
-    """The card's `scores`: clean on all samples; attacked on the paths' samples at the reported
-    budgets.
+def measure(run: Run, samples: Samples) -> CardScores:
+    """The card's `scores`: clean on all samples, attacked on those of the paths.
+
+    Attacked at the reported budgets.
 
     Figures at a budget are read off the stored paths, so that the card says what the dial shows.
     """
@@ -222,16 +212,18 @@ def measure(run: Run, samples: Samples) -> dict[str, Any]:
             continue
         protocol = "old attacker" if stale.get(key.attack) else "adaptive"
         attacked.append(_measure_path(run, samples, path, protocol))
-    return {
-        "split": samples.split,
-        "n": len(samples),
-        "clean": {"acc": whole.acc, "nmi": whole.nmi, "ari": whole.ari},
-        "clusters_used": whole.clusters_used,
-        "attacked": attacked,
-    }
+    return CardScores(
+        split=samples.split,
+        n=len(samples),
+        acc=whole.acc,
+        nmi=whole.nmi,
+        ari=whole.ari,
+        clusters_used=whole.clusters_used,
+        attacked=tuple(attacked),
+    )
 
 
-def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> dict[str, Any]:
+def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> CardAttack:
     budget = dial(samples.name, path.space, path.norm).default
     clean = run.map.labels.astype(np.int64)
     y = None if samples.y is None else samples.y[path.rows]
@@ -247,30 +239,24 @@ def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -
         moved=path.smallest <= budget,
         match=match,
     )
-    settings = attack_of(run, path.attack).config.to_dict()
-    values = {
-        "attack": path.attack,
-        "space": path.space,
-        "norm": path.norm,
-        "eps": budget,
-        "settings": settings,
-        "protocol": protocol,
-        "n": len(path.rows),
-        "seed": path.seed,
-        "moved": figures.moved.value,
-        "moved_interval": [figures.moved.low, figures.moved.high],
-        "median_smallest": float(measures.median_smallest(path.smallest).value),
-        "median_l2": _at(path.l2, path.strengths, budget),
-        "median_linf": _at(path.linf, path.strengths, budget),
-        "acc": figures.acc,
-        "acc_rematched": figures.acc_rematched,
-        "nmi": figures.nmi,
-    }
-    # JSON has no NaN: a figure that needs labels, or a median beyond the dial, is null
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in values.items()
-    }
+    return CardAttack(
+        attack=path.attack,
+        space=path.space,
+        norm=path.norm,
+        eps=budget,
+        settings=attack_of(run, path.attack).config.to_dict(),
+        protocol=protocol,
+        n=len(path.rows),
+        seed=path.seed,
+        moved=figures.moved.value,
+        moved_interval=(figures.moved.low, figures.moved.high),
+        median_smallest=float(measures.median_smallest(path.smallest).value),
+        median_l2=_at(path.l2, path.strengths, budget),
+        median_linf=_at(path.linf, path.strengths, budget),
+        acc=figures.acc,
+        acc_rematched=figures.acc_rematched,
+        nmi=figures.nmi,
+    )
 
 
 def _at(size: NDArray[np.float32], strengths: NDArray[np.float32], budget: float) -> float:

@@ -19,9 +19,11 @@ from clustcore.types import Samples
 
 
 def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None]) -> None:
-    """Copy a run to a folder, each file as soon as it is there: weights, card and history; then map
-    and paths, or, without umap-learn, the paths as they are before they are drawn on a map
-    (`assemble` draws them elsewhere), the most wanted first.
+    """Copy a run to a folder, each file as soon as it is there.
+
+    First weights, card and history; then map and paths, the most wanted first, or, without
+    umap-learn, the paths as they are before they are drawn on a map, which `assemble` does
+    elsewhere.
 
     Files that are there already, of these weights, are left.
     """
@@ -41,8 +43,13 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
                     shutil.copyfile(path, out / path.name)
             shutil.copytree(run.folder / "paths", out / "paths", dirs_exist_ok=True)
         report(f"{out}: map and paths")
-        return
-    weights, rows = run.card["weights_sha256"], path_rows(samples)
+    else:
+        _undrawn(run, samples, out, report)
+
+
+def _undrawn(run: Run, samples: Samples, out: Path, report: Callable[[str], None]) -> None:
+    # the paths before they are drawn on a map, and the smallest flips
+    weights, rows = run.card.weights_sha256, path_rows(samples)
     for key in sorted(contents.PATHS, key=lambda key: (key.attack != "pgd", key.space != "pixels")):
         try:
             found = runs.read_bare(out, key, weights)

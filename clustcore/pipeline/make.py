@@ -1,6 +1,6 @@
 """Make a run: train a model, or one that is there on under a defence, and write weights and card.
 
-What else stands in a run is made in `parts`.
+What else stands in a run is made in `contents`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clustcore import files, runs
+from clustcore import __version__, files, locations, runs
 from clustcore.attacks import ATTACKS
-from clustcore.config import digest, lookup
+from clustcore.config import digest
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Defence
 from clustcore.distributed import group, is_main, wait, world
@@ -29,27 +29,20 @@ from clustcore.machine import describe
 from clustcore.maps import projection
 from clustcore.models import MODELS
 from clustcore.models.base import Model, TrainData, Wrapped
-from clustcore.models.weights import begin_with, build, save_weights, sha256
+from clustcore.models.radius import embedding_radius
+from clustcore.models.weights import begin_with, build, save_weights
 from clustcore.pipeline.batches import check_images, cluster, cluster_all
-from clustcore.pipeline.contents import embedding_radius, make_map
+from clustcore.pipeline.contents import make_map
 from clustcore.pipeline.run import OnStep, Run
+from clustcore.registry import lookup
+from clustcore.runs import Card
 from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import Epoch, Progress, TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.resume import drop_resume, write_history
 from clustcore.training.teacher import TeachConfig, Teacher, teach
 from clustcore.training.views import AugmentConfig
-from clustcore.types import Images, Samples
-
-_SOURCES = {
-    "alrdc": "Yang et al., Adversarial Learning for Robust Deep Clustering, NeurIPS 2020; "
-    "github.com/xdxuyang/ALRDC",
-    "drc": "Zhong et al., Deep Robust Clustering by Contrastive Learning, arXiv 2008.03030",
-    "dec": "Xie et al., Unsupervised Deep Embedding for Clustering Analysis, ICML 2016; "
-    "Guo et al., IDEC, IJCAI 2017; Guo et al., DEC-DA, ACML 2018",
-    "wrapped": "a module of one's own",
-}
-
+from clustcore.types import Clustering, Images, Samples
 
 HALF_MOVED = 2e-4  # share of the images that half precision may move for the weights to ship in it
 
@@ -67,8 +60,9 @@ def make_run(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train a model on samples and write its run; a run that was interrupted goes on where it
-    stood.
+    """Train a model on samples and write its run.
+
+    A run that was interrupted goes on where it stood.
 
     Labels are not read: `TrainData` has no place for them.
 
@@ -87,12 +81,12 @@ def make_run(
     """
     if plan.model is None:
         raise ValueError(f"plan of {name!r}: expected a model, got the defence {plan.defence!r}")
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     settings, augment = _loop(plan)
     shape = list(samples.x.shape[1:])
     config = {"input_shape": shape, **plan.config}
     torch.manual_seed(settings.seed)
-    model = build({"model": plan.model, "config": config})
+    model = build(plan.model, config)
     if list(model.input_shape) != shape:
         raise ValueError(
             f"model input_shape: expected {shape} (the data's), got {list(model.input_shape)}"
@@ -107,7 +101,7 @@ def make_run(
         model.normalise.measure(pixels)
     given = None if teacher is None else torch.from_numpy(teacher.clusters)
     work = _Work(folder, pixels, given, settings, augment, on_epoch, on_step)
-    also = () if start is None else (start.card["weights_sha256"],)
+    also = () if start is None else (start.card.weights_sha256,)
     progress = work.train(model, also=also)
     if not progress.finished:
         if stopped is None or not progress.history:
@@ -126,7 +120,7 @@ def make_run(
         "teacher": _teacher_note(teacher) if asked and teacher is not None else None,
     }
     if start is not None:
-        card["start"] = {"from": start.name, "from_weights": start.card["weights_sha256"]}
+        card["start"] = {"from": start.name, "from_weights": start.card.weights_sha256}
     if not progress.finished:
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
@@ -148,7 +142,7 @@ def teach_on(
         ValueError: a run that was trained on other images, too few of them, or an embedding that is
             constant or not finite.
     """
-    known = run.card["data"]["name"]
+    known = run.card.data.name
     if known != samples.name:
         raise ValueError(
             f"run {run.name!r}: expected one trained on images of {samples.name}, got one trained "
@@ -157,7 +151,7 @@ def teach_on(
     z = cluster(run.model, samples.x).z
     # an embedding of nothing but zeros is refused as constant
     z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return teach(z, samples.name, config, on_step, on=run.card["weights_sha256"])
+    return teach(z, samples.name, config, on_step, on=run.card.weights_sha256)
 
 
 @group("cpu")
@@ -171,8 +165,9 @@ def defend(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train a run's model on under a defence and write it as a run of its own; one that was
-    interrupted goes on where it stood.
+    """Train a run's model on under a defence and write it as a run of its own.
+
+    One that was interrupted goes on where it stood.
 
     Training starts from the source's weights and is told the source's own clusters of the images.
     The source is left as it is.
@@ -196,7 +191,7 @@ def defend(
             f"plan of {name!r}: expected a defence of {source.name!r}, got the defence "
             f"{plan.defence!r} of {plan.source!r}"
         )
-    folder = _new_folder(name) if folder is None else folder
+    folder = runs.new_folder(name) if folder is None else folder
     cls = lookup(DEFENCES, plan.defence, "defence")
     config = cls.Config.from_dict(plan.config, f"defence {plan.defence!r}")
     loop, augment = _loop(plan, source.card)
@@ -207,14 +202,14 @@ def defend(
         attacker, attacker_sha = _fitted_attacker(source)
     model = copy.deepcopy(source.model).requires_grad_(True)
     guard = cls(config, model, attacker, loop.seed)
-    weights = source.card["weights_sha256"]
+    weights = source.card.weights_sha256
     work = _Work(folder, _bytes(samples.x), given, loop, augment, on_epoch, on_step)
     progress = work.train(model, guard, (weights, attacker_sha))
     if not progress.finished:
         return folder
     stages = {plan.defence: config.epochs}
     card = {
-        "model": source.card["model"],
+        "model": source.card.model,
         "defence": {
             "name": plan.defence,
             "config": config.to_dict(),
@@ -225,35 +220,35 @@ def defend(
         },
         "augment": augment.to_dict(),
         "train": loop.to_dict() | {"batch": progress.batch, "stages": stages},
-        "teacher": source.card.get("teacher"),
+        "teacher": source.card.teacher,
     }
     # the old attacker stays at hand; the new weights make it stale
     if attacker_sha is not None and is_main():
-        old = runs.attacker_file(source.folder, "alrdc")
+        old = runs.attacker_file(source.info, "alrdc")
         (folder / runs.ATTACKERS).mkdir(exist_ok=True)
         shutil.copyfile(old, folder / runs.ATTACKERS / old.name)
     return _finish(folder, card, model, samples, progress)
 
 
-def _loop(plan: Plan, source: dict[str, Any] | None = None) -> tuple[TrainConfig, AugmentConfig]:
+def _loop(plan: Plan, source: Card | None = None) -> tuple[TrainConfig, AugmentConfig]:
     # the settings of the loop and of the views; what the plan leaves open is the source's, but for
     # its seed
     train, augment = plan.train, plan.augment
     if source is not None:
-        usual = {k: v for k, v in settings_of(source["train"]).items() if k != "seed"}
-        train, augment = usual | train, source.get("augment", {}) | augment
+        usual = {k: v for k, v in settings_of(source.train).items() if k != "seed"}
+        train, augment = usual | train, {**source.augment, **augment}
     return TrainConfig.from_dict(train, "train"), AugmentConfig.from_dict(augment, "augment")
 
 
 def _fitted_attacker(source: Run) -> tuple[torch.nn.Module, str]:
-    file = runs.attacker_file(source.folder, "alrdc")
+    file = runs.attacker_file(source.info, "alrdc")
     attack = lookup(ATTACKS, "alrdc", "attack").load(file)
-    if attack.fitted_on != source.card["weights_sha256"]:
+    if attack.fitted_on != source.card.weights_sha256:
         raise ValueError(
             f"{file}: expected an attacker fitted on the weights of {source.name!r}, got one "
             "fitted on others; fit it anew"
         )
-    return attack.perturb, sha256(file)
+    return attack.perturb, files.sha256(file)
 
 
 @dataclass(frozen=True)
@@ -342,8 +337,8 @@ def _finish(
         "config": model.config.to_dict(),
         "decoder": model.has_decoder,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
-        "source": _SOURCES[card["model"]],
+        "embedding": _embedding(clean),
+        "source": MODELS[card["model"]].source,
         "precision": "float16" if half else "float32",
         "half_precision_moved": moved,
         "code": _commit(),
@@ -363,7 +358,7 @@ def _finish(
         "processes": world(),
     }
     if is_main():
-        files.write_json(folder / "card.json", known | card)
+        runs.write_card(folder, Card.from_json(known | card))
         drop_resume(folder)
     wait()  # nobody looks for the card before it is there
     return folder
@@ -393,12 +388,12 @@ def add_run(
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
     """
-    folder = _new_folder(name)
+    folder = runs.new_folder(name)
     if isinstance(model, Wrapped) and not model.config.builder:
         raise ValueError("wrapped model: expected a builder, to build it again; got none")
     clean = cluster(model, samples.x)
     kind = next(key for key in MODELS if isinstance(model, lookup(MODELS, key, "model")))
-    card = {
+    values = {
         "format": runs.FORMAT,
         "model": kind,
         "config": model.config.to_dict(),
@@ -406,14 +401,15 @@ def add_run(
         "defence": None,
         "data": {"name": samples.name, "split": samples.split, "n": len(samples)},
         "train": {"seed": 0},
-        "embedding": {"R": embedding_radius(clean.z, clean.labels), "dim": int(clean.z.shape[1])},
+        "embedding": _embedding(clean),
         "teacher": None,
-        "source": _SOURCES[kind],
+        "source": MODELS[kind].source,
         "torch": torch.__version__,
         "weights_sha256": save_weights(folder, model, half=False),
     }
     try:
-        files.write_json(folder / "card.json", card)
+        card = Card.from_json(values)
+        runs.write_card(folder, card)
         device = next(model.parameters()).device
         run = Run(name, folder, card, model, device)
         make_map(run, samples, on_step=on_step, config=config)
@@ -423,15 +419,6 @@ def add_run(
     return folder
 
 
-def _new_folder(name: str) -> Path:
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return runs.folders()[1] / name
-
-
 def _check_teacher(teacher: Teacher, clusters: int) -> None:
     sizes = np.bincount(teacher.clusters, minlength=clusters)
     if len(sizes) != clusters or (sizes == 0).any():
@@ -439,6 +426,11 @@ def _check_teacher(teacher: Teacher, clusters: int) -> None:
             f"teacher: expected samples in each of {clusters} clusters (the model's), got "
             f"{int((sizes > 0).sum())} of {len(sizes)}"
         )
+
+
+def _embedding(clean: Clustering) -> dict[str, Any]:
+    radius = embedding_radius(torch.from_numpy(clean.z), torch.from_numpy(clean.labels))
+    return {"R": float(radius), "dim": clean.z.shape[1]}
 
 
 def _teacher_note(teacher: Teacher) -> dict[str, Any]:
@@ -451,22 +443,26 @@ def _teacher_note(teacher: Teacher) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    # which code made a run; unknown outside a checkout
+    # which code made a run; installed, a commit would be that of another project around it
+    if locations.INSTALLED:
+        return f"driftmap {__version__}"
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=runs.PROJECT,
+            cwd=locations.PROJECT,
             capture_output=True,
             text=True,
             timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     changed = subprocess.run(
         ["git", "status", "--porcelain", "clustcore"],
-        cwd=runs.PROJECT,
+        cwd=locations.PROJECT,
         capture_output=True,
         text=True,
         timeout=10,
+        check=False,
     )
     return (found.stdout.strip() or "unknown") + ("-dirty" if changed.stdout else "")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from clustcore import measures, runs
-from clustcore.attacks.base import Goal, PathResult
+from clustcore.attacks.base import Budget, Goal, PathResult
 from clustcore.dial import dial
 from clustcore.distributed import agreed, is_main
 from clustcore.pipeline.batches import cluster, joined, own_rows, parts_of
@@ -51,7 +51,8 @@ def compute_path(
         ValueError: unknown attack, space, norm or target, or a run without a map.
     """
     _check_samples(run, samples)
-    found = runs.stored_path(run.folder, key)
+    info = run.info
+    found = runs.stored_path(info, key)
     if agreed(found is not None):
         if found is None:
             raise ValueError(
@@ -61,7 +62,7 @@ def compute_path(
         return found
     path = walk(run, samples, path_rows(samples), key, on_step)
     if is_main():
-        runs.write_path(runs.cached_path_file(run.folder, key), path)
+        runs.write_path(runs.cached_path_file(info, key), path)
     return path
 
 
@@ -74,6 +75,7 @@ def walk(
     ahead: bool = False,
 ) -> AttackPath:
     """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
+
     Every process takes its rows; all get the whole.
     """
     parts = [draw(run, part, ahead) for part in _bare_parts(run, samples, rows, key, on_step)]
@@ -87,8 +89,9 @@ def bare_path(
     key: PathKey,
     on_step: OnStep | None = None,
 ) -> BarePath:
-    """`walk` for a run without a map: what needs the model's gradients, to be drawn later. Its
-    embeddings are float16, a map's own precision.
+    """`walk` for a run without a map: what needs the model's gradients, to be drawn later.
+
+    Its embeddings are float16, a map's own precision.
     """
     parts = [
         dataclasses.replace(part, z=part.z.astype(np.float16))
@@ -150,8 +153,9 @@ def transfer(
 
 
 def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
-    """One sample's path with its images. A sample that has a stored path keeps its stored
-    positions.
+    """One sample's path with its images.
+
+    A sample that has a stored path keeps its stored positions.
 
     Raises:
         ValueError: no such row.
@@ -161,7 +165,7 @@ def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
         raise ValueError(f"sample {row}: expected 0 to {len(samples) - 1}")
     rows = np.array([row])
     result = _walk(run, samples, rows, key)
-    stored = runs.stored_path(run.folder, key)
+    stored = runs.stored_path(run.info, key)
     if stored is not None and row in stored.rows:
         path = _take(stored, np.flatnonzero(stored.rows == row))
     else:
@@ -181,14 +185,13 @@ def _walk(
     key: PathKey,
     on_step: OnStep | None = None,
 ) -> PathResult:
+    strengths = dial(samples.name, key.space, key.norm).strengths
     return attack_of(run, key.attack).path(
         target_of(run.model),
         torch.from_numpy(samples.x[rows]).to(run.device),
         Goal(key.target),
-        torch.from_numpy(dial(samples.name, key.space, key.norm).strengths),
-        norm=key.norm,
-        space=key.space,
-        unit=run.unit,
+        Budget(strengths[-1], key.norm, key.space, run.unit),
+        strengths,
         ids=torch.from_numpy(samples.ids[rows]),
         seed=key.seed,
         on_step=on_step,
@@ -235,8 +238,8 @@ def _bare(
         smallest=result.smallest.numpy().astype(np.float32),
         l2=result.l2.numpy(),
         linf=result.linf.numpy(),
-        **dataclasses.asdict(key),
-        weights=run.card["weights_sha256"],
+        key=key,
+        weights=run.card.weights_sha256,
     )
 
 

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures, runs
-from clustcore.attacks import ATTACKS, LEARNED
+from clustcore.attacks import ATTACKS, learned
 from clustcore.attacks.base import Attack, Budget, Goal, Target
-from clustcore.config import lookup
 from clustcore.distributed import pick_device
-from clustcore.maps import projection
+from clustcore.maps import projection, regions
 from clustcore.models.base import Model
 from clustcore.models.weights import load_model
 from clustcore.pipeline.batches import (
@@ -33,6 +32,8 @@ from clustcore.pipeline.batches import (
     own_rows,
     parts_of,
 )
+from clustcore.registry import lookup
+from clustcore.runs import Card, RunInfo
 from clustcore.types import AttackResult, Images, Layout, MapArrays, Samples, Scores
 
 OnStep = Callable[[int, int, str], None]
@@ -44,42 +45,48 @@ class Run:
 
     name: str
     folder: Path
-    card: dict[str, Any]
+    card: Card
     model: Model
     device: torch.device
 
     @property
+    def info(self) -> RunInfo:
+        """Its facts, and where its files lie: a new one each time, for files come and go."""
+        return RunInfo(self.name, self.folder, self.card)
+
+    @property
     def unit(self) -> float:
         """R: half the mean distance between neighbouring cluster means; rho is measured in it."""
-        return float(self.card.get("embedding", {}).get("R", 1.0))
+        return self.card.radius
 
     @cached_property
     def projector(self) -> projection.Projector | None:
         """The projector pair, or None where the run has no map yet."""
-        file = self.folder / "projector.safetensors"
+        file = self.info.projector_file
         return projection.load(file) if file.is_file() else None
 
     @property
     def attackers(self) -> dict[str, bool]:
-        """The learned attackers fitted for this run: name -> stale, that is, fitted on other
-        weights. Read afresh on each call.
+        """The learned attackers fitted for this run, each with whether it is stale.
+
+        Stale: fitted on other weights. Read afresh on each call.
 
         Raises:
             ValueError: a file is damaged, or another attack's.
         """
         found = {}
-        for name in LEARNED:
-            file = runs.attacker_file(self.folder, name)
+        for name in learned():
+            file = runs.attacker_file(self.info, name)
             if file.is_file():
                 found[name] = lookup(ATTACKS, name, "attack").load(file)
-        weights = self.card["weights_sha256"]
+        weights = self.card.weights_sha256
         return {name: attacker.fitted_on != weights for name, attacker in found.items()}
 
     @cached_property
     def map(self) -> MapArrays | None:
         """The run's map, or None where it has none yet."""
         found = runs.read_map(self.folder)
-        stale = found is not None and found.weights != self.card["weights_sha256"]
+        stale = found is not None and found.weights != self.card.weights_sha256
         return None if stale else found
 
 
@@ -98,7 +105,7 @@ def load_run(name: str, device: str = "auto") -> Run:
     Raises:
         ValueError: unknown run, damaged card or weights, or no such device here.
     """
-    return run_in(runs.find_run(name).folder, name, device)
+    return open_run(runs.find_run(name), device)
 
 
 def run_in(folder: Path, name: str, device: str = "auto") -> Run:
@@ -107,11 +114,19 @@ def run_in(folder: Path, name: str, device: str = "auto") -> Run:
     Raises:
         ValueError: damaged card or weights, or no such device here.
     """
+    return open_run(RunInfo(name, folder, runs.read_card(folder)), device)
+
+
+def open_run(info: RunInfo, device: str = "auto") -> Run:
+    """Open a run that was found.
+
+    Raises:
+        ValueError: damaged card or weights, or no such device here.
+    """
     where = pick_device(device)
-    model = load_model(folder).to(where)
-    run = Run(name, folder, runs.read_card(folder), model, where)
-    model.unit = run.unit
-    return run
+    model = load_model(info.folder, info.card).to(where)
+    model.unit = info.card.radius
+    return Run(info.name, info.folder, info.card, model, where)
 
 
 def attack(
@@ -218,7 +233,7 @@ def attack_of(run: Run, name: str) -> Attack:
         ValueError: unknown attack, or a learned one without a fitted attacker.
     """
     cls = lookup(ATTACKS, name, "attack")
-    return cls.load(runs.attacker_file(run.folder, name)) if cls.learned else cls()
+    return cls.load(runs.attacker_file(run.info, name)) if cls.learned else cls()
 
 
 def reconstruct(run: Run, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -244,12 +259,8 @@ def probe(run: Run, xy: tuple[float, float]) -> Probe:
     with torch.no_grad():
         p = run.model.soft(z)[0].float().cpu().numpy()
         image = run.model.decode(z)[0].float().cpu().numpy() if run.model.has_decoder else None
-    raster = run.map.raster
-    x0, y0, x1, y1 = raster.bounds
-    grid = raster.trusted.shape[0]
-    column, row = (xy[0] - x0) / (x1 - x0) * grid, (xy[1] - y0) / (y1 - y0) * grid
-    inside = 0 <= column < grid and 0 <= row < grid
-    return Probe(p, image, bool(inside and raster.trusted[int(row), int(column)]))
+    _, trusted = regions.look_up(run.map.raster, xy)
+    return Probe(p, image, trusted)
 
 
 def _named(attack: str | Attack, settings: dict[str, Any]) -> Attack:

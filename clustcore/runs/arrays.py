@@ -1,5 +1,6 @@
-"""The arrays of a run as files: its map, its paths, its smallest flips; checked when they are
-read.
+"""The arrays of a run as files: its map, its paths, its smallest flips.
+
+They are checked when they are read.
 """
 
 from __future__ import annotations
@@ -92,12 +93,24 @@ def write_path(file: Path, path: AttackPath) -> None:
 
 
 def _stored(path: AttackPath | BarePath) -> dict[str, Any]:
-    # as a file holds it
-    values = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
+    # as a file holds it: the key in its parts
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(path):
+        value = getattr(path, field.name)
+        values |= _key_values(value) if field.name == "key" else {field.name: value}
     values["p"] = np.round(path.p * 255).astype(np.uint8)
     values["l2"], values["linf"] = path.l2.astype(np.float16), path.linf.astype(np.float16)
-    values["target"] = -1 if path.target is None else path.target
     return values
+
+
+def _key_values(key: PathKey) -> dict[str, Any]:
+    return dataclasses.asdict(key) | {"target": -1 if key.target is None else key.target}
+
+
+def _read_key(npz: Arrays) -> PathKey:
+    attack, space, norm = (str(npz[name]) for name in ("attack", "space", "norm"))
+    target, seed = int(npz["target"]), int(npz["seed"])
+    return PathKey(attack, space, norm, None if target < 0 else target, seed)
 
 
 def read_path(file: Path) -> AttackPath | None:
@@ -120,7 +133,6 @@ def read_path(file: Path) -> AttackPath | None:
             f"{file}: arrays 'smallest' and 'xy': expected shapes ({m},) and ({steps}, {m}, 2), "
             f"got {npz['smallest'].shape} and {npz['xy'].shape}"
         )
-    target = int(npz["target"])
     return AttackPath(
         strengths=npz["strengths"],
         rows=npz["rows"],
@@ -130,11 +142,7 @@ def read_path(file: Path) -> AttackPath | None:
         smallest=npz["smallest"],
         l2=npz["l2"].astype(np.float32),
         linf=npz["linf"].astype(np.float32),
-        attack=str(npz["attack"]),
-        space=str(npz["space"]),
-        norm=str(npz["norm"]),
-        target=None if target < 0 else target,
-        seed=int(npz["seed"]),
+        key=_read_key(npz),
         weights=str(npz["weights"]),
         ahead=bool(npz["ahead"]),
     )
@@ -150,13 +158,15 @@ def bare_name(key: PathKey, part: int) -> str:
 
 
 def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
-    """Write a bare path in parts of at most `limit` bytes, each of some of its samples, and return
-    their files; the embeddings, which are large, come last. Parts that lay there are removed.
+    """Write a bare path in parts of at most `limit` bytes, each of some of its samples.
+
+    Their files are returned; the embeddings, which are large, come last. Parts that lay there are
+    removed.
 
     Raises:
         ValueError: a single sample takes more than the limit.
     """
-    key = PathKey(bare.attack, bare.space, bare.norm, bare.target, bare.seed)
+    key = bare.key
     values = _stored(bare) | {"z": bare.z.astype(np.float16)}
     parts: list[dict[str, Any]] = []
     for names in (_BEFORE_Z, ("z",)):
@@ -173,7 +183,7 @@ def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
             parts.append({"part": len(parts), **arrays})
     for old in _bare_files(folder, key):
         old.unlink()
-    shared = {name: values[name] for name in ("strengths", "weights", *dataclasses.asdict(key))}
+    shared = {name: values[name] for name in ("strengths", "weights", *_key_values(key))}
     for part in parts:
         save_npz(folder / bare_name(key, part["part"]), shared | {"parts": len(parts)} | part)
     return _bare_files(folder, key)
@@ -219,7 +229,7 @@ def read_bare(folder: Path, key: PathKey, weights: str) -> BarePath | None:
         smallest=arrays["smallest"],
         l2=arrays["l2"].astype(np.float32),
         linf=arrays["linf"].astype(np.float32),
-        **dataclasses.asdict(key),
+        key=key,
         weights=weights,
     )
 
@@ -242,8 +252,7 @@ def _joined(parts: list[Arrays], name: str) -> NDArray[Any]:
 
 
 def _check_part(file: Path, npz: Arrays, key: PathKey, part: int, parts: int) -> None:
-    expected = {"part": part, "parts": parts, **dataclasses.asdict(key)}
-    expected["target"] = -1 if key.target is None else key.target
+    expected = {"part": part, "parts": parts} | _key_values(key)
     for name, value in expected.items():
         if npz[name].item() != value:
             raise ValueError(f"{file}: {name}: expected {value!r}, got {npz[name].item()!r}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clustcore.config import digest
+from clustcore.files import sha256
+from clustcore.locations import cache_folder
 from clustcore.runs.arrays import path_name, read_path
-from clustcore.runs.folder import PROJECT, folders, read_card
 from clustcore.types import AttackPath, PathKey
+
+if TYPE_CHECKING:
+    from clustcore.runs.info import RunInfo
 
 ATTACKERS = "attackers"
 PATH_SAMPLES = 2000
@@ -18,58 +22,52 @@ FLIP_SAMPLES = 1000
 _PATH_CODE = 1  # raised whenever a path would come out differently
 
 
-def cache_folder() -> Path:
-    """Where results computed on demand are kept: `.cache/`, or the folder DRIFTMAP_CACHE names."""
-    return Path(os.environ.get("DRIFTMAP_CACHE", PROJECT / ".cache"))
-
-
-def attacker_file(folder: Path, attack: str) -> Path:
+def attacker_file(run: RunInfo, attack: str) -> Path:
     """Where the learned attack of a run lies: the one fitted on this machine, else the run's own.
 
     There need not be one.
     """
-    fitted = fitted_file(folder, attack)
-    return fitted if fitted.is_file() else folder / ATTACKERS / f"{attack}.safetensors"
+    fitted = fitted_file(run, attack)
+    return fitted if fitted.is_file() else run.folder / ATTACKERS / f"{attack}.safetensors"
 
 
-def fitted_file(folder: Path, attack: str) -> Path:
-    """Where a learned attack goes that is fitted now: into the run, or beside it in the cache where
-    the run is a shipped one, which stays as it is.
+def fitted_file(run: RunInfo, attack: str) -> Path:
+    """Where a learned attack goes that is fitted now.
+
+    Into the run, or into the cache where the run is a shipped one, which stays as it is.
     """
-    if folders()[0] not in folder.parents:
-        return folder / ATTACKERS / f"{attack}.safetensors"
-    name = digest(read_card(folder)["weights_sha256"], attack)
+    if not run.shipped:
+        return run.folder / ATTACKERS / f"{attack}.safetensors"
+    name = digest(run.card.weights_sha256, attack)
     return cache_folder() / ATTACKERS / f"{name}.safetensors"
 
 
-def cached_path_file(folder: Path, key: PathKey) -> Path:
+def cached_path_file(run: RunInfo, key: PathKey) -> Path:
     """The cache file of a path: its name is a hash of all that the path depends on."""
-    card = read_card(folder)
-    projector = folder / "projector.safetensors"
-    drawn = hashlib.sha256(projector.read_bytes()).hexdigest() if projector.is_file() else ""
-    made_of = (_PATH_CODE, card["weights_sha256"], drawn, card["data"])
-    parts = (*made_of, key.attack, key.space, key.norm)
-    attacker = attacker_file(folder, key.attack)
+    attack, space, norm, *aim = dataclasses.astuple(key)
+    made_of = (_PATH_CODE, run.card.weights_sha256, run.projector_sha256, run.card.section("data"))
+    parts = (*made_of, attack, space, norm)
+    attacker = attacker_file(run, attack)
     if attacker.is_file():  # a learned attack changes whenever it is fitted
-        parts += (hashlib.sha256(attacker.read_bytes()).hexdigest(),)
-    return cache_folder() / "paths" / f"{digest(*parts, key.target, key.seed, PATH_SAMPLES)}.npz"
+        parts += (sha256(attacker),)
+    return cache_folder() / "paths" / f"{digest(*parts, *aim, PATH_SAMPLES)}.npz"
 
 
-def stored_path(folder: Path, key: PathKey) -> AttackPath | None:
+def stored_path(run: RunInfo, key: PathKey) -> AttackPath | None:
     """The path shipped with a run, else the one computed earlier on this machine, else None.
 
     Paths of other weights than the run's are left aside.
 
     Raises:
-        ValueError: a file is damaged, or the run's card is.
+        ValueError: a file is damaged.
     """
-    weights = read_card(folder)["weights_sha256"]
-    shipped = read_path(folder / "paths" / path_name(key))
+    shipped = read_path(run.folder / "paths" / path_name(key))
     # a learned attack that was fitted since walks another path
-    own = attacker_file(folder, key.attack).is_relative_to(folder)
+    own = attacker_file(run, key.attack).is_relative_to(run.folder)
+    weights = run.card.weights_sha256
     if own and shipped is not None and shipped.weights == weights and shipped.seed == key.seed:
         return shipped
-    cached = cached_path_file(folder, key)
+    cached = cached_path_file(run, key)
     try:
         return read_path(cached)
     except ValueError:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clustcore import files, runs
+from clustcore import files, locations, runs
 from clustcore.runs import progress
 from clustcore.runs.plan import Plan, map_command
 from clustcore.runs.progress import PROGRESS, Told
@@ -60,6 +60,16 @@ def map_line(folder: Path) -> str:
     return shlex.join(["python", "-m", "clustcore", *map_command(folder.name, root)])
 
 
+def unable() -> str:
+    """Why no job can be started on this system; empty where one can."""
+    if files.fcntl is None:
+        return (
+            "A training is followed by file locks, for which it needs a POSIX system (Linux, "
+            "macOS); on this one `python -m clustcore train` trains from a terminal."
+        )
+    return ""
+
+
 def start(plan: Plan) -> Job:
     """Train a plan, in a process that outlives this one, and map the run then.
 
@@ -71,13 +81,7 @@ def start(plan: Plan) -> Job:
             runs now.
         OSError: the folder cannot be written.
     """
-    name = plan.name or ""
-    if not runs.is_name(name):
-        raise ValueError(f"run name: expected letters, digits, '.', '_' or '-', got {name!r}")
-    for place in runs.folders():
-        if (place / name / "card.json").exists():
-            raise ValueError(f"{place / name}: expected a new run, got one that is there already")
-    return _launch(runs.folders()[1] / name, plan)
+    return _launch(runs.new_folder(plan.name or ""), plan)
 
 
 def resume(folder: Path) -> Job:
@@ -101,8 +105,10 @@ def make_map(folder: Path) -> Job:
 
 
 def stop(folder: Path) -> None:
-    """Ask a job to stop: a training keeps its last whole epoch, and `resume` lets it go on; a map
-    is made by `make_map` then. Told a second time, it is terminated.
+    """Ask a job to stop.
+
+    A training keeps its last whole epoch, and `resume` lets it go on; a map is made by `make_map`
+    then. Told a second time, it is terminated.
 
     Raises:
         ValueError: the training was started by hand, elsewhere, or the job's file is damaged.
@@ -190,8 +196,8 @@ def log_tail(folder: Path) -> str:
 
 
 def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
-    if files.fcntl is None:
-        raise ValueError("this system has no file locks: use `python -m clustcore train`")
+    if cannot := unable():
+        raise ValueError(cannot)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
         if not files.lock(log) or files.held(folder):
@@ -203,9 +209,10 @@ def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
         begins = log.tell()
         progress.add(folder / PROGRESS, "started")
         process = subprocess.Popen(
-            [sys.executable, "-m", "clustcore.runs.jobs", folder.name, *[_ONLY_MAP] * only_map],
-            cwd=runs.PROJECT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
+            locations.command("clustcore.runs.jobs", folder.name, *[_ONLY_MAP] * only_map),
+            cwd=locations.START,
+            env=locations.environment()
+            | {"PYTHONUNBUFFERED": "1", "DRIFTMAP_RUNS": str(folder.parent)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -278,7 +285,7 @@ def _run(name: str, command: list[str], follow: bool) -> int:
     # the group is told to stop, and so the child is; this process waits for it
     signal.signal(signal.SIGINT, lambda *_: asked.append(time.monotonic()))
     child = subprocess.Popen(
-        [sys.executable, "-m", "clustcore", *command],
+        locations.command("clustcore", *command),
         env=os.environ | {progress.ASK: str(folder / PROGRESS)},
     )
     follower = None
@@ -300,7 +307,7 @@ def _follow(name: str) -> subprocess.Popen[bytes]:
     # one thread, and the lowest rank: training comes first; what it says is nobody's concern
     few = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "NUMBA", "OPENBLAS")}
     return subprocess.Popen(
-        [sys.executable, "-m", "clustcore", "snapshots", name],
+        locations.command("clustcore", "snapshots", name),
         env=os.environ | few,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

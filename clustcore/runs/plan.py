@@ -1,10 +1,13 @@
-"""What a training is to do, in one format: the Train page's, the command line's, a job's, a file's
-for `train --config`, and a finished run's card can be read as one.
+"""What a training is to do, in one format.
+
+It is the Train page's, the command line's, a job's, and that of a file for `train --config`; a
+finished run's card can be read as one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,8 +86,9 @@ class Plan:
             raise ValueError(f"{where}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, of which `from_dict` makes this plan again; what is not said is left
-        out.
+        """Plain JSON values, of which `from_dict` makes this plan again.
+
+        What is not said is left out.
         """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["data"] = {"name": values.pop("data"), "split": values.pop("split")}
@@ -97,8 +101,9 @@ class Plan:
         return None if self.teacher_file is None else Path(self.teacher_file)
 
     def teach_settings(self) -> dict[str, Any]:
-        """How the teacher is made: with the training's seed and the model's number of clusters,
-        unless the plan says otherwise.
+        """How the teacher is made.
+
+        With the training's seed and the model's number of clusters, unless the plan says otherwise.
         """
         settings = {"seed": self.train.get("seed", 0)}
         if "clusters" in self.config:
@@ -106,8 +111,9 @@ class Plan:
         return settings | (self.teach or {})
 
     def commands(self) -> list[list[str]]:
-        """What follows `python -m clustcore` to do all this from a terminal, command by command,
-        the map of the run last.
+        """What follows `python -m clustcore` to do all this from a terminal, command by command.
+
+        The map of the run comes last.
         """
         teach = [self._teach_command()] if self.teach is not None else []
         return [*teach, self._command(), map_command(self._name(), self.root)]
@@ -160,7 +166,7 @@ def map_command(name: str, root: str | None = None) -> list[str]:
     return ["project", name, *_root(root)]
 
 
-def settings_of(train: dict[str, Any]) -> dict[str, Any]:
+def settings_of(train: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a card's `train`, without how that training went."""
     return {name: value for name, value in train.items() if name not in _WENT}
 

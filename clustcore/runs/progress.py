@@ -1,5 +1,7 @@
-"""What a training tells of itself as data: `history.csv`, a line an epoch, and, where it is asked
-for, a file with a JSON object a line (`progress.jsonl` of a job).
+"""What a training tells of itself as data.
+
+`history.csv` has a line an epoch. Where it is asked for, another file has a JSON object a line
+(`progress.jsonl` of a job).
 
 The sentences that a command prints are for people, and nothing reads them.
 """
@@ -22,8 +24,9 @@ ASK = "DRIFTMAP_PROGRESS"  # environment variable: the file that a command tells
 
 
 def tell(event: str, **values: Any) -> None:
-    """Add a line to the file that the environment names, where it names one; of several processes
-    under torchrun the first one tells.
+    """Add a line to the file that the environment names, where it names one.
+
+    Of several processes under torchrun the first one tells.
     """
     if (path := os.environ.get(ASK)) and os.environ.get("RANK", "0") == "0":
         add(Path(path), event, **values)

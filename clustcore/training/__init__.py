@@ -1,3 +1,4 @@
-"""Training: one loop for every model and defence, its epochs, its views, its resume state, and the
-teacher of a training that has one.
+"""Training: one loop for every model and defence.
+
+Its epochs, its views, its resume state, and the teacher of a training that has one.
 """

@@ -200,8 +200,10 @@ def optimiser_of(job: Job) -> torch.optim.Optimizer:
 def run_epoch(
     job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
 ) -> tuple[Epoch, Snapshot | None]:
-    """Epoch `stage_epoch` of a stage, `done` epochs having gone before it in all; with what was
-    seen of the model after it, where that was looked at. Sizes and entropies are the last look's.
+    """Train epoch `stage_epoch` of a stage, `done` epochs having gone before it in all.
+
+    It comes with what was seen of the model after it, where that was looked at. Sizes and entropies
+    are the last look's.
 
     Every rank takes its rows of each batch, and all end with the same weights and figures.
 
@@ -269,8 +271,9 @@ def _is_due(job: Job, last: bool) -> bool:
 
 
 def seed_of(seed: int, done: int) -> int:
-    """What a loss draws from in epoch `done`: it belongs to epoch and rank, so that a resumed run
-    draws the same.
+    """What a loss draws from in epoch `done`.
+
+    It belongs to epoch and rank, so that a resumed run draws the same.
 
     Ranks differ in the low 32 bits, which are all that the CPU's generator reads.
     """
@@ -280,8 +283,9 @@ def seed_of(seed: int, done: int) -> int:
 def draw(
     job: Job, stage: Stage, ids: Int64[Tensor, " n"], done: int, stage_epoch: int = 0
 ) -> Views:
-    """The images of these rows and their views in epoch `done`, which is the stage's `stage_epoch`,
-    made on the device.
+    """The images of these rows and their views in epoch `done`, made on the device.
+
+    That epoch is the stage's `stage_epoch`.
     """
     x = job.data.x[ids].float() / 255
     scale = 1.0 if stage.scale is None else stage.scale(stage_epoch)
@@ -320,8 +324,9 @@ def _precision(job: Job) -> str:
 
 
 def choose_precision(job: Job, stage: Stage, done: int) -> str:
-    """Time two steps of each precision, after one to warm up, keep the faster for the job, and say
-    so. No weight changes. Of several processes the first decides.
+    """Time two steps of each precision, keep the faster for the job, and say so.
+
+    One step comes before, to warm up. No weight changes. Of several processes the first decides.
 
     On a CPU the steps are short ones, and what is much slower at once is not asked again: there
     bfloat16 may take ten times as long.
@@ -408,8 +413,9 @@ def settle(job: Job) -> None:
 
 @torch.no_grad()
 def look(job: Job, stage: Stage, done: int) -> Snapshot:
-    """How the model sees a fixed sample of the clean images: cheap, and comparable from epoch to
-    epoch.
+    """How the model sees a fixed sample of the clean images.
+
+    It is cheap, and comparable from epoch to epoch.
 
     Raises:
         TrainingFailed: an assignment is not finite.
@@ -458,8 +464,9 @@ def compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 @contextlib.contextmanager
 def fast_steps(job: Job) -> Iterator[None]:
-    """Convolutions chosen by trial on CUDA, and the model with its compiled embedding, where it has
-    one: for the steps alone, as what else looks at the model comes in other sizes.
+    """Convolutions chosen by trial on CUDA, and the model with its compiled embedding.
+
+    For the steps alone, as what else looks at the model comes in other sizes.
     """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = job.device.type == "cuda"

@@ -1,5 +1,7 @@
-"""One training loop for every model and defence: label-free, seeded, resumable, on one process or
-many, stopping with a reason when it collapses or diverges.
+"""One training loop for every model and defence.
+
+It is label-free, seeded and resumable, runs on one process or many, and stops with a reason when it
+collapses or diverges.
 """
 
 from __future__ import annotations
@@ -72,15 +74,21 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Progress:
-    """Run the model's stages, or a defence's on a trained model. With a folder, every epoch is
-    saved there (on CUDA every few, and the last whole one before it stops or fails) and a later
-    call goes on from the last one, on any number of processes.
+    """Run the model's stages, or a defence's on a trained model.
+
+    With a folder, every epoch is saved there (on CUDA every few, and the last whole one before it
+    stops or fails) and a later call goes on from the last one, on any number of processes.
 
     Under `torchrun` each process takes its rows of every batch, and the weights are those of one
     process with the whole batch; only what a loss draws at random is each process's own. Where a
     device runs out of memory, all begin the epoch again with half the batch, and a warning says so.
 
     Args:
+        model: is trained in place, on the device that the config names.
+        data: the images, and the clusters that training is told, if any.
+        config: the loop's settings.
+        augment: how far a view may stray from its image.
+        folder: where it is saved.
         defence: what a trained model is to be defended with; `data.teacher` then holds the model's
             own clusters.
         origin: says what is trained on what; a saved state of another origin is refused.
@@ -95,6 +103,18 @@ def train(
             the smallest batch found memory (of several GPUs with batch statistics: the first one).
         RankLost: another process ended.
         ValueError: fewer images than one batch needs, or a batch that the processes cannot share.
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> config = DECConfig(
+        ...     clusters=2, dim=2, width=2, input_shape=(1, 8, 8), autoencode=2, cluster=1
+        ... )
+        >>> x = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
+        >>> x[::2, :, :4] = 255  # half of the images are bright above
+        >>> loop = TrainConfig(batch=16, device="cpu", precision="float32")
+        >>> progress = train(DEC(config), TrainData(x), loop, AugmentConfig())
+        >>> progress.finished, [row["stage"] for row in progress.history]
+        (True, ['autoencode', 'autoencode', 'cluster'])
     """
     if len(data) < 2:
         raise ValueError(f"training data: expected at least 2 images, got {len(data)}")
@@ -153,8 +173,9 @@ class _Loop:
         self.before: _Before | None = None  # what an epoch that is not whole yet goes back to
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> Progress:
-        """All epochs there still are, or those that the time limit leaves. Where they end early,
-        the last whole one is kept.
+        """All epochs there still are, or those that the time limit leaves.
+
+        Where they end early, the last whole one is kept.
         """
         try:
             return self._run(on_epoch)
@@ -205,7 +226,9 @@ class _Loop:
         return bool(collect(np.array([late]), world())[0])
 
     def _epoch(self, stage: Stage, done: int) -> tuple[Epoch, Snapshot | None]:
-        # again with half the batch where memory runs out in any process, from where it began
+        # again with half the batch where memory runs out in any process, from where it began: what
+        # `memory.Batches` does for rows that are only asked would mix two batch sizes here, and
+        # halve in one process alone
         while True:
             try:
                 self.before = None  # its memory first

@@ -1,5 +1,6 @@
-"""The resume state of a training, its history and its snapshots: written whole or not at
-all, and no pickle anywhere.
+"""The resume state of a training, its history and its snapshots.
+
+They are written whole or not at all, and no pickle anywhere.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def save_resume(
     origin: str = "",
     defence: Defence | None = None,
 ) -> None:
-    """Write `resume.safetensors`: weights, optimiser, stage state and where training stands; of a
-    defence its own networks and the optimiser of the attacker inside too.
+    """Write `resume.safetensors`: all that a training needs to go on.
+
+    Weights, optimiser, stage state and where training stands; of a defence its own networks and the
+    optimiser of the attacker inside too.
 
     Order, views and draws belong to seed and epoch, so there is no random state to keep.
     """
@@ -121,8 +124,9 @@ def load_resume(
 
 
 def save_snapshot(folder: Path, epoch: int, snapshot: Snapshot) -> None:
-    """Write `snapshots/<epoch>.npz`: the embedding of a sample after this epoch, counted from 0,
-    its clusters and its rows. Of many the newest stay.
+    """Write `snapshots/<epoch>.npz`: the embedding of a sample after this epoch.
+
+    With its clusters and its rows; epochs are counted from 0. Of many the newest stay.
     """
     place = folder / SNAPSHOTS
     arrays = {"z": snapshot.z, "labels": snapshot.labels, "rows": snapshot.rows, "epoch": epoch}
@@ -132,8 +136,9 @@ def save_snapshot(folder: Path, epoch: int, snapshot: Snapshot) -> None:
 
 
 def drop_later(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Remove what a stopped training left of epochs beyond its resume state, which are made again:
-    their snapshots and their lines of `history.csv`.
+    """Remove what a stopped training left of epochs beyond its resume state.
+
+    These are made again: their snapshots and their lines of `history.csv`.
     """
     for file in (folder / SNAPSHOTS).glob("*.npz"):
         if int(file.stem) >= len(history):

@@ -1,7 +1,10 @@
-"""The teacher: clusters from manifolds (PCA, UMAP, Gaussian mixtures) as in N2D (McConville et al.,
-ICPR 2020), pixels or a network's features in, and a consensus of many such clusterings.
+"""The teacher: clusters from manifolds, and a consensus of many such clusterings.
 
-A command of its own that writes `teacher.npz`, so that training never imports umap.
+Pixels or a network's features go in; PCA, UMAP and Gaussian mixtures cluster them, as in N2D. It is
+a command of its own that writes `teacher.npz`, so that training never imports umap.
+
+Source: McConville et al., "N2D: (Not too) deep clustering via clustering the local manifold of an
+    autoencoded embedding", ICPR 2020.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from clustcore.config import Config, setting
+from clustcore.display import brief
 from clustcore.files import load_npz, save_npz
 from clustcore.manifold import import_umap
 
@@ -42,6 +46,8 @@ class Teacher:
     data: str
     on: str = ""  # sha256 of the weights whose embedding was clustered; "": the pixels
 
+    __repr__ = brief
+
 
 def teach(
     x: Float[np.ndarray, "n ..."],
@@ -51,20 +57,33 @@ def teach(
     *,
     on: str = "",
 ) -> Teacher:
-    """Cluster images, or what a network makes of them (see `making.teach_on`): PCA, then several
-    UMAPs, on each of them the most balanced of several Gaussian mixtures, then the consensus of
-    these clusterings.
+    """Cluster images, or what a network makes of them, for a training to follow.
+
+    PCA, then several UMAPs, on each of them the most balanced of several Gaussian mixtures, then
+    the consensus of these clusterings. See `clustcore.pipeline.make.teach_on` for a network's.
 
     One UMAP and one mixture are a matter of luck: on Fashion-MNIST they fall into several quite
     different groupings. That clusters are of about one size is what DRC's L_CR asks for too; a
     mixture that splits one group and merges two others is less balanced, and often likelier.
 
     Args:
+        x: images, or rows of features.
+        data: goes into the teacher: the name of the data set.
+        config: how it is made.
+        on_step: called with (done, total, sentence) between steps; may raise to cancel.
         on: goes into the teacher: which weights made the features.
 
     Raises:
         ValueError: fewer images than the steps need, or features that are not finite or all the
             same.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> x = np.concatenate([rng.normal(5 * i, size=(20, 8)) for i in range(3)])  # three groups
+        >>> config = TeachConfig(clusters=3, neighbours=5, manifolds=1, starts=2)
+        >>> teacher = teach(x, "own", config)
+        >>> np.bincount(teacher.clusters).tolist(), teacher.agreement
+        ([20, 20, 20], 1.0)
     """
     from sklearn.decomposition import PCA
 
@@ -102,12 +121,27 @@ def consensus(found: Int[np.ndarray, "n m"], k: int, seed: int) -> NDArray[np.in
     """One clustering that shares the most with m given ones, whatever they call their clusters.
 
     K-means on each sample's m memberships, one-hot: its optimum has the largest quadratic mutual
-    information with them (Topchy, Jain and Punch, "Combining multiple weak clusterings", ICDM
-    2003, section 3). Samples of equal memberships count as one point with their number for its
-    weight.
+    information with them. Samples of equal memberships count as one point with their number for
+    its weight.
+
+    Args:
+        found: the clusterings, one a column.
+        k: clusters of the consensus.
+        seed: of k-means.
 
     Raises:
         ValueError: fewer different memberships than k.
+
+    Source:
+        Topchy, Jain and Punch, "Combining multiple weak clusterings", ICDM 2003, section 3.
+
+    Examples:
+        Two clusterings say the same in other words, a third disagrees on one sample:
+
+        >>> found = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 1], [1, 0, 1], [1, 0, 0]])
+        >>> clusters = consensus(found, k=2, seed=0)
+        >>> (clusters == clusters[0]).tolist()
+        [True, True, False, False, False]
     """
     from sklearn.cluster import KMeans
 
@@ -120,7 +154,15 @@ def consensus(found: Int[np.ndarray, "n m"], k: int, seed: int) -> NDArray[np.in
 
 
 def balance(clusters: Int[np.ndarray, " n"]) -> float:
-    """The entropy of the clusters' sizes, in nats: ln k where all are equal."""
+    """The entropy of the clusters' sizes, in nats: ln k where all are equal.
+
+    Examples:
+        >>> even, uneven = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])
+        >>> balance(even) > balance(uneven)
+        True
+        >>> round(balance(even), 3)  # ln 2
+        0.693
+    """
     share = np.bincount(clusters) / len(clusters)
     share = share[share > 0]
     return float(-(share * np.log(share)).sum())
@@ -167,7 +209,16 @@ def _agreement(found: list[NDArray[np.int64]], clusters: NDArray[np.int64]) -> f
 
 
 def save_teacher(path: Path, teacher: Teacher) -> None:
-    """Write `teacher.npz`, whole or not at all."""
+    """Write `teacher.npz`, whole or not at all.
+
+    Examples:
+        >>> import tempfile
+        >>> teacher = Teacher(np.array([0, 1, 1]), 1.0, TeachConfig(clusters=2), "own")
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_teacher(Path(place) / "teacher.npz", teacher)
+        ...     load_teacher(Path(place) / "teacher.npz", n=3, data="own").clusters.tolist()
+        [0, 1, 1]
+    """
     values = {"clusters": teacher.clusters.astype(np.uint16), "data": teacher.data}
     values |= {"agreement": teacher.agreement, "on": teacher.on}
     values |= {f"config_{name}": value for name, value in teacher.config.to_dict().items()}
@@ -178,10 +229,18 @@ def load_teacher(path: Path, n: int, data: str, how: TeachConfig | None = None) 
     """Read a teacher, made for these very samples.
 
     Args:
+        path: the file.
+        n: how many samples there are.
+        data: of which data set.
         how: the settings that it has to be made with; any by default.
 
     Raises:
         ValueError: missing or damaged, made for other data, or otherwise.
+
+    Examples:
+        >>> load_teacher(Path("teacher.npz"), n=3, data="own")
+        Traceback (most recent call last):
+        ValueError: teacher.npz: expected a teacher (`python -m clustcore teach`), got no such file
     """
     if not path.is_file():
         raise ValueError(

@@ -1,5 +1,7 @@
-"""How fast a model learns on a device, and what holds it back: its loop beside the same step on one
-batch that stays where it is, and beside the largest rate of products that the device shows.
+"""How fast a model learns on a device, and what holds it back.
+
+Its loop stands beside the same step on one batch that stays where it is, and beside the largest
+rate of products that the device shows.
 """
 
 from __future__ import annotations
@@ -63,8 +65,9 @@ def job_of(
 
 
 def pace(job: Job, stage: Stage, seconds: float = 2.0) -> Pace:
-    """Time a stage for about so many seconds each way, after a few steps to warm up. The model
-    learns a little meanwhile: it is one to throw away.
+    """Time a stage for about so many seconds each way, after a few steps to warm up.
+
+    The model learns a little meanwhile: it is one to throw away.
     """
     began = time.monotonic()
     if stage.begin is not None:

@@ -1,5 +1,4 @@
-"""The views: random affine maps and colour changes, drawn per sample, on whatever device holds the
-images.
+"""The views: random affine maps and colour changes, drawn per sample where the images are.
 
 Every random number is a hash of (seed, epoch, view, sample id, draw), so that a sample's view
 depends on nothing else: not on the batch it is in, not on its device, not on how many processes
@@ -57,8 +56,17 @@ class AugmentConfig(Config):
 
 
 def uniform(seed: int, epoch: int, view: int, ids: Int64[Tensor, " n"], draws: int) -> Tensor:
-    """(n, draws) uniform numbers in [0, 1), a hash of the arguments (the 32-bit finaliser of
-    MurmurHash3).
+    """(n, draws) uniform numbers in [0, 1): a hash of the arguments.
+
+    It is the 32-bit finaliser of MurmurHash3.
+
+    Examples:
+        >>> u = uniform(seed=0, epoch=0, view=0, ids=torch.arange(3), draws=2)
+        >>> u.shape, bool((u >= 0).all() and (u < 1).all())
+        (torch.Size([3, 2]), True)
+        >>> alone = uniform(seed=0, epoch=0, view=0, ids=torch.tensor([2]), draws=2)
+        >>> bool((u[2] == alone[0]).all())  # a sample's draws are its own
+        True
     """
     h = _mix_int(_mix_int(seed) + epoch * 16 + view)
     h = _mix((ids[:, None] * 0x9E3779B1 + h) & 0xFFFFFFFF)
@@ -90,12 +98,28 @@ def view(
     index: int = 0,
     scale: float = 1.0,
 ) -> Float[Tensor, "n c v u"]:
-    """One random view of each image, in [0, 1]. `index` tells the views of one epoch apart.
+    """One random view of each image, in [0, 1].
 
     One resampling and, for colours, one 3x3 matrix an image.
 
     Args:
+        x: the images, in [0, 1].
+        ids: one number per image, that its random draws belong to.
+        config: how far a view may stray.
+        seed: of the draws.
+        epoch: gives other draws each time.
+        index: tells the views of one epoch apart.
         scale: of the view's sides: smaller views are learned from faster.
+
+    Examples:
+        >>> x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> first = view(x, torch.arange(3), AugmentConfig(), seed=0, epoch=0)
+        >>> second = view(x, torch.arange(3), AugmentConfig(), seed=0, epoch=0, index=1)
+        >>> first.shape, bool((first != second).any())
+        (torch.Size([3, 1, 8, 8]), True)
+        >>> still = AugmentConfig(rotate=0.0, scale=0.0, shift=0.0, shear=0.0)
+        >>> torch.allclose(view(x, torch.arange(3), still, seed=0, epoch=0), x, atol=1e-5)
+        True
     """
     u = uniform(seed, epoch, index, ids, 19)
     theta = _affine(u, config)
@@ -165,8 +189,10 @@ def _coloured(x: Tensor, u: Tensor, config: AugmentConfig) -> Float[Tensor, "n c
 
 
 def _hidden(x: Tensor, u: Tensor, share: float) -> Float[Tensor, "n c h w"]:
-    """A grey square in each image, its middle anywhere: part of it may lie outside (DeVries and
-    Taylor, arXiv 1708.04552, where it is black; mid-grey is nearer to the mean).
+    """A grey square in each image, its middle anywhere.
+
+    Part of it may lie outside (DeVries and Taylor, arXiv 1708.04552, where it is black; mid-grey is
+    nearer to the mean).
     """
     h, w = x.shape[2:]
     rows, columns = (

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import nn
 
-from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET, objectives
+from clustcore.attacks import ATTACKS, objectives
 from clustcore.attacks.alrdc import Perturb
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target, dead_gradients
 from clustcore.attacks.exact import Exact
@@ -25,7 +25,7 @@ from clustcore.attacks.min_flip import MinFlip, MinFlipConfig
 from clustcore.attacks.noise import Noise
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.attacks.seeds import draw
-from clustcore.config import lookup
+from clustcore.registry import lookup
 from clustcore.types import AttackResult
 
 NORMS = {"linf": ("linf", "pixels"), "l2": ("l2", "pixels"), "rho": ("l2", "embedding")}
@@ -210,7 +210,7 @@ def test_a_path_is_monotone_inside_its_strengths_and_agrees_with_smallest(
     attack, key, target, held_out
 ):
     x, (norm, space) = held_out[:60], NORMS[key]
-    path = short(attack).path(target, x, Goal(), STRENGTHS[key], norm, space, UNIT)
+    path = short(attack).path(target, x, Goal(), budget(key), STRENGTHS[key])
     points = path.z if path.x_adv is None else path.x_adv
     clean = clean_points(target, x, space)
     assert (path.x_adv is None) == (space == "embedding")
@@ -277,7 +277,7 @@ def test_pgd_moves_at_least_as_many_as_fgsm_and_fgsm_as_noise(key, target, held_
 @pytest.mark.parametrize("key", ["linf", "rho"])
 def test_a_path_reaches_what_single_strengths_reach(key, target, held_out):
     x = held_out[:100]
-    path = PGD().path(target, x, Goal(), STRENGTHS[key], *NORMS[key], UNIT)
+    path = PGD().path(target, x, Goal(), budget(key), STRENGTHS[key])
     moved = (path.labels != path.before).float().mean(1)
     for k, eps in enumerate(STRENGTHS[key]):
         single = PGD()(target, x, Goal(), budget(key, eps)).moved.float().mean()
@@ -312,7 +312,7 @@ def test_the_scale_of_the_scores_changes_no_flip(attack, key, net, held_out):
 @pytest.mark.parametrize("key", ["linf", "rho"])
 def test_min_flip_finds_smaller_flips_than_a_path_within_and_without_a_bound(key, target, held_out):
     x = held_out[:40]
-    path = PGD().path(target, x, Goal(), STRENGTHS[key], *NORMS[key], UNIT)
+    path = PGD().path(target, x, Goal(), budget(key), STRENGTHS[key])
     search = MinFlip(MinFlipConfig(steps=15, rounds=6))
     found = [search(target, x, Goal(), budget(key, eps)) for eps in (None, math.inf)]
     bound, free = ((r.linf if key == "linf" else r.l2).where(r.moved, torch.inf) for r in found)
@@ -400,7 +400,7 @@ def test_exact_has_no_flip_where_clusters_have_one_score():
 
 def test_pgd_in_the_embedding_is_within_5_percent_of_exact(target, held_out):
     r = Exact().smallest(target, held_out, UNIT)
-    path = PGD().path(target, held_out, Goal(), STRENGTHS["rho"], "l2", "embedding", UNIT)
+    path = PGD().path(target, held_out, Goal(), budget("rho"), STRENGTHS["rho"])
     exact = (r <= path.strengths[:, None]).sum(1)
     found = (path.labels != path.before).sum(1)
     assert (found <= exact).all()
@@ -582,8 +582,8 @@ def test_progress_is_told_and_can_cancel(attack, net, held_out):
     model = copy.deepcopy(net).train()
 
     def run(on_step: Callable[[int, int, str], None]) -> None:
-        strengths = STRENGTHS["linf"]
-        short(attack).path(Target.of(model), held_out[:20], Goal(), strengths, on_step=on_step)
+        ask = (Target.of(model), held_out[:20], Goal(), budget("linf"), STRENGTHS["linf"])
+        short(attack).path(*ask, on_step=on_step)
 
     run(lambda *step: told.append(step))
     assert all(0 <= done <= total for done, total, _ in told)
@@ -731,7 +731,13 @@ def test_strengths_of_a_path_ascend_from_0(strengths):
     with pytest.raises(
         ValueError, match="strengths: expected finite numbers ascending from 0, got"
     ):
-        PGD().path(linear()[0], images(3), Goal(), strengths)
+        PGD().path(linear()[0], images(3), Goal(), Budget(0.2), strengths)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.3, torch.tensor([0.2, 0.2, 0.2])])
+def test_strengths_of_a_path_end_at_its_budget(eps):
+    with pytest.raises(ValueError, match="strengths: expected the last to be the budget"):
+        PGD().path(linear()[0], images(3), Goal(), Budget(eps), [0.0, 0.1, 0.2])
 
 
 def test_exact_says_what_it_cannot_do():
@@ -763,6 +769,7 @@ def test_a_target_is_what_a_model_offers(net):
 
 
 def test_what_is_said_of_attacks_before_they_are_imported_is_so() -> None:
-    classes = {name: lookup(ATTACKS, name, "attack") for name in ATTACKS}
-    assert tuple(name for name, cls in classes.items() if cls.learned) == LEARNED
-    assert tuple(name for name, cls in classes.items() if not cls.targeted) == WITHOUT_TARGET
+    for name, entry in ATTACKS.items():
+        cls = lookup(ATTACKS, name, "attack")
+        said = (name, entry.spaces, entry.targeted, entry.learned)
+        assert said == (cls.name, cls.spaces, cls.targeted, cls.learned)

@@ -30,7 +30,7 @@ def test_the_dial_is_silent_while_dragged_and_says_one_thing_on_release(screen: 
     one.entry_is("Strength", strength)
     one.quiet()
     assert one.sent - before == 1
-    path = runs.stored_path(runs.find_run(RUN).folder, PathKey("pgd", "pixels", "linf"))
+    path = runs.stored_path(runs.find_run(RUN), PathKey("pgd", "pixels", "linf"))
     moved = len(sentences.moved_rows(path, strength, end))
     assert int(one.data("moved")) == moved
     spoken = f"At strength {strength:.3f}, {moved:,} of 2,000 samples"
@@ -84,12 +84,12 @@ def test_a_pin_brings_its_images_and_is_kept_from_page_to_page(screen: Any) -> N
 )
 @pytest.mark.parametrize("space", ["Embedding", "Pixels"])
 def test_the_decoded_pictures_follow_the_dial(screen: Any, space: str) -> None:
-    folder = runs.find_run("dec-mnist").folder
+    run = runs.find_run("dec-mnist")
     key = PathKey("pgd", space.lower(), "linf" if space == "Pixels" else "l2")
-    path = runs.stored_path(folder, key)
+    path = runs.stored_path(run, key)
     moved = np.flatnonzero(path.smallest < path.strengths[-1] / 2)
     row = path.rows[moved[len(moved) // 2]]
-    cluster = runs.read_map(folder).labels[row]
+    cluster = runs.read_map(run.folder).labels[row]
     one = screen().open(f"Attack?run=dec-mnist&space={space}&pin={row}")
     one.wait_data("detail", str(row))
     one.quiet()
@@ -163,7 +163,7 @@ def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any, tmp_path:
         assert other.data("colour") == "confidence"
         assert float(other.entry("Strength").input_value()) == 1.2
         assert "strength, L2" in other.part("map-readout").inner_text()
-        path = runs.stored_path(runs.find_run(RUN).folder, PathKey("pgd", "pixels", "l2"))
+        path = runs.stored_path(runs.find_run(RUN), PathKey("pgd", "pixels", "l2"))
         assert int(other.data("moved")) == len(sentences.moved_rows(path, 1.2, 3.0))
         other.quiet()
 
@@ -194,6 +194,23 @@ def test_keyboard_alone_moves_the_dial_and_pins(screen: Any) -> None:
     one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for(timeout=20_000)
     one.page.keyboard.press("0")
     one.wait_data("zoom", "1.000")
+
+
+def test_a_click_on_the_curve_and_two_quick_keys_are_heard_between_two_frames(
+    screen: Any,
+) -> None:
+    one = screen().open(f"Attack?run={RUN}")
+    end = dial("mnist", "pixels", "linf").end
+    box = one.part("map-curve").bounding_box()
+    left, right = 44, 12  # what the curve leaves for its axis
+    one.page.mouse.click(box["x"] + left + (box["width"] - left - right) / 4, box["y"] + 40)
+    one.entry_is("Strength", end / 4)
+    one.quiet()
+    one.part("map-dial").evaluate(
+        "dial => ['PageUp', 'ArrowRight'].forEach(key =>"
+        " dial.dispatchEvent(new KeyboardEvent('keydown', {key})))"
+    )
+    one.entry_is("Strength", (50 + 5 + 1) * end / 200)
 
 
 def test_hasty_gestures_end_with_dial_entry_and_address_agreeing(screen: Any) -> None:

@@ -28,7 +28,7 @@ def joint_at(strength: float) -> str:
     end = dial("mnist", "pixels", "linf").end
     moved = []
     for name in ("drc-mnist", "dec-mnist"):
-        path = runs.stored_path(runs.find_run(name).folder, PathKey("pgd", "pixels", "linf"))
+        path = runs.stored_path(runs.find_run(name), PathKey("pgd", "pixels", "linf"))
         moved.append(set(path.rows[sentences.moved_rows(path, strength, end)].tolist()))
     left, right = moved
     counts = 2000 - len(left | right), len(left - right), len(right - left), len(left & right)

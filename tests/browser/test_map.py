@@ -1,6 +1,6 @@
 """What only a real browser can show: selections, both themes, a phone, no WebGL, no motion.
 
-`DRIFTMAP_SCREENSHOT=1` also writes the README's picture, `assets/screenshot.png`.
+`DRIFTMAP_PICTURE=1` also writes the README's picture: see `tests.support.picture`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import picture
 from tests.support.browser import MAP, NO_WEBGL, ROOT, RUN, drag_dial, needed
 
 pytestmark = needed
@@ -118,10 +119,13 @@ def test_pictures_of_every_page(screen: Any, width: int, dark: bool) -> None:
 
 
 def test_the_picture_of_the_readme(screen: Any) -> None:
-    one = screen().open(f"Attack?run={RUN}&strength=0.05&pin=1652")
+    one = screen().open(f"Attack?run={RUN}&pin=1652")
     one.wait_data("detail", "1652")
     one.quiet()
-    picture = one.page.screenshot()
-    assert picture.startswith(b"\x89PNG")
-    if os.environ.get("DRIFTMAP_SCREENSHOT"):
-        (ROOT / "assets" / "screenshot.png").write_bytes(picture)
+    frames = picture.record(one)
+    one.quiet()
+    assert float(one.data("strength")) > 0.09
+    first, last = (frame.tobytes() for frame in (frames[0], frames[-1]))
+    assert first != last
+    if os.environ.get("DRIFTMAP_PICTURE"):
+        picture.save(frames, ROOT / "docs" / "images" / "dial.gif")

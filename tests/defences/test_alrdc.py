@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from clustcore.defences.alrdc import ALRDCDefence, information
+from clustcore.files import sha256
 from clustcore.models.alrdc import ALRDC
 from clustcore.models.base import Views
 from clustcore.models.drc import DRC
-from clustcore.models.weights import load_model, sha256
+from clustcore.models.weights import load_model
 from clustcore.pipeline.contents import fit_attacker
 from clustcore.pipeline.make import defend
 from clustcore.pipeline.run import Run
@@ -150,13 +151,13 @@ def test_a_fitted_attacker_of_the_run_itself_is_taken(tiny_run, blobs, tmp_path)
         defend("safe", run, plan, blobs, folder=tmp_path / "safe")
     file = fit_attacker(run, blobs)
     defended = defend("safe", run, plan, blobs, folder=tmp_path / "safe")
-    note = read_card(defended)["defence"]
-    assert note["from"] == "tiny"
-    assert note["attacker_sha256"] == sha256(file)
+    note = read_card(defended).defence
+    assert note.source == "tiny"
+    assert note.attacker_sha256 == sha256(file)
     # the old attacker is at hand there, and known to be one
     safe = Run("safe", defended, read_card(defended), load_model(defended), torch.device("cpu"))
     assert safe.attackers == {"alrdc": True}
     assert (defended / "attackers" / file.name).read_bytes() == file.read_bytes()
-    stale = Run("tiny", folder, card | {"weights_sha256": "other"}, model, run.device)
+    stale = Run("tiny", folder, card.changed(weights_sha256="other"), model, run.device)
     with pytest.raises(ValueError, match=r"expected an attacker fitted on the weights of 'tiny'"):
         defend("safe", stale, plan, blobs, folder=tmp_path / "again")

@@ -10,16 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.config import lookup
 from clustcore.datasets import load_samples
 from clustcore.defences import DEFENCES
 from clustcore.defences.base import Control, Defence
-from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, radius, shorten
+from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, shorten
 from clustcore.models import MODELS
 from clustcore.models.base import Loss, Model, TrainData, Views, wrap
 from clustcore.pipeline.batches import cluster
-from clustcore.pipeline.contents import embedding_radius
 from clustcore.pipeline.run import evaluate
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.loop import train
 from clustcore.training.resume import RESUME, load_resume
@@ -259,17 +258,6 @@ def test_a_defence_that_collapses_the_clusters_is_stopped_in_that_epoch(trained)
 
 
 # --- the attacks inside
-
-
-def test_r_is_that_of_the_card():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(60, 5)).astype(np.float32)
-    labels = rng.integers(0, 4, 60)
-    labels[labels == 2] = 3  # an empty cluster
-    found = radius(torch.from_numpy(z), torch.from_numpy(labels), 4)
-    assert float(found) == pytest.approx(embedding_radius(z, labels), rel=1e-5)
-    with pytest.raises(ValueError, match="expected samples in 2 clusters or more, got 1"):
-        radius(torch.from_numpy(z), torch.zeros(60, dtype=torch.long), 4)
 
 
 def test_cross_entropy_is_softplus_of_the_log_odds():

@@ -80,7 +80,7 @@ def made(tmp_path_factory) -> list[dict]:
         errors.append(str(error.value))
         told.append({"errors": errors})
         told.append({"weights": sorted(p.parent.name for p in folder.glob(f"*/{WEIGHTS}"))})
-        told.append({"sha": runs.read_card(folder / "alrdc-digits-seed0")["weights_sha256"]})
+        told.append({"sha": runs.read_card(folder / "alrdc-digits-seed0").weights_sha256})
     return told
 
 

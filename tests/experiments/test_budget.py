@@ -207,8 +207,8 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     assert places == sorted(places)
     (folder,) = out.iterdir()
     card = runs.read_card(folder)
-    assert card["train"]["stages"] == {"features": 3, "heads": 1, "surest": 3}
-    assert "stopped" not in card
+    assert card.training.stages == {"features": 3, "heads": 1, "surest": 3}
+    assert card.stopped is None
     assert load_model(folder).config.backbone == "small"
     figures = json.loads((folder / "throughput.json").read_text())
     assert 0 < figures["of_resident_step"] < 1.5
@@ -216,7 +216,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     scores = json.loads((folder / "scores.json").read_text())
     (entry,) = drc_results.entries("benchmarks")
     assert scores == entry
-    assert scores["weights"] == card["weights_sha256"]
+    assert scores["weights"] == card.weights_sha256
     assert scores["stages"] == {"features": 3, "heads": 1, "surest": 3}
     largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert largest <= 15 * 2**20
@@ -234,7 +234,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     assert main(["assemble", str(folder), "--name", "came"]) == 0
     run = runs.find_run("came")
     assert run.readiness == "ready"
-    attacked = {(e["attack"], e["norm"]) for e in run.card["scores"]["attacked"]}
+    attacked = {(e.attack, e.norm) for e in run.card.scores.attacked}
     assert ("pgd", "linf") in attacked
     assert len(runs.read_map(run.folder).xy) == 30
 
@@ -249,7 +249,7 @@ def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, c
     assert main(command(place, out, "--minutes", "3")) == 0
     assert "stopped; the same command goes on" in capsys.readouterr().out
     (folder,) = out.iterdir()
-    assert runs.read_card(folder)["stopped"] == {"after": 2, "of": 7}
+    assert runs.read_card(folder).stopped == {"after": 2, "of": 7}
     (entry,) = drc_results.entries("benchmarks")
     assert entry["stopped"] == {"after": 2, "of": 7}
     assert entry["acc"] > 0
@@ -284,9 +284,9 @@ def test_trainings_start_from_a_run(place, monkeypatch, capsys):  # noqa: F811
     assert main(command(place, place.parent / "out")) == 0
     first = runs.folders()[1] / "quick-drc-cifar10-best-seed0"
     shutil.move(first, first.with_name("before"))
-    weights = runs.read_card(first.with_name("before"))["weights_sha256"]
+    weights = runs.read_card(first.with_name("before")).weights_sha256
     assert main(command(place, place.parent / "out", "--start-from", "before")) == 0
-    assert runs.read_card(first)["start"] == {"from": "before", "from_weights": weights}
+    assert runs.read_card(first).start == {"from": "before", "from_weights": weights}
     capsys.readouterr()
     shutil.copytree(first, first.with_name("other"))
     assert main(command(place, place.parent / "out", "--start-from", "other")) == 2

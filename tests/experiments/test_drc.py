@@ -14,7 +14,6 @@ from PIL import Image
 
 from clustcore import files, runs
 from clustcore.cli.commands import main
-from clustcore.config import lookup
 from clustcore.datasets import cifar, load_samples
 from clustcore.defences import DEFENCES
 from clustcore.experiments import drc, drc_results, published, recipes, reproduce
@@ -30,6 +29,7 @@ from clustcore.experiments.recipes import (
     ablation,
 )
 from clustcore.models import MODELS
+from clustcore.registry import lookup
 from clustcore.runs.plan import Plan
 from clustcore.training.epoch import TrainConfig, TrainingFailed
 from clustcore.training.teacher import TeachConfig, Teacher, save_teacher
@@ -232,9 +232,9 @@ def test_images_to_table_and_the_same_call_again(place):
     assert (whole["split"], whole["n_train"], whole["judged"], whole["n"]) == ("all", 120) * 2
     for e in first:
         card = runs.read_card(place.parent / "runs" / f"quick-drc-cifar10-{e['plan']}-seed0")
-        assert e["weights"] == card["weights_sha256"]
+        assert e["weights"] == card.weights_sha256
         assert e["samples"] == "cifar10-jpeg"
-        assert e["stages"] == card["train"]["stages"]
+        assert e["stages"] == card.training.stages
         assert 0 <= min(e["nmi"], e["acc"]) <= 1
     assert sum(line.startswith("stl10") and "not run: " in line for line in said) == 2
     assert "| CIFAR-10 (JPEG copy) | best here, quick: 90 images |" in drc_results.benchmarks()
@@ -276,7 +276,7 @@ def test_a_run_whose_batch_memory_halved_is_as_planned(place):
 
     def with_batch(batch: int) -> list[str]:
         said: list[str] = []
-        files.write_json(folder / "card.json", card | {"train": card["train"] | {"batch": batch}})
+        runs.write_card(folder, card.changed(train={**card.train, "batch": batch}))
         reproduce_drc(("cifar10",), ("best",), call(place, said))
         return said
 
@@ -373,7 +373,7 @@ def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatc
     assert entries[0]["undefended"] == entries[1]["undefended"]
     for e in entries:
         card = runs.read_card(place.parent / "runs" / f"drc-digits-{e['defence']}-seed0")
-        assert e["defended"]["weights"] == card["weights_sha256"]
+        assert e["defended"]["weights"] == card.weights_sha256
         shares = e["defended"]["by_attack"]
         assert e["defended"]["moved"] >= max(shares.values())
         line = (
@@ -414,11 +414,9 @@ def test_the_ablation_trains_each_row_once(place, monkeypatch):
     for what, e in found.items():
         name = "drc-digits" if what == "shipped" else f"ablation-digits-{what}"
         card = runs.read_card(place.parent / "runs" / f"quick-{name}-seed0")
-        assert card["train"]["stages"] == e["stages"]
-        assert {key: card["config"][key] for key in ABLATION.get(what, {})} == ABLATION.get(
-            what, {}
-        )
-        assert (card["teacher"] is not None) == (what in ("taught", "shipped"))
+        assert card.training.stages == e["stages"]
+        assert {key: card.config[key] for key in ABLATION.get(what, {})} == ABLATION.get(what, {})
+        assert (card.teacher is not None) == (what in ("taught", "shipped"))
     assert len({e["weights"] for e in found.values()}) == len(found)  # each switch does something
     text = drc_results.ablation()
     assert re.search(r"\| digits \| DRC alone, quick: 120 images \| 0\.\d{3} \| 0\.\d{3} \|", text)

@@ -20,6 +20,7 @@ from clustcore.pipeline.batches import cluster
 from clustcore.pipeline.run import Run, target_of
 from clustcore.runs import read_card
 from tests.conftest import make_blobs
+from tests.support.cards import some_card
 
 CONFIG = JudgeConfig(n=60, steps=20, restarts=2, aimed=1)
 
@@ -75,7 +76,7 @@ def test_nothing_moves_by_nothing_and_all_by_much(run, samples):
 
 
 def test_a_model_no_budget_of_the_dial_moves_is_said(run, samples):
-    far = dataclasses.replace(run, card=run.card | {"embedding": {"R": 1e-9}})
+    far = dataclasses.replace(run, card=run.card.changed(embedding={"R": 1e-9}))
     with pytest.raises(ValueError, match=r"expected half of the samples to move .*, got 0%"):
         judge.halfway(far, samples, "embedding", "l2", CONFIG)
 
@@ -181,8 +182,7 @@ def test_the_momentum_search_finds_what_the_closed_form_allows(blobs):
     weight = torch.randn(3, 28 * 28)
     model = wrap(_Linear(weight), clusters=3, input_shape=(1, 28, 28))
     x = 0.5 + 0.05 * (blobs.x - 0.5)
-    card = {"weights_sha256": "", "embedding": {"R": 1.0}}
-    run = Run("linear", Path("linear"), card, model, torch.device("cpu"))
+    run = Run("linear", Path("linear"), some_card(), model, torch.device("cpu"))
     flat = torch.from_numpy(x).flatten(1)
     s = flat @ weight.T
     own = s.argmax(1)

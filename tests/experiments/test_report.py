@@ -9,13 +9,15 @@ import pytest
 from clustcore import runs
 from clustcore.experiments import drc_results, report
 from clustcore.experiments.report import TABLES, alrdc, alrdc_entries, results, summary, update
+from clustcore.locations import PROJECT
+from tests.support.cards import some_card
 
 
 @pytest.mark.parametrize(
     ("name", "mark"), [(name, mark) for name, marks in TABLES.items() for mark in marks]
 )
 def test_the_files_say_what_was_measured(name, mark):
-    text = (runs.PROJECT / name).read_text(encoding="utf-8")
+    text = (PROJECT / name).read_text(encoding="utf-8")
     assert f"<!-- {mark} -->\n{TABLES[name][mark]()}\n<!-- /{mark} -->" in text, (
         "run `python -m clustcore reproduce tables`"
     )
@@ -26,27 +28,27 @@ def test_every_shipped_run_is_in_the_tables():
     assert shipped
     for run in shipped:
         assert f"| `{run.name}` | pgd, 20 steps x 2 | L-inf" in results()
-        clean, attacked = run.card["scores"]["clean"], run.card["scores"]["attacked"]
-        pixels = [e for e in attacked if (e["attack"], e["norm"]) == ("pgd", "linf")]
+        scores = run.card.scores
+        pixels = [e for e in scores.attacked if (e.attack, e.norm) == ("pgd", "linf")]
         assert len(pixels) == 1
         line = next(line for line in summary().splitlines() if line.startswith(f"| `{run.name}` |"))
-        assert line.split(" | ")[1] == f"{clean['acc']:.3f}"
-        assert line.split(" | ")[3] == f"{pixels[0]['moved']:.1%}"
+        assert line.split(" | ")[1] == f"{scores.acc:.3f}"
+        assert line.split(" | ")[3] == f"{pixels[0].moved:.1%}"
 
 
 def test_a_figure_under_an_old_attacker_says_so():
     lines, seen = results().splitlines(), 0
     for run in runs.list_runs():
-        for entry in run.card["scores"]["attacked"] if run.shipped else []:
-            if entry["protocol"] != "adaptive":
-                start = f"| `{run.name}` | {entry['attack']}, {entry['protocol']} |"
+        for entry in run.card.scores.attacked if run.shipped else ():
+            if entry.protocol != "adaptive":
+                start = f"| `{run.name}` | {entry.attack}, {entry.protocol} |"
                 assert sum(line.startswith(start) for line in lines) == 1
                 seen += 1
     assert seen == 2  # the paper's defence, on both data sets
 
 
 def test_a_card_without_scores_is_named(monkeypatch):
-    bare = [("mine", {"scores": {"attacked": []}})]
+    bare = [("mine", some_card(scores={"attacked": []}))]
     monkeypatch.setattr(report, "_cards", lambda: bare)
     with pytest.raises(ValueError, match="card of 'mine': expected the scores that a shipped run"):
         summary()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def test_matched_ids_undo_any_renaming_of_a_run_exactly(
     arrays: MapArrays, order: np.ndarray
 ) -> None:
     copy = alignment.rename_map(arrays, order)
-    ids = alignment.match_ids(arrays.labels, copy.labels, K)
+    ids = measures.matching(copy.labels, arrays.labels, K, K)
     np.testing.assert_array_equal(ids[order], np.arange(K))
     same(alignment.rename_map(copy, ids), arrays)
     path = demo.make_path(arrays, "pgd", "pixels", "linf", target=3)
@@ -65,29 +64,6 @@ def test_a_renamed_cluster_keeps_its_samples_its_column_and_its_region(
     assert other.target == order[3]
     np.testing.assert_array_equal(other.labels, order[path.labels])
     np.testing.assert_array_equal(other.smallest, path.smallest)
-
-
-@given(seed=some.integers(0, 1000), k=some.integers(1, 5))
-def test_no_renaming_agrees_more_often_than_the_matched_one(seed: int, k: int) -> None:
-    a, b = np.random.default_rng(seed).integers(0, k, (2, 30))
-    ids = alignment.match_ids(a, b, k)
-    assert sorted(ids) == list(range(k))
-    best = max((np.array(order)[b] == a).sum() for order in itertools.permutations(range(k)))
-    assert (ids[b] == a).sum() == best
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "match"),
-    [
-        ([0, 1], [0], r"expected the clusters of the same samples, at least 1, got 2 beside 1"),
-        ([], [], r"expected the clusters of the same samples, at least 1, got 0 beside 0"),
-        ([0, 1], [0, 3], r"matched ids: expected clusters 0 to 2, got 0 to 3"),
-        ([-1, 1], [0, 2], r"matched ids: expected clusters 0 to 2, got -1 to 1"),
-    ],
-)
-def test_ids_that_cannot_be_matched_are_refused(a: list[int], b: list[int], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        alignment.match_ids(np.array(a, int), np.array(b, int), 3)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

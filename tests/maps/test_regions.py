@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clustcore.maps.projection import ProjectionConfig, fit
-from clustcore.maps.regions import REACH, ROUND_TRIP, raster
+from clustcore.maps.regions import REACH, ROUND_TRIP, look_up, raster
 from clustcore.types import Raster
 
 
@@ -117,6 +117,56 @@ def test_on_separate_groups_samples_lie_in_their_own_region() -> None:
     column, row = ((layout.xy - [x0, y0]) / [x1 - x0, y1 - y0] * 200).astype(int).T
     np.testing.assert_array_equal(drawn.winner[row, column], labels)
     assert drawn.trusted[row, column].mean() > 0.9
+
+
+def numbered(rows: int, columns: int, bounds: tuple[float, float, float, float]) -> Raster:
+    """A raster whose cells say their own row and column, all of them trusted."""
+    p = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), 2)
+    flat = np.zeros((rows, columns))
+    trusted = np.ones((rows, columns), bool)
+    return Raster(bounds, flat.astype(np.uint8), p.astype(np.float32), np.float32(flat), trusted)
+
+
+@pytest.mark.parametrize(
+    ("place", "cell", "trusted"),
+    [
+        ((-1.5, 2.5), (0, 0), True),  # within a cell: x is the column, y the row
+        ((1.5, 2.5), (0, 3), True),
+        ((-1.5, 6.5), (4, 0), True),
+        ((-1.0, 2.5), (0, 1), True),  # between two cells: the one at the right, the one above
+        ((-1.5, 3.0), (1, 0), True),
+        ((0.0, 4.0), (2, 2), True),  # where four cells meet
+        ((-2.0, 2.5), (0, 0), True),  # the outer edges and corners are on the raster
+        ((2.0, 2.5), (0, 3), True),
+        ((-1.5, 7.0), (4, 0), True),
+        ((-2.0, 2.0), (0, 0), True),
+        ((2.0, 7.0), (4, 3), True),
+        ((2.0, 2.0), (0, 3), True),
+        ((-2.0, 7.0), (4, 0), True),
+        ((-2.001, 2.5), (0, 0), False),  # off it: the nearest cell, and no trust
+        ((2.001, 7.001), (4, 3), False),
+        ((0.5, 1.999), (0, 2), False),
+        ((0.5, 99.0), (4, 2), False),
+        ((-99.0, 3.5), (1, 0), False),
+    ],
+)
+def test_a_place_is_looked_up_in_its_cell_at_edges_and_corners_too(
+    place: tuple[float, float], cell: tuple[int, int], trusted: bool
+) -> None:
+    drawn = numbered(5, 4, (-2.0, 2.0, 2.0, 7.0))
+    p, said = look_up(drawn, place)
+    assert (tuple(p.astype(int)), said) == (cell, trusted)
+
+
+@given(grid=st.integers(2, 200), row=st.integers(0, 199), column=st.integers(0, 199))
+def test_the_centre_of_each_cell_is_looked_up_in_it(grid: int, row: int, column: int) -> None:
+    row, column = row % grid, column % grid
+    x0, y0, x1, y1 = bounds = (-1.3, 0.7, 0.4, 9.1)
+    drawn = numbered(grid, grid, bounds)
+    drawn.trusted[row, column] = False
+    centre = (x0 + (column + 0.5) / grid * (x1 - x0), y0 + (row + 0.5) / grid * (y1 - y0))
+    p, trusted = look_up(drawn, centre)
+    assert (tuple(p), trusted) == ((row, column), False)
 
 
 def nan_soft(z: Tensor) -> Tensor:

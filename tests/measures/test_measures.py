@@ -37,7 +37,7 @@ from clustcore.measures import (
     wilson,
     worst_case,
 )
-from clustcore.types import AttackPath, Interval
+from clustcore.types import AttackPath, Interval, PathKey
 
 
 def integers(n: int, top: int) -> st.SearchStrategy[np.ndarray]:
@@ -73,9 +73,7 @@ def make_path(m: int = 200, k: int = 4, steps: int = 11, seed: int = 0) -> Attac
         smallest=smallest,
         l2=np.zeros((steps, m), np.float32),
         linf=np.zeros((steps, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
 
 
@@ -143,6 +141,25 @@ def test_a_matching_is_one_to_one(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert len(set(found)) == len(found)
 
 
+@given(hnp.arrays(np.float16, (7, 4), elements=st.floats(0, 1, width=16)))
+def test_a_margin_is_the_gap_between_the_two_best(p: np.ndarray) -> None:
+    for row, gap in zip(p.astype(np.float32), measures.margin(p), strict=True):
+        best, second = sorted(row.tolist(), reverse=True)[:2]
+        assert gap == np.float32(best) - np.float32(second)
+    np.testing.assert_array_equal(measures.margin(p[:, :1]), p[:, 0].astype(np.float32))
+
+
+@given(seed=st.integers(0, 1000), k=st.integers(1, 5), used=st.integers(1, 5))
+def test_with_as_many_classes_as_clusters_it_is_the_renaming_that_agrees_most(
+    seed: int, k: int, used: int
+) -> None:
+    a, b = np.random.default_rng(seed).integers(0, min(k, used), (2, 30))  # some may be empty
+    ids = matching(b, a, k, k)
+    assert sorted(ids) == list(range(k))
+    best = max((np.array(order)[b] == a).sum() for order in itertools.permutations(range(k)))
+    assert (ids[b] == a).sum() == best
+
+
 def test_the_clean_map_sees_a_renaming_that_a_new_match_hides() -> None:
     clean = y = np.repeat(np.arange(4), 5)
     result = scores(clean, y, after=(clean + 1) % 4, strength=0.1)
@@ -175,6 +192,7 @@ def test_scores_without_labels_are_nan_but_for_the_moved_share() -> None:
         (lambda: matching(np.array([], int), np.array([], int)), "at least 1 sample, got 0 for 0"),
         (lambda: matching(np.array([0, 3]), np.array([0, 1]), 3), "cluster numbers: .* 0 to 2"),
         (lambda: matching(np.array([0]), np.array([-1])), "class numbers: .* got -1 to -1"),
+        (lambda: matching(np.array([0]), np.array([3]), 3, 3), "class numbers: .* 0 to 2, got 3"),
         (
             lambda: cluster_accuracy(np.array([0, 1]), np.array([0]), np.array([0])),
             "one class for each .* got 1 for 2",

@@ -178,7 +178,7 @@ def test_images_are_seen_alike_in_training_and_in_smaller_chunks(blobs, monkeypa
 
     whole = model._embed_all(data), model._keep(data, 0, {})["clusters"]
     monkeypatch.setattr(model, "embed", short)
-    with pytest.warns(UserWarning, match="out of memory on cpu: chunk is now"):
+    with pytest.warns(UserWarning, match="out of memory on cpu: going on with batches of"):
         chunked = model._embed_all(data), model._keep(data, 0, {})["clusters"]
     torch.testing.assert_close(chunked[0], whole[0])
     assert torch.equal(chunked[1], whole[1])
@@ -443,21 +443,23 @@ def run(tiny_run, tmp_path, monkeypatch):
 def test_a_run_keeps_its_attackers_and_says_which_are_stale(run, blobs):
     with pytest.raises(ValueError, match=r"expected a fitted attacker .* got no such file"):
         pipeline.attack_of(run, "alrdc")
-    with pytest.raises(ValueError, match="unknown kind of attacker 'cubic'; known: affine, relu"):
+    with pytest.raises(ValueError, match="unknown attack 'cubic'; known: alrdc, alrdc-relu"):
         fit_attacker(run, blobs, "cubic")
+    with pytest.raises(ValueError, match="expected a learned attack, got 'pgd'"):
+        fit_attacker(run, blobs, "pgd")
     assert run.attackers == {}
     old = run.folder / "paths" / "alrdc-embedding-l2.npz"
     old.parent.mkdir()
     old.write_bytes(b"walked by the attacker before")
     key = PathKey("alrdc", "embedding", "l2")
-    names = [runs.cached_path_file(run.folder, key).name]
+    names = [runs.cached_path_file(run.info, key).name]
     for seed in (0, 1):
         file = fit_attacker(run, blobs, seed=seed)
-        names.append(runs.cached_path_file(run.folder, key).name)
+        names.append(runs.cached_path_file(run.info, key).name)
     assert len(set(names)) == 3
     assert not old.exists()
     assert file == run.folder / "attackers" / "alrdc.safetensors"
-    fit_attacker(run, blobs, "relu")
+    fit_attacker(run, blobs, "alrdc-relu")
     assert run.attackers == {"alrdc": False, "alrdc-relu": False}
     attack = pipeline.attack_of(run, "alrdc")
     result = pipeline.attack(run.model, blobs.x, attack, eps=0.5, space="embedding", norm="l2")

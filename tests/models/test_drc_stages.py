@@ -108,7 +108,7 @@ def test_neighbours_are_the_same_in_smaller_chunks_and_each_image_is_embedded_on
         return embed(x)
 
     monkeypatch.setattr(model, "embed", small)
-    with pytest.warns(UserWarning, match="out of memory on cpu: chunk is now"):
+    with pytest.warns(UserWarning, match="out of memory on cpu: going on with batches of"):
         found = drc_stages.begin_near(model, data, 3)["near"]
     torch.testing.assert_close(found, whole)
     assert sum(asked) == 64
@@ -116,7 +116,7 @@ def test_neighbours_are_the_same_in_smaller_chunks_and_each_image_is_embedded_on
     monkeypatch.setattr(model, "embed", lambda x: small(torch.zeros(21)))
     with (
         pytest.raises(torch.OutOfMemoryError),
-        pytest.warns(UserWarning, match="chunk is now"),
+        pytest.warns(UserWarning, match="going on with batches of"),
     ):
         embed_all(model, data)
     assert model.training
@@ -170,7 +170,7 @@ def test_nothing_sure_is_no_loss():
         {"alone": 0, "heads": "kmeans", "surest": 2},
         {"alone": 1, "surest": 2, "norm": "batch"},
     ],
-    ids=lambda switch: ", ".join(switch),
+    ids=", ".join,
 )
 def test_every_switch_trains_and_resumes_to_the_same_weights(switch, blobs, tmp_path):
     config = TrainConfig(batch=16, lr=1e-4, device="cpu")

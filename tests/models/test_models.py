@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from clustcore.config import lookup
 from clustcore.models import MODELS
 from clustcore.models.base import TrainData, Wrapped, wrap
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig

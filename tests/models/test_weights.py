@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clustcore import runs
-from clustcore.models.weights import join_weights, load_model, save_weights, sha256, split_weights
+from clustcore.files import sha256
+from clustcore.models.weights import join_weights, load_model, save_weights, split_weights
 from clustcore.runs import WEIGHTS
 
 
@@ -139,7 +140,7 @@ def test_a_kill_while_saving_leaves_what_was_there(run, monkeypatch):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clustcore.training.resume.save_file", killed)
+    monkeypatch.setattr("clustcore.models.weights.save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         save_weights(run, model)
     assert (run / WEIGHTS).read_bytes() == before

@@ -98,7 +98,7 @@ def test_the_estimate_follows_the_training_of_the_run(
     place: Path, train: dict[str, Any], attack: str, space: str, seconds: float
 ) -> None:
     demo.make_run(place, paths=False, train=train)
-    ask = cached.runs.Ask(runs.find_run("demo"), attack, space, "l2")
+    ask = cached.runs.Ask(runs.find_run("demo"), PathKey(attack, space, "l2"))
     assert attack_page.estimate(ask) == pytest.approx(seconds)
 
 
@@ -124,7 +124,7 @@ def test_computing_shows_its_steps_and_then_the_path(
         said.append((ask.attack, ask.norm, ask.target, ask.seed, device))
         arrays = cached.runs.map_arrays(ask.run)
         path = demo.make_path(arrays, ask.attack, ask.space, ask.norm, ask.target)
-        runs.write_path(runs.cached_path_file(ask.run.folder, ask.key), path)
+        runs.write_path(runs.cached_path_file(ask.run, ask.key), path)
 
     monkeypatch.setattr(cached.models, "compute_path", compute)
     app = open_app("pages/2_Attack.py", attack="FGSM", target="3")

@@ -97,6 +97,17 @@ def test_a_run_without_a_map_names_the_command(place: Path, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_a_run_whose_images_are_not_here_says_so_and_is_shown(place: Path, page: str) -> None:
+    demo.make_run(place, data="folder:gone")
+    app = open_app(page)
+    assert not app.exception
+    (warning,) = app.warning
+    assert warning.proto.title == "No images to show"
+    assert "folder 'gone': expected it below" in warning.value
+    assert header(app)["meta"]["total"] == demo.N
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_run_that_is_not_there_is_named_and_another_shown(place: Path, page: str) -> None:
     demo.make_run(place)
     app = open_app(page, run="gone")

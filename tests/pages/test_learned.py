@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from clustcore import runs
+from clustcore.types import PathKey
 from tests.support import demo
 from tests.support.demo import change_card
 from tests.support.screens import calm, header, open_app, texts
@@ -46,12 +47,12 @@ def test_a_learned_attack_is_fitted_on_demand_and_an_old_one_anew(learned: Path)
     assert calm(app)
     assert cached.runs.attacker_state(run, "alrdc") == "fitted"
     assert "compute" not in [button.key for button in app.button]
-    path = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
+    path = cached.runs.path(cached.runs.Ask(run, PathKey("alrdc", "embedding", "l2")))
     assert any(f"ALRDC on {len(path.rows):,} of " in text for text in texts(app))
 
     from clustcore.attacks.alrdc import ALRDCAttack
 
-    file = runs.attacker_file(learned, "alrdc")
+    file = runs.attacker_file(run, "alrdc")
     ALRDCAttack.load(file).save(file, "0" * 64)
     app = open_learned()
     assert not app.exception
@@ -104,7 +105,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     assert calm(app)
     assert "compute" not in [button.key for button in app.button]
     assert any("· attacker fitted with 2 epochs" in text for text in texts(app))
-    first = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
+    first = cached.runs.path(cached.runs.Ask(run, PathKey("alrdc", "embedding", "l2")))
 
     app.number_input(key="fit_weight_y").set_value(10.0).run()
     assert calm(app)
@@ -116,7 +117,7 @@ def test_an_attacker_is_fitted_anew_with_other_settings(learned: Path) -> None:
     assert calm(app)
     assert "compute" not in [button.key for button in app.button]
     assert any("· attacker fitted with w 10, 2 epochs" in text for text in texts(app))
-    second = cached.runs.path(cached.runs.Ask(run, "alrdc", "embedding", "l2"))
+    second = cached.runs.path(cached.runs.Ask(run, PathKey("alrdc", "embedding", "l2")))
     assert not np.array_equal(first.smallest, second.smallest, equal_nan=True)
 
     # another visitor has the usual settings before him, and sees what the attacker was fitted with

@@ -57,7 +57,7 @@ def made(folder, samples, **options):
 
 def changed(folder, key, **fields):
     """Write a bare path anew, with some of its fields changed."""
-    weights = runs.read_card(folder)["weights_sha256"]
+    weights = runs.read_card(folder).weights_sha256
     bare = dataclasses.replace(runs.read_bare(folder, key, weights), **fields)
     runs.write_bare(folder, bare, limit=LIMIT)
 
@@ -95,7 +95,8 @@ def test_an_assembled_run_is_the_one_made_in_one_place(mapped, samples, came, pl
     for norm in ("linf", "l2"):
         tables = [runs.read_min_flips(one.folder, "pixels", norm) for one in (run, mapped)]
         np.testing.assert_array_equal(tables[0].smallest, tables[1].smallest)
-    assert run.card == mapped.card | {"scores": contents.measure(mapped, samples)}
+    scores = contents.measure(mapped, samples)
+    assert run.card == mapped.card.changed(scores=scores.to_json())
 
 
 def test_an_assembly_that_was_interrupted_goes_on_where_it_stood(came, samples, place, monkeypatch):
@@ -113,11 +114,11 @@ def test_an_assembly_that_was_interrupted_goes_on_where_it_stood(came, samples, 
         with pytest.raises(KeyboardInterrupt):
             made(came, samples)
     folder = place / "big"
-    assert "scores" not in runs.read_card(folder)
+    assert runs.read_card(folder).scores is None
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     made(came, samples)
     assert runs.find_run("big").readiness == "ready"
-    assert len(runs.read_card(folder)["scores"]["attacked"]) == len(contents.PATHS)
+    assert len(runs.read_card(folder).scores.attacked) == len(contents.PATHS)
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert {path.name for path in stamps if after[path] != stamps[path]} == {"card.json"}
     assert len(after) == len(stamps) + len(contents.PATHS) - 2
@@ -127,7 +128,7 @@ def test_an_assembly_that_was_interrupted_goes_on_where_it_stood(came, samples, 
 
 
 def test_a_sample_between_two_clusters_is_in_the_one_that_its_paths_begin_in(came, samples, place):
-    weights = runs.read_card(came)["weights_sha256"]
+    weights = runs.read_card(came).weights_sha256
     labels = runs.read_bare(came, PGD, weights).labels.copy()
     labels[0, 5] = (labels[0, 5] + 1) % 3
     for key in contents.PATHS:
@@ -169,7 +170,7 @@ def test_paths_that_did_not_come_are_left_for_later(came, samples, place):
         file.unlink()
     run = pipeline.load_run(made(came, samples).name, "cpu")
     assert {path.name.partition("-")[0] for path in (run.folder / "paths").iterdir()} == {"pgd"}
-    assert {entry["attack"] for entry in run.card["scores"]["attacked"]} == {"pgd"}
+    assert {entry.attack for entry in run.card.scores.attacked} == {"pgd"}
 
 
 @pytest.mark.parametrize("name", [f"{runs.WEIGHTS}.part-0-of-2", "noise-pixels-l2.bare-1.npz"])
@@ -188,8 +189,7 @@ def test_what_is_of_other_weights_is_refused_and_nothing_is_written(came, sample
     changed(came, PGD, weights="1" * 64)
     with pytest.raises(ValueError, match=r"bare-0.npz: expected a path of the weights .* 11111111"):
         made(came, samples)
-    card = runs.read_card(came) | {"weights_sha256": "1" * 64}
-    (came / "card.json").write_text(json.dumps(card))
+    runs.write_card(came, runs.read_card(came).changed(weights_sha256="1" * 64))
     with pytest.raises(ValueError, match=r"sha256: expected 111111111111... \(card.json\)"):
         made(came, samples)
     assert not place.exists()
@@ -201,7 +201,7 @@ def test_other_samples_are_refused_and_nothing_is_written(came, samples, place):
         made(came, turned)
     with pytest.raises(ValueError, match=r"expected the 90 rows that a path of these samples has"):
         made(came, samples.take(np.arange(90)))
-    weights = runs.read_card(came)["weights_sha256"]
+    weights = runs.read_card(came).weights_sha256
     z = runs.read_bare(came, PGD, weights).z.copy()
     changed(came, PGD, z=z[:, ::-1])  # labels alone would not tell
     with pytest.raises(ValueError, match=r"0.0% in other clusters .* spreads away"):

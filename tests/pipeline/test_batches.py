@@ -50,6 +50,6 @@ def test_a_smaller_batch_when_memory_runs_out(mapped, samples, monkeypatch):
 
     expected = cluster(mapped.model, samples.x).labels
     monkeypatch.setattr(mapped.model, "embed", small)
-    with pytest.warns(UserWarning, match="out of memory on cpu: batch is now"):
+    with pytest.warns(UserWarning, match="out of memory on cpu: going on with batches of"):
         found = cluster(mapped.model, samples.x).labels
     np.testing.assert_array_equal(found, expected)

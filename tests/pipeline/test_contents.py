@@ -50,9 +50,9 @@ def test_smallest_flips_flip(mapped, samples):
 def test_measure_reads_what_the_paths_say(mapped, samples):
     contents.make_paths(mapped, samples)
     scores = contents.measure(mapped, samples)
-    keys = [PathKey(e["attack"], e["space"], e["norm"]) for e in scores["attacked"]]
+    keys = [PathKey(e.attack, e.space, e.norm) for e in scores.attacked]
     assert keys == contents.PATHS
-    for entry, key in zip(scores["attacked"], keys, strict=True):
-        path = runs.stored_path(mapped.folder, key)
-        assert entry["moved"] == pytest.approx(float((path.smallest <= entry["eps"]).mean()))
-        assert entry["moved_interval"][0] <= entry["moved"] <= entry["moved_interval"][1]
+    for entry, key in zip(scores.attacked, keys, strict=True):
+        path = runs.stored_path(mapped.info, key)
+        assert entry.moved == pytest.approx(float((path.smallest <= entry.eps).mean()))
+        assert entry.moved_interval[0] <= entry.moved <= entry.moved_interval[1]

@@ -86,10 +86,10 @@ def test_a_training_starts_from_a_runs_weights(blobs, tmp_path, monkeypatch):
     x = torch.from_numpy(blobs.x[:9])
     torch.testing.assert_close(second.model.embed(x), first.model.embed(x), rtol=2e-3, atol=2e-3)
     assert not any(name.startswith("projector.") for name in second.model.state_dict())
-    weights = first.card["weights_sha256"]
-    assert second.card["start"] == {"from": "first", "from_weights": weights}
-    assert runs.read_card(folder)["train"]["stages"] == {"heads": 1}
-    assert "start" not in first.card
+    weights = first.card.weights_sha256
+    assert second.card.start == {"from": "first", "from_weights": weights}
+    assert runs.read_card(folder).training.stages == {"heads": 1}
+    assert not first.card.start
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_another_architecture_is_no_beginning(blobs, tmp_path, monkeypatch, conf
 def test_a_card_says_what_a_training_took(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path))
     _, folder = trained("a", blobs, 1e-5, features=2, alone=0, heads="kmeans", surest=1)
-    said = runs.read_card(folder)["train"]
+    said = runs.read_card(folder).train
     # of 64 images two views each, in `surest` a third one
     assert said["views"] == {"features": 256, "heads": 0, "surest": 192}
     assert said["precisions"] == {"float32": 3}
@@ -146,7 +146,7 @@ def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     said = []
     teacher = teach_on(run, blobs, small, lambda *step: said.append(step))
     assert said[-1][0] == said[-1][1]
-    assert teacher.on == run.card["weights_sha256"]
+    assert teacher.on == run.card.weights_sha256
     save_teacher(tmp_path / "t.npz", teacher)
     again = load_teacher(tmp_path / "t.npz", 64, "blobs")
     assert again.on == teacher.on
@@ -154,7 +154,7 @@ def test_a_teacher_is_made_of_a_runs_features(blobs, tmp_path, monkeypatch):
     config = plan.config | {"features": 0, "heads": "teacher", "head_steps": 1500}
     make_run("b", dataclasses.replace(plan, config=config), blobs, again, start=run)
     other = clustcore.load_run("b", "cpu")
-    assert other.card["teacher"]["on"] == teacher.on
+    assert other.card.teacher["on"] == teacher.on
     with torch.no_grad():
         labels = other.model(torch.from_numpy(blobs.x)).argmax(1)
     assert adjusted_rand_score(teacher.clusters, labels) > 0.9

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from clustcore import runs
-from clustcore.attacks.base import Goal
+from clustcore.attacks.base import Budget, Goal
 from clustcore.dial import dial
+from clustcore.locations import cache_folder
 from clustcore.pipeline import batches, paths, run
 from clustcore.pipeline.batches import cluster
 from clustcore.types import PathKey
@@ -57,8 +58,8 @@ def test_a_cancelled_path_leaves_nothing(mapped, samples):
 
     with pytest.raises(Cancel):
         paths.compute_path(mapped, samples, PathKey("fgsm", "pixels", "l2"), on_step=cancel)
-    assert runs.stored_path(mapped.folder, PathKey("fgsm", "pixels", "l2")) is None
-    cache = runs.cache_folder() / "paths"
+    assert runs.stored_path(mapped.info, PathKey("fgsm", "pixels", "l2")) is None
+    cache = cache_folder() / "paths"
     assert not list(cache.glob("*.part")) + list(cache.glob(".*"))
 
 
@@ -81,14 +82,13 @@ def test_a_pin_is_recomputed_as_it_was(mapped, samples, space, norm):
 @pytest.mark.parametrize(("space", "norm"), [("pixels", "l2"), ("embedding", "l2")])
 def test_a_pin_is_decoded_at_every_strength(mapped, samples, space, norm, monkeypatch):
     pin = paths.pin_frames(mapped, samples, 5, PathKey("pgd", space, norm))
+    strengths = dial("mnist", space, norm).strengths
     walked = run.attack_of(mapped, "pgd").path(
         run.target_of(mapped.model),
         torch.from_numpy(samples.x[5:6]),
         Goal(),
-        torch.from_numpy(dial("mnist", space, norm).strengths),
-        norm=norm,
-        space=space,
-        unit=mapped.unit,
+        Budget(strengths[-1], norm, space, mapped.unit),
+        strengths,
         ids=torch.tensor([5]),
     )
     for decoded, z in zip(pin.decoded, walked.z, strict=True):
@@ -132,7 +132,7 @@ def test_samples_of_another_map_are_refused(mapped, samples):
 
 def test_a_damaged_cache_is_made_again(mapped, samples):
     path = paths.compute_path(mapped, samples, FGSM)
-    file = runs.cached_path_file(mapped.folder, FGSM)
+    file = runs.cached_path_file(mapped.info, FGSM)
     file.write_bytes(file.read_bytes()[:50])
     again = paths.compute_path(mapped, samples, FGSM)
     np.testing.assert_array_equal(path.labels, again.labels)

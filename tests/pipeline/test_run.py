@@ -11,12 +11,20 @@ import torch
 import clustcore
 from clustcore.pipeline import run as pipeline
 from clustcore.pipeline.batches import cluster
+from tests.support import demo
 
 
 def test_a_run_opens_by_name_and_carries_its_unit(mapped):
     assert mapped.name == "tiny"
-    assert mapped.unit == mapped.card["embedding"]["R"] == mapped.model.unit > 0
+    assert mapped.unit == mapped.card.section("embedding")["R"] == mapped.model.unit > 0
     assert mapped.map.xy.shape == (120, 2)
+
+
+def test_opening_a_run_reads_its_card_once(mapped, monkeypatch):
+    read = demo.count_reads(monkeypatch)
+    monkeypatch.setattr("clustcore.runs.folder.SHIPPED", mapped.folder / "none")
+    clustcore.load_run("tiny", "cpu")
+    assert read["card.json"] == 1
 
 
 def test_the_map_is_the_projectors(mapped, samples):

@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
 
 from clustcore import files, runs
 from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, Raster
-
-CARD = {
-    "format": 1,
-    "model": "dec",
-    "config": {},
-    "data": {"name": "mnist", "split": "test"},
-    "train": {},
-    "weights_sha256": "0" * 64,
-}
+from tests.support import ROOT
+from tests.support.cards import LEAST
 
 PGD = PathKey("pgd", "pixels", "linf")
+# written by versions before this one
+PATHS = [
+    *sorted((ROOT / "assets" / "runs" / "dec-mnist" / "paths").glob("*.npz")),
+    *(ROOT / "tests" / "support" / "old_run" / "cache" / "paths").glob("*.npz"),
+]
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def place(tmp_path, monkeypatch):
 
 def write(folder, **fields):
     folder.mkdir(parents=True)
-    (folder / "card.json").write_text(json.dumps(CARD | fields))
+    (folder / "card.json").write_text(json.dumps(LEAST | fields))
     return folder
 
 
@@ -77,11 +76,7 @@ def some_path(m: int = 4, k: int = 3, weights: str = "0" * 64, seed: int = 0) ->
         smallest=np.array([0.1, np.nan, 0.3, 0.4], np.float32),
         l2=rng.random((steps, m), dtype=np.float32),
         linf=rng.random((steps, m), dtype=np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
-        target=None,
-        seed=seed,
+        key=PathKey("pgd", "pixels", "linf", seed=seed),
         weights=weights,
         ahead=True,
     )
@@ -112,10 +107,20 @@ def test_map_round_trip(tmp_path):
 def test_path_round_trip(tmp_path, target):
     file = tmp_path / "a.npz"
     assert runs.read_path(file) is None
-    path = dataclasses.replace(some_path(), target=target)
+    path = dataclasses.replace(some_path(), key=dataclasses.replace(PGD, target=target))
     runs.write_path(file, path)
     # the strengths of a change are kept in half precision, assignments in 255 steps
     assert_equal(path, runs.read_path(file), {"p": 0.5 / 255 + 1e-7, "l2": 1e-3, "linf": 1e-3})
+
+
+@pytest.mark.parametrize("file", PATHS, ids=lambda file: file.stem)
+def test_a_path_is_written_as_it_was(tmp_path, file):
+    # what lies in the archive, for the packing is zlib's own affair
+    runs.write_path(tmp_path / "path.npz", runs.read_path(file))
+    with zipfile.ZipFile(file) as before, zipfile.ZipFile(tmp_path / "path.npz") as after:
+        assert after.namelist() == before.namelist()
+        for name in before.namelist():
+            assert after.read(name) == before.read(name), name
 
 
 def test_damaged_arrays_are_said(tmp_path):
@@ -187,6 +192,29 @@ def test_a_name_leads_nowhere_else(place, name):
         runs.find_run(name)
 
 
+@pytest.mark.parametrize("name", ["a", "0", "A.b_c-9", "x" * 80])
+def test_a_new_run_goes_among_ones_own(place, name):
+    assert runs.new_folder(name) == place / "own" / name
+    assert runs.taken(name) is None
+    (place / "own" / name).mkdir(parents=True)  # a training that has not ended may go on
+    assert runs.new_folder(name) == place / "own" / name
+    for where in ("own", "shipped"):
+        folder = place / where / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "card.json").touch()
+        assert runs.taken(name) == folder
+        with pytest.raises(ValueError, match=rf"{re.escape(str(folder))}: expected a new run"):
+            runs.new_folder(name)
+
+
+@pytest.mark.parametrize("name", ["", ".a", "-a", "_a", "a b", "a/b", "é", "a\n", "x" * 81])
+def test_a_name_that_no_run_may_have_is_refused_in_one_wording(place, name):
+    said = re.escape(f"run name: expected {runs.NAME_RULE}, got {name!r}")
+    for refuse in (runs.check_name, runs.new_folder):
+        with pytest.raises(ValueError, match=f"^{said}$"):
+            refuse(name)
+
+
 def test_a_card_without_its_data_is_refused(tmp_path):
     folder = write(tmp_path / "a", data={"name": "mnist"})
     with pytest.raises(ValueError, match=r"field 'data.split': expected str, got None"):
@@ -197,18 +225,18 @@ def test_a_card_without_its_data_is_refused(tmp_path):
 
 
 def test_a_stored_path_of_other_weights_is_left_aside(place):
-    folder = write(place / "own" / "a")
-    file = folder / "paths" / runs.path_name(PGD)
+    file = write(place / "own" / "a") / "paths" / runs.path_name(PGD)
+    run = runs.find_run("a")
     runs.write_path(file, some_path(weights="1" * 64))
-    assert runs.stored_path(folder, PGD) is None
+    assert runs.stored_path(run, PGD) is None
     runs.write_path(file, some_path())
-    assert runs.stored_path(folder, PGD).ahead
+    assert runs.stored_path(run, PGD).ahead
 
 
 def test_the_cache_depends_on_all_that_a_path_depends_on(place):
     folder = write(place / "own" / "a")
     names = {
-        runs.cached_path_file(folder, PathKey(*key)).name
+        runs.cached_path_file(runs.find_run("a"), PathKey(*key)).name
         for key in [
             ("pgd", "pixels", "linf", None, 0),
             ("fgsm", "pixels", "linf", None, 0),
@@ -219,9 +247,9 @@ def test_the_cache_depends_on_all_that_a_path_depends_on(place):
         ]
     }
     (folder / "projector.safetensors").write_bytes(b"other")
-    names.add(runs.cached_path_file(folder, PGD).name)
-    (folder / "card.json").write_text(json.dumps(CARD | {"weights_sha256": "2" * 64}))
-    names.add(runs.cached_path_file(folder, PGD).name)
+    names.add(runs.cached_path_file(runs.find_run("a"), PGD).name)
+    (folder / "card.json").write_text(json.dumps(LEAST | {"weights_sha256": "2" * 64}))
+    names.add(runs.cached_path_file(runs.find_run("a"), PGD).name)
     assert len(names) == 8
 
 
@@ -247,9 +275,10 @@ def test_the_names_on_disk_stay(place, key, name, cached, drawn_elsewhere):
     # what was stored under these names is there no longer once they change
     folder = write(place / "own" / "a")
     assert runs.path_name(key) == name
-    assert runs.cached_path_file(folder, key) == place / "cache" / "paths" / cached
+    kept = place / "cache" / "paths"
+    assert runs.cached_path_file(runs.find_run("a"), key) == kept / cached
     (folder / "projector.safetensors").write_bytes(b"other")
-    assert runs.cached_path_file(folder, key) == place / "cache" / "paths" / drawn_elsewhere
+    assert runs.cached_path_file(runs.find_run("a"), key) == kept / drawn_elsewhere
 
 
 def test_the_name_of_a_learned_attacks_path_stays(place):
@@ -259,7 +288,7 @@ def test_the_name_of_a_learned_attacks_path_stays(place):
     (folder / "attackers" / "alrdc.safetensors").write_bytes(b"fitted")
     key = PathKey("alrdc", "embedding", "l2")
     assert runs.path_name(key) == "alrdc-embedding-l2.npz"
-    assert runs.cached_path_file(folder, key).name == "ecaec48abd4ae641bbcc.npz"
+    assert runs.cached_path_file(runs.find_run("a"), key).name == "ecaec48abd4ae641bbcc.npz"
 
 
 def test_min_flips_round_trip(tmp_path):
@@ -282,11 +311,12 @@ def longer_path(m: int = 90) -> AttackPath:
     return dataclasses.replace(some_path(m), rows=rows, smallest=smallest.astype(np.float32))
 
 
-def some_bare(m: int = 90, d: int = 40, **about) -> BarePath:
+def some_bare(m: int = 90, d: int = 40, weights: str = "0" * 64, **key) -> BarePath:
     path = longer_path(m)
     values = {f.name: getattr(path, f.name) for f in dataclasses.fields(BarePath) if f.name != "z"}
     z = np.random.default_rng(2).normal(size=(11, m, d)).astype(np.float16)
-    return BarePath(**values | {"z": z} | about)
+    key = dataclasses.replace(path.key, **key)
+    return BarePath(**values | {"z": z, "key": key, "weights": weights})
 
 
 BARE_LIMIT = runs.arrays._ROOM + 5000

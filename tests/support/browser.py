@@ -59,18 +59,30 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 @contextmanager
 def served(cache: Path) -> Iterator[str]:
     """A freshly started server that keeps what it computes in `cache`; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DRIFTMAP_CACHE": str(cache)}
+    with serving(command, port, cwd=ROOT, env=environment) as address:
+        yield address
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(command: list[str], port: int, **options: Any) -> Iterator[str]:
+    """A server that this command starts on a port, once it answers; its address."""
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
     ) as server:
         try:
             address = f"http://127.0.0.1:{port}"
-            for _ in range(240):
+            for _ in range(2400):
                 try:
                     urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
                     break

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from clustcore import files, runs
 from clustcore.dial import dial
@@ -103,9 +105,22 @@ def change_card(folder: Path, **values: Any) -> None:
     files.write_json(folder / "card.json", card | values)
 
 
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The files that are opened to be read from now on, by name."""
+    read: Counter[str] = Counter()
+    original = Path.open
+
+    def counted(self: Path, mode: str = "r", *args: Any, **more: Any) -> Any:
+        read[self.name] += "r" in mode
+        return original(self, mode, *args, **more)
+
+    monkeypatch.setattr(Path, "open", counted)
+    return read
+
+
 def ask(run: runs.RunInfo, attack: str = "pgd", **more: Any) -> cached.runs.Ask:
     """Which path: of an attack in pixels, L-inf."""
-    return cached.runs.Ask(run, attack, "pixels", "linf", **more)
+    return cached.runs.Ask(run, PathKey(attack, "pixels", "linf", **more))
 
 
 def make_path(
@@ -130,10 +145,7 @@ def make_path(
         smallest=smallest.astype(np.float32),
         l2=np.repeat(strengths[:, None] * 2, M, 1),
         linf=np.repeat(strengths[:, None], M, 1),
-        attack=attack,
-        space=space,
-        norm=norm,
-        target=target,
+        key=PathKey(attack, space, norm, target),
         weights=WEIGHTS,
         ahead=True,
     )

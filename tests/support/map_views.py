@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clustcore.types import AttackPath, Raster
+from clustcore.types import AttackPath, PathKey, Raster
 from ui.cluster_map import MapView, Partner, Pin, packing
 
 DTYPES = {"uint8": "B", "int8": "b", "uint16": "<u2", "uint32": "<u4", "float32": "<f4"}
@@ -50,9 +50,7 @@ def make_path(xy: np.ndarray, m: int = 40, k: int = 4, seed: int = 0) -> AttackP
         smallest=smallest,
         l2=np.zeros((11, m), np.float32),
         linf=np.zeros((11, m), np.float32),
-        attack="pgd",
-        space="pixels",
-        norm="linf",
+        key=PathKey("pgd", "pixels", "linf"),
     )
 
 
@@ -74,13 +72,25 @@ def make_view(n: int = 200, **changes: Any) -> MapView:
         "xy": xy,
         "clusters": rng.integers(0, 4, n).astype(np.uint8),
         "k": 4,
-        "confidence": rng.uniform(0.25, 1, n).astype(np.float32),
+        "ramps": {"confidence": rng.uniform(0.25, 1, n).astype(np.float32)},
         "labels": rng.integers(0, 4, n),
         "raster": raster,
         "path": make_path(xy),
         "noise": make_path(xy, seed=3),
     }
+    if changes.get("path", values["path"]) is not None:
+        values["ramps"] |= {"fragility": shares(values["path"], n)}
     return MapView(**(values | changes))
+
+
+def shares(path: AttackPath, n: int) -> np.ndarray:
+    """Of n samples the share of the dial that moves each: NaN without a path, 1 where none does."""
+    found = dict(zip(path.rows.tolist(), path.smallest.tolist(), strict=True))
+    end = path.strengths[-1]
+    values = [found[i] / end if i in found else np.nan for i in range(n)]
+    for i, smallest in found.items():
+        values[i] = 1.0 if np.isnan(smallest) else values[i]
+    return np.array(values, np.float32).clip(0, 1)
 
 
 def whole(view: MapView, parts: dict[str, Any] | None = None) -> tuple[dict[str, Any], Any]:
@@ -111,7 +121,10 @@ def big_view(n: int, g: int = 200) -> MapView:
         key=f"{n}",
         xy=xy,
         clusters=rng.integers(0, 4, n).astype(np.uint8),
-        confidence=rng.uniform(0.25, 1, n).astype(np.float32),
+        ramps={
+            "confidence": rng.uniform(0.25, 1, n).astype(np.float32),
+            "fragility": shares(path, n),
+        },
         labels=rng.integers(0, 4, n),
         raster=raster,
         path=path,
@@ -130,10 +143,12 @@ def make_partner(view: MapView, **changes: Any) -> Partner:
         "aside": "beside",
         "xy": xy,
         "clusters": rng.integers(0, 4, len(xy)).astype(np.uint8),
-        "confidence": rng.uniform(0.25, 1, len(xy)).astype(np.float32),
+        "ramps": {"confidence": rng.uniform(0.25, 1, len(xy)).astype(np.float32)},
         "path": dataclasses.replace(path, smallest=smallest),
         "noise": view.noise,
     }
+    if "fragility" in view.ramps:
+        values["ramps"] |= {"fragility": shares(values["path"], len(xy))}
     return Partner(**(values | changes))
 
 

@@ -35,7 +35,7 @@ RECIPE = Recipe(
     ),
     departures=("small",),
     seeds=(0,),
-    attackers=("affine",),
+    attackers=("alrdc",),
 )
 
 

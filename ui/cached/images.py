@@ -54,8 +54,10 @@ def samples(
 
 
 def peek(name: str) -> tuple[Peek | None, str]:
-    """A look at the training images of this name, or why there is none. That of a folder, and a
-    failure, may be 30 s old; a data set that was read once is not read again.
+    """A look at the training images of this name, or why there is none.
+
+    That of a folder, and a failure, may be 30 s old; a data set that was read once is not read
+    again.
     """
     return _peek(name, tuple(map(str, roots())))
 
@@ -134,10 +136,11 @@ def _sheet(data: str, split: str, index: int) -> bytes:
 
 
 def no_folder(run: RunInfo) -> str:
-    """Why the images of a run that was trained on a folder are not here, and with which root the
-    app finds them, where its training has noted that; else empty.
+    """Why the images of a run that was trained on a folder are not here; else empty.
+
+    It names the root with which the app finds them, where its training has noted that.
     """
-    where = str(run.card["data"]["name"]).partition("folder:")[2]
+    where = run.dataset.partition("folder:")[2]
     try:
         if where:
             find_folder(where)

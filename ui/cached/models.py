@@ -47,7 +47,7 @@ def pin_frames(ask: Ask, row: int, device: str, compute: bool = True) -> PinFram
 
         return paths.pin_frames(_model(ask.run, device), _samples_of(ask.run), row, ask.key)
 
-    key = ("pin", ask.key, runs.attacker_stamp(ask), row)
+    key = ("pin", ask.key, ask.run.attacker_stamp(ask.attack), row)
     return _answer(ask.run, key, work if compute else None)
 
 
@@ -55,7 +55,7 @@ def reconstruction(
     run: RunInfo, row: int, device: str, compute: bool = True
 ) -> tuple[NDArray[np.float32] | None] | None:
     """(image,) as the decoder gives it back, (None,) without a decoder; as `pin_frames` else."""
-    if not runs.decodes(run):
+    if not run.card.decodes:
         return (None,)
 
     def work() -> tuple[NDArray[np.float32] | None]:
@@ -117,8 +117,8 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
 
     on_step(0, 1, "reading the images that the attacker learns from")
     try:
-        about = ask.run.card["data"]
-        data = load_samples(about["name"], about["split"], **_shape(ask.run, about["name"]))
+        about = ask.run.card.data
+        data = load_samples(about.name, about.split, **_shape(ask.run, about.name))
     except ValueError:  # one that has seen the very samples it will move is no weaker
         data = _samples_of(ask.run)
     data = contents.attacker_images(data)
@@ -128,20 +128,20 @@ def _fit_attacker(run: Run, ask: Ask, on_step: OnStep) -> None:
     def tell(done: int, total: int, parts: dict[str, float]) -> None:
         on_step(done, total, f"{doing} {min(done + 1, total)} of {total}")
 
-    kind = "relu" if ask.attack.endswith("-relu") else "affine"
-    contents.fit_attacker(run, data, kind=kind, config=ask.fit, on_epoch=tell)
+    contents.fit_attacker(run, data, ask.attack, config=ask.fit, on_epoch=tell)
 
 
 def fit_images(run: RunInfo) -> tuple[int, str]:
-    """How many images a learned attacker of the run will be fitted on, and of which split: the one
-    it was trained on where that is here, else that of its map.
+    """How many images a learned attacker of the run will be fitted on, and of which split.
+
+    The split is the one it was trained on where that is here, else that of its map.
     """
-    data = run.card["data"]
+    data = run.card.data
     try:
-        n, split = _size(data["name"], data["split"]), data["split"]
+        n, split = _size(data.name, data.split), data.split
     except ValueError:
         arrays = runs.map_arrays(run)
-        n, split = (0, data["split"]) if arrays is None else (len(arrays.xy), arrays.split)
+        n, split = (0, data.split) if arrays is None else (len(arrays.xy), arrays.split)
     return min(n, FIT_SAMPLES), split
 
 
@@ -172,8 +172,7 @@ def transfer(
             return paths.transfer(*models, _samples_of(ask.run), untargeted, on_step)
 
     untargeted = dataclasses.replace(ask.key, target=None)
-    stamp = runs.weights_stamp(partner)
-    key = (*_made_of(ask.run), "transfer", partner.name, stamp, untargeted)
+    key = (*_made_of(ask.run), "transfer", partner.name, partner.weights_stamp, untargeted)
     found = _recent().get(key)
     if found is None and on_step is not None:
         found = work()
@@ -232,17 +231,16 @@ def _device(device: str) -> tuple[str, str]:
 
 
 def _model(run: RunInfo, device: str) -> Run:
-    where = (str(run.folder), runs.weights_stamp(run))
-    found = _load(run.name, _device(device)[0], where)
+    found = _load(_made_of(run), _device(device)[0], run)
     _recent().put((run.name, "device", device), str(found.device).upper())
     return found
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _load(name: str, device: str, where: tuple[str, tuple[int, ...]]) -> Run:
+def _load(made_of: tuple[Any, ...], device: str, _run: RunInfo) -> Run:
     from clustcore.pipeline import run as pipeline
 
-    return pipeline.load_run(name, device)
+    return pipeline.open_run(_run, device)
 
 
 def _samples_of(run: RunInfo) -> Samples:
@@ -256,7 +254,7 @@ def _shape(run: RunInfo, data: str) -> dict[str, int]:
     """What the model takes decides how a folder's images are read, not the first image found."""
     if data.partition(":")[0] != "folder":
         return {}
-    channels, size, _ = run.card["config"]["input_shape"]
+    channels, size, _ = run.card.input_shape
     return {"channels": channels, "size": size}
 
 
@@ -297,4 +295,4 @@ def _answer(run: RunInfo, key: tuple[Any, ...], work: Callable[[], Any] | None) 
 
 
 def _made_of(run: RunInfo) -> tuple[Any, ...]:
-    return str(run.folder), runs.weights_stamp(run), runs.map_stamp(run)
+    return str(run.folder), run.weights_stamp, run.map_stamp

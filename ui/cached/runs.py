@@ -1,6 +1,6 @@
 """Runs as they lie on disk, cached: maps, paths, pairs, attackers. Nothing here imports torch.
 
-Keys are cheap: a run's name and folder, and the time stamp of the file that is read. Every cache
+Keys are cheap: a run's folder, and the time stamp of the file that is read. Every cache
 is bounded. Nothing caches but this, `images` and `models` beside it.
 """
 
@@ -16,31 +16,26 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from clustcore import runs
-from clustcore.attacks import LEARNED
+from clustcore import measures, runs
+from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.maps import alignment
 from clustcore.runs import RunInfo
-from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey
+from clustcore.types import AttackPath, Keyed, MapArrays, MinFlips, PathKey
 from ui.cluster_map import packing
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(Keyed):
     """Which path: of one run, under one attack."""
 
     run: RunInfo
-    attack: str
-    space: str
-    norm: str
-    target: int | None = None
-    seed: int = 0
+    key: PathKey  # the path among those of the run
     fit: ALRDCConfig | None = None  # what its attacker is to be fitted with; None: as it is
 
-    @property
-    def key(self) -> PathKey:
-        """The path among those of the run."""
-        return PathKey(self.attack, self.space, self.norm, self.target, self.seed)
+    def under(self, **key: Any) -> Ask:
+        """The same run under another attack: the parts of the key that differ."""
+        return dataclasses.replace(self, key=dataclasses.replace(self.key, **key))
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def map_arrays(run: RunInfo) -> MapArrays | None:
     Raises:
         ValueError: the file is damaged.
     """
-    return _map_arrays(str(run.folder), _stamp(run.folder / "map.npz"))
+    return _map_arrays(str(run.folder), run.map_stamp)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -71,24 +66,14 @@ def path(ask: Ask) -> AttackPath | None:
     Raises:
         ValueError: the file is damaged.
     """
-    return _path(str(ask.run.folder), ask.key, path_stamp(ask))
-
-
-def path_stamp(ask: Ask) -> tuple[int, int, int]:
-    """Changes when the path does, and when the attacker is fitted anew that walks it."""
-    shipped_file = ask.run.folder / "paths" / runs.path_name(ask.key)
-    cached = runs.cached_path_file(ask.run.folder, ask.key)
-    return _stamp(shipped_file), _stamp(cached), attacker_stamp(ask)
-
-
-def attacker_stamp(ask: Ask) -> int:
-    """Changes when the attacker does that a learned attack walks with."""
-    return _stamp(runs.attacker_file(ask.run.folder, ask.attack))
+    return _path(str(ask.run.folder), ask.key, ask.run.path_stamp(ask.key), ask.run)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _path(folder: str, key: PathKey, stamp: tuple[int, int, int]) -> AttackPath | None:
-    return _frozen(runs.stored_path(Path(folder), key))
+def _path(
+    folder: str, key: PathKey, stamp: tuple[int, int, int], _run: RunInfo
+) -> AttackPath | None:
+    return _frozen(runs.stored_path(_run, key))
 
 
 @dataclass(frozen=True)
@@ -109,10 +94,7 @@ def pair(run: RunInfo, partner: RunInfo) -> Pair:
     Raises:
         ValueError: maps of other samples or of another number of clusters, or a file is damaged.
     """
-    key = tuple(
-        (str(one.folder), map_stamp(one), _stamp(one.folder / "projector.safetensors"))
-        for one in (run, partner)
-    )
+    key = tuple((str(one.folder), one.map_stamp, one.projector_stamp) for one in (run, partner))
     return _pair(key, run, partner)
 
 
@@ -123,10 +105,11 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
     if a is None or b is None:
         raise ValueError(f"{name} and {other}: expected a map of each, got none")
     for one, arrays in ((_run, a), (_partner, b)):
-        if arrays.weights != one.card["weights_sha256"]:
+        weights = one.card.weights_sha256
+        if arrays.weights != weights:
             raise ValueError(
                 f"{one.name} cannot be compared: its map was made with other weights "
-                f"({arrays.weights[:8]}) than the card's ({one.card['weights_sha256'][:8]}); "
+                f"({arrays.weights[:8]}) than the card's ({weights[:8]}); "
                 f"`python -m clustcore project {one.name}` makes it anew"
             )
     for what, of_a, of_b in (
@@ -139,12 +122,10 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
             raise ValueError(
                 f"{name} and {other} cannot be compared: {what} differs, {of_a} and {of_b}."
             )
-    ids = alignment.match_ids(a.labels, b.labels, a.p.shape[1])
+    k = a.p.shape[1]
+    ids = measures.matching(b.labels, a.labels, k, k)
     b = alignment.rename_map(b, ids)
-    files = [one.folder / "projector.safetensors" for one in (_run, _partner)]
-    shared = (
-        all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()
-    )
+    shared = _run.projector_sha256 != "" and _run.projector_sha256 == _partner.projector_sha256
     turn = None if shared else alignment.align(a.xy, b.xy)
     if turn is not None:
         b = dataclasses.replace(b, xy=turn(b.xy))
@@ -156,7 +137,7 @@ def partner_path(found: Pair, ask: Ask) -> AttackPath | None:
     own = path(ask)
     if own is None:
         return None
-    return _partner_path(found.key, (ask.key, *path_stamp(ask)), own, found)
+    return _partner_path(found.key, (ask.key, *ask.run.path_stamp(ask.key)), own, found)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
@@ -183,7 +164,7 @@ def shown_rows(run: RunInfo, count: int | None = None) -> NDArray[np.int64] | No
     arrays = map_arrays(run)
     if arrays is None or len(arrays.xy) <= (packing.LIMIT if count is None else count):
         return None
-    return _shown_rows(str(run.folder), map_stamp(run), count, arrays.labels)
+    return _shown_rows(str(run.folder), run.map_stamp, count, arrays.labels)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
@@ -211,7 +192,7 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
     """A run's map as a PNG with a clear background; None where there is none that can be read.
 
     Args:
-        stamp: of the map's file: see `map_stamp`.
+        stamp: of the map's file: see `RunInfo.map_stamp`.
         size: width and height in pixels.
     """
     from ui.cluster_map.still_map import draw_map
@@ -223,24 +204,15 @@ def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes 
     return None if arrays is None else draw_map(arrays.xy, arrays.labels, size)
 
 
-def map_stamp(run: RunInfo) -> int:
-    """Changes when a run's map does."""
-    return _stamp(run.folder / "map.npz")
-
-
-def weights_stamp(run: RunInfo) -> tuple[int, ...]:
-    """Changes when a run's weights do."""
-    return tuple(_stamp(file) for file in runs.weights_files(run.folder))
-
-
 def needs_fit(ask: Ask) -> bool:
-    """Whether the attack is a learned one without an attacker fitted on the run's own weights, with
-    the settings that are asked for.
+    """Whether the attack is a learned one that has to be fitted first.
+
+    It has then no attacker fitted on the run's own weights, with the settings that are asked for.
 
     Raises:
         ValueError: the attacker's file is damaged.
     """
-    if ask.attack not in LEARNED:
+    if ask.attack not in learned():
         return False
     return attacker_state(ask.run, ask.attack) != "fitted" or other_settings(ask)
 
@@ -261,10 +233,10 @@ def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
     Raises:
         ValueError: the file is damaged.
     """
-    about = _attacker_note(run, attack) if attack in LEARNED else None
+    about = _attacker_note(run, attack) if attack in learned() else None
     if about is None:
         return None
-    file = runs.attacker_file(run.folder, attack)
+    file = runs.attacker_file(run, attack)
     try:
         return ALRDCConfig.from_dict(json.loads(about["config"]), str(file))
     except (KeyError, TypeError, ValueError) as error:
@@ -272,7 +244,7 @@ def attacker_settings(run: RunInfo, attack: str) -> ALRDCConfig | None:
 
 
 def attacker_state(run: RunInfo, attack: str) -> str:
-    """ "fitted" on the run's own weights, "stale": on others, or "" where there is no attacker.
+    """Whether an attacker is "fitted" on the run's own weights, or "stale"; "" without one.
 
     Raises:
         ValueError: the file is damaged.
@@ -280,11 +252,11 @@ def attacker_state(run: RunInfo, attack: str) -> str:
     about = _attacker_note(run, attack)
     if about is None:
         return ""
-    return "fitted" if run.card["weights_sha256"] in about.values() else "stale"
+    return "fitted" if run.card.weights_sha256 in about.values() else "stale"
 
 
 def _attacker_note(run: RunInfo, attack: str) -> dict[str, str] | None:
-    file = runs.attacker_file(run.folder, attack)
+    file = runs.attacker_file(run, attack)
     if not file.is_file():
         return None
     from safetensors import SafetensorError, safe_open
@@ -294,18 +266,6 @@ def _attacker_note(run: RunInfo, attack: str) -> dict[str, str] | None:
             return opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: expected readable tensors, got {error}") from None
-
-
-def decodes(run: RunInfo) -> bool:
-    """Whether the run's model can have a decoder; a card that does not say may."""
-    return run.card.get("decoder", True) is not False
-
-
-def _stamp(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _frozen(value: Any) -> Any:

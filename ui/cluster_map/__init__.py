@@ -48,10 +48,10 @@ fills its `data-intervals` with the milliseconds between frames when the dial is
 
 from __future__ import annotations
 
+from ui.cluster_map.colours import COLOURS, Colouring, ramps
 from ui.cluster_map.mount import cluster_map
 from ui.cluster_map.packing import LIMIT, sprite_sheet, stratified
 from ui.cluster_map.view import (
-    Colour,
     MapOptions,
     MapState,
     MapView,
@@ -63,8 +63,9 @@ from ui.cluster_map.view import (
 )
 
 __all__ = [
+    "COLOURS",
     "LIMIT",
-    "Colour",
+    "Colouring",
     "MapOptions",
     "MapState",
     "MapView",
@@ -74,6 +75,7 @@ __all__ = [
     "Probe",
     "Sprites",
     "cluster_map",
+    "ramps",
     "sprite_sheet",
     "stratified",
 ]

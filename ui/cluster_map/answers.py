@@ -27,7 +27,6 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
     """
     if pin is None:
         return None, {}
-    sections: Sections = {}
     smallest = None if pin.smallest is None or not math.isfinite(pin.smallest) else pin.smallest
     header: dict[str, Any] = {
         "row": int(pin.row),
@@ -37,57 +36,66 @@ def pin_part(pin: Pin | None, base: Base) -> tuple[dict[str, Any] | None, Sectio
         "smallest_note": pin.smallest_note,
     }
     steps = 1 if base.meta["mode"] == "explore" else len(base.meta["strengths"])
+    return header, _pictures(pin, steps) | _numbers(pin, steps, base) | _neighbours(pin, base)
+
+
+def _pictures(pin: Pin, steps: int) -> Sections:
+    sections: Sections = {}
     if pin.image is not None:
         if np.ndim(pin.image) != 3:
             raise ValueError(f"Pin.image: expected shape (c, h, w), got {np.shape(pin.image)}")
         sections["pin.image"] = _image("Pin.image", pin.image)
+    for name in ("frames", "decoded"):
+        if getattr(pin, name) is not None:
+            if pin.image is None:
+                raise ValueError(f"Pin.{name}: expected Pin.image beside them, got none")
+            check_shape(f"Pin.{name}", getattr(pin, name), (steps, *np.shape(pin.image)))
+            check_finite(f"Pin.{name}", getattr(pin, name))
     if pin.frames is not None:
-        if pin.image is None:
-            raise ValueError("Pin.frames: expected Pin.image beside them, got none")
-        check_shape("Pin.frames", pin.frames, (steps, *np.shape(pin.image)))
-        check_finite("Pin.frames", pin.frames)
         clean = sections["pin.image"].astype(np.float32) / 255
         sections["pin.change"], sections["pin.scale"] = _change(pin.frames, clean)
     if pin.decoded is not None:
-        if pin.image is None:
-            raise ValueError("Pin.decoded: expected Pin.image beside it, got none")
-        check_shape("Pin.decoded", pin.decoded, (steps, *np.shape(pin.image)))
-        check_finite("Pin.decoded", pin.decoded)
         sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])
         change, scale = _change(pin.decoded, np.asarray(pin.decoded[0], np.float32))
         sections["pin.decoded_change"], sections["pin.decoded_scale"] = change, scale
-    if pin.p is not None:
-        check_shape("Pin.p", pin.p, (steps, base.meta["k"]))
-        check_finite("Pin.p", pin.p)
-        sections["pin.p"] = np.asarray(pin.p, np.float32)
+    if pin.reconstruction is not None:
+        sections["pin.reconstruction"] = _image("Pin.reconstruction", pin.reconstruction)
+    return sections
+
+
+def _numbers(pin: Pin, steps: int, base: Base) -> Sections:
+    sections: Sections = {}
+    for name, shape in (("p", (steps, base.meta["k"])), ("xy", (steps, 2)), ("l2", (steps,))):
+        values = getattr(pin, name)
+        if values is not None:
+            check_shape(f"Pin.{name}", values, shape)
+            check_finite(f"Pin.{name}", values)
+            sections[f"pin.{name}"] = np.asarray(values, np.float32)
     if pin.xy is not None:
-        check_shape("Pin.xy", pin.xy, (steps, 2))
-        check_finite("Pin.xy", pin.xy)
         x0, y0, span = base.meta["origin"]
         sections["pin.xy"] = ((np.asarray(pin.xy) - [x0, y0]) / span).astype(np.float32)
     if pin.clusters is not None:
         check_shape("Pin.clusters", pin.clusters, (steps,))
         sections["pin.clusters"] = np.asarray(pin.clusters).astype(np.uint8)
-    if pin.l2 is not None:
-        check_shape("Pin.l2", pin.l2, (steps,))
-        check_finite("Pin.l2", pin.l2)
-        sections["pin.l2"] = np.asarray(pin.l2, np.float32)
-    if pin.reconstruction is not None:
-        sections["pin.reconstruction"] = _image("Pin.reconstruction", pin.reconstruction)
-    if pin.neighbours is not None:
-        m = len(pin.neighbours)
-        check_rows("Pin.neighbours", pin.neighbours, base.meta["total"])
-        sections["pin.neighbours"] = np.asarray(pin.neighbours).astype(np.uint32)
-        if pin.near is not None:
-            check_shape("Pin.near", pin.near, (m,))
-            sections["pin.near"] = np.asarray(pin.near).astype(np.uint8)
-        if pin.neighbour_images is not None:
-            if np.ndim(pin.neighbour_images) != 4 or len(pin.neighbour_images) != m:
-                got = np.shape(pin.neighbour_images)
-                raise ValueError(f"Pin.neighbour_images: expected ({m}, c, h, w), got {got}")
-            images = _image("Pin.neighbour_images", pin.neighbour_images)
-            sections["pin.neighbour_images"] = images
-    return header, sections
+    return sections
+
+
+def _neighbours(pin: Pin, base: Base) -> Sections:
+    if pin.neighbours is None:
+        return {}
+    m = len(pin.neighbours)
+    check_rows("Pin.neighbours", pin.neighbours, base.meta["total"])
+    sections: Sections = {"pin.neighbours": np.asarray(pin.neighbours).astype(np.uint32)}
+    if pin.near is not None:
+        check_shape("Pin.near", pin.near, (m,))
+        sections["pin.near"] = np.asarray(pin.near).astype(np.uint8)
+    if pin.neighbour_images is not None:
+        if np.ndim(pin.neighbour_images) != 4 or len(pin.neighbour_images) != m:
+            got = np.shape(pin.neighbour_images)
+            raise ValueError(f"Pin.neighbour_images: expected ({m}, c, h, w), got {got}")
+        images = _image("Pin.neighbour_images", pin.neighbour_images)
+        sections["pin.neighbour_images"] = images
+    return sections
 
 
 def _change(
@@ -110,8 +118,9 @@ def _image(where: str, image: Any) -> NDArray[np.uint8]:
 
 
 def lone_part(row: int | None, view: MapView, base: Base) -> dict[str, Any] | None:
-    """Where a pinned row is that the base does not draw, on each map, and what is known of it; None
-    where it is drawn, or nothing pinned.
+    """Where a pinned row is that the base does not draw, on each map, and what is known of it.
+
+    None where it is drawn, or nothing pinned.
     """
     if row is None or (
         (at := np.searchsorted(base.shown, row)) < len(base.shown) and base.shown[at] == row

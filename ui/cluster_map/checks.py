@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ui.cluster_map.colours import COLOURS
 from ui.cluster_map.wire import MISSING
 
 if TYPE_CHECKING:
-    from clustcore.types import AttackPath
+    from clustcore.types import AttackPath, Raster
     from ui.cluster_map.view import MapView
 
 
@@ -31,15 +34,11 @@ def check_view(view: MapView) -> None:
     if np.min(view.clusters) < 0 or np.max(view.clusters) >= view.k:
         worst = int(np.max(view.clusters))
         raise ValueError(f"MapView.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if view.confidence is not None:
-        check_shape("MapView.confidence", view.confidence, (n,))
-        check_finite("MapView.confidence", view.confidence)
+    _check_ramps("MapView.ramps", view.ramps, n)
     if view.labels is not None:
         check_shape("MapView.labels", view.labels, (n,))
     if view.shown is not None:
-        check_rows("MapView.shown", view.shown, n)
-        if len(view.shown) == 0:
-            raise ValueError("MapView.shown: expected at least one row, got none")
+        check_rows("MapView.shown", view.shown, n, least=1)
     if view.mode not in ("explore", "attack", "compare"):
         known = "'explore', 'attack' or 'compare'"
         raise ValueError(f"MapView.mode: expected {known}, got {view.mode!r}")
@@ -52,12 +51,16 @@ def check_view(view: MapView) -> None:
     if view.end is not None and not (math.isfinite(view.end) and view.end > 0):
         raise ValueError(f"MapView.end: expected a number above 0, got {view.end}")
     if view.raster is not None:
-        g = view.raster.winner.shape
-        if len(g) != 2 or g[0] != g[1]:
-            raise ValueError(f"MapView.raster.winner: expected a square grid, got shape {g}")
-        check_shape("MapView.raster.margin", view.raster.margin, g)
-        check_shape("MapView.raster.trusted", view.raster.trusted, g)
-        check_finite("MapView.raster.margin", view.raster.margin)
+        _check_raster(view.raster)
+
+
+def _check_raster(raster: Raster) -> None:
+    grid = raster.winner.shape
+    if len(grid) != 2 or grid[0] != grid[1]:
+        raise ValueError(f"MapView.raster.winner: expected a square grid, got shape {grid}")
+    check_shape("MapView.raster.margin", raster.margin, grid)
+    check_shape("MapView.raster.trusted", raster.trusted, grid)
+    check_finite("MapView.raster.margin", raster.margin)
 
 
 def _check_partner(view: MapView) -> None:
@@ -73,9 +76,12 @@ def _check_partner(view: MapView) -> None:
     if np.min(partner.clusters) < 0 or np.max(partner.clusters) >= view.k:
         worst = int(np.max(partner.clusters))
         raise ValueError(f"Partner.clusters: expected 0 to {view.k - 1}, got {worst}")
-    if partner.confidence is not None:
-        check_shape("Partner.confidence", partner.confidence, (n,))
-        check_finite("Partner.confidence", partner.confidence)
+    _check_ramps("Partner.ramps", partner.ramps, n)
+    if set(partner.ramps) != set(view.ramps):
+        raise ValueError(
+            f"Partner.ramps: expected {', '.join(sorted(view.ramps)) or 'none'} (the view's), got "
+            f"{', '.join(sorted(partner.ramps)) or 'none'}"
+        )
     for name in ("path", "noise"):
         one, other = getattr(view, name), getattr(partner, name)
         if other is not None:
@@ -89,6 +95,18 @@ def _check_partner(view: MapView) -> None:
         ):
             raise ValueError(
                 f"Partner.{name}: expected the samples and strengths of the view's, got others"
+            )
+
+
+def _check_ramps(where: str, ramps: Mapping[str, NDArray[np.floating]], n: int) -> None:
+    for name, values in ramps.items():
+        check_shape(f"{where}[{name!r}]", values, (n,))
+        if name not in COLOURS or not COLOURS[name].ramp:
+            raise ValueError(f"{where}: expected colourings on a ramp, got {name!r}")
+        if np.isinf(values).any() or (values < 0).any() or (values > 1).any():
+            raise ValueError(
+                f"{where}[{name!r}]: expected numbers in [0, 1] or NaN, got "
+                f"{np.nanmin(values):g} to {np.nanmax(values):g}"
             )
 
 
@@ -107,17 +125,20 @@ def _check_path(where: str, path: AttackPath, n: int, k: int) -> None:
 
 
 def check_shape(where: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape."""
     if np.shape(array) != shape:
         raise ValueError(f"{where}: expected shape {shape}, got {np.shape(array)}")
 
 
 def check_finite(where: str, array: Any) -> None:
+    """Refuse NaN and infinity."""
     bad = np.size(array) - int(np.isfinite(array).sum())
     if bad:
         raise ValueError(f"{where}: expected finite numbers, got NaN or infinity {bad} times")
 
 
-def check_rows(where: str, rows: Any, n: int) -> None:
+def check_rows(where: str, rows: Any, n: int, least: int = 0) -> None:
+    """Refuse what are no row numbers of n samples, each of them once and at least so many."""
     rows = np.asarray(rows)
     if rows.ndim != 1 or (len(rows) and (rows.min() < 0 or rows.max() >= n)):
         raise ValueError(
@@ -125,3 +146,5 @@ def check_rows(where: str, rows: Any, n: int) -> None:
         )
     if len(np.unique(rows)) != len(rows):
         raise ValueError(f"{where}: expected each row once, got some twice")
+    if len(rows) < least:
+        raise ValueError(f"{where}: expected at least one row, got none")

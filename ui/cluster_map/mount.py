@@ -18,30 +18,14 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ui.cluster_map import answers, packing, wire
+from ui.cluster_map.script import joined
 from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
-
-_HERE = Path(__file__).parent
-_SCRIPTS = (
-    *("core", "layers", "flat", "dom", "dial", "strip", "decoder", "inspector"),
-    *("places", "drawing", "gestures", "frame", "map"),
-)
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    """All scripts as one module, without comment lines and indents: it goes with each message."""
-    lines = "\n".join(_read(f"{name}.js") for name in _SCRIPTS).splitlines()
-    return "\n".join(s for line in lines if (s := line.strip()) and not s.startswith("//"))
-
 
 _component = st.components.v2.component(
     "cluster_map",
     html="<!-- drawn by the script -->\n<div></div>\n",
-    css=_read("map.css"),
-    js=_script(),
+    css=Path(__file__).with_name("map.css").read_text(encoding="utf-8"),
+    js=joined(),
 )
 
 
@@ -259,24 +243,31 @@ def _heard(
         value = value["value"]
     if name == "strength":
         record["strength"] = float(value)
-        if call:
-            call(record["strength"])
+        _tell(call, record["strength"])
     elif name == "pin":
         record["pin"] = None if value["row"] is None else int(value["row"])
-        if call:
-            call(record["pin"])
+        _tell(call, record["pin"])
     elif name == "selection" and value:
         record["selection"] = _selected(view, value)
         record["selected_by"] = str(value["by"])
-        if call:
-            call(record["selection"])
+        _tell(call, record["selection"])
     elif name == "probe" and value and call:
         call(float(value[0]), float(value[1]))
     elif name == "camera":
         record["camera"] = tuple(float(v) for v in value) if value else None
-        if call:
-            call(record["camera"])
-    elif name == "tiles" and value and view.sprites:
+        _tell(call, record["camera"])
+    else:
+        _asked(record, view, name, value)
+
+
+def _tell(call: Callable[..., None] | None, value: Any) -> None:
+    if call is not None:
+        call(value)
+
+
+def _asked(record: dict[str, Any], view: MapView, name: str, value: Any) -> None:
+    """What the map itself asks for: images, or all of it anew. No page is called."""
+    if name == "tiles" and value and view.sprites:
         sheets = -(-len(view.xy) // view.sprites.per_sheet)
         record["wanted"] = sorted({int(j) for j in value if 0 <= int(j) < sheets})
     elif name == "resend":

@@ -20,16 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ui.cluster_map.checks import check_view
+from ui.cluster_map.colours import COLOURS
 from ui.cluster_map.wire import MISSING, NEVER, Sections, content_hash, pack
 
 if TYPE_CHECKING:
-    from clustcore.types import AttackPath
+    from clustcore.types import AttackPath, Raster
     from ui.cluster_map.view import MapView, Partner
 
 
 LIMIT = 200_000  # beyond it a stratified base is drawn
 SAMPLE = 175_000  # so many points of it: their row numbers travel too, and 1.5 MB are to hold all
-ALL_COLOURS = 70_000  # up to here all four colours travel with the base, beyond it the one in use
+ALL_COLOURS = 70_000  # up to here all colours travel with the base, beyond it the one in use
 
 
 def quantise_smallest(smallest: NDArray[np.floating], end: float) -> NDArray[np.uint16]:
@@ -59,8 +60,9 @@ def drawn_rows(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def _gaps(rows: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-    """Ascending rows as steps of one byte from row to row, the first one from -1; a step of 255 or
-    more is 255 here, and the next number of the second array.
+    """Ascending rows as steps of one byte from row to row, the first one from -1.
+
+    A step of 255 or more is 255 here, and the next number of the second array.
     """
     steps = np.diff(rows, prepend=-1)
     return np.minimum(steps, 255).astype(np.uint8), steps[steps >= 255].astype(np.uint32)
@@ -139,9 +141,11 @@ def _cheap_key(view: MapView | Partner) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray):
             value = value.shape
         elif field.name in ("path", "noise") and value is not None:
-            about = (value.attack, value.space, value.norm, value.target, value.seed, value.weights)
             # a learned attack that was fitted anew walks another path under the same name
-            value = (*about, zlib.crc32(np.ascontiguousarray(value.smallest).tobytes()))
+            walked = zlib.crc32(np.ascontiguousarray(value.smallest).tobytes())
+            value = (value.key, value.weights, walked)
+        elif field.name == "ramps":
+            value = tuple(value)
         elif field.name == "raster" and value is not None:
             value = (value.bounds, value.winner.shape)
         elif field.name == "sprites" and value is not None:
@@ -198,8 +202,10 @@ def _build(view: MapView) -> Base:
     colours: dict[str, NDArray[np.uint8]] = {}
     if view.labels is not None:
         colours["label"] = np.clip(view.labels, 0, MISSING)[shown].astype(np.uint8)
-    colours |= _colours(view, shown, view.path and _end(view))
+    colours |= _ramps(view, shown)
     meta["colours"] = ["cluster", *colours]
+    words = {name: COLOURS[name] for name in view.ramps}
+    meta["ramps"] = {name: [one.low, one.high, one.note] for name, one in words.items()}
     if len(shown) <= ALL_COLOURS or partner is not None:
         sections |= {f"colour.{name}": values for name, values in colours.items()}
         colours = {}
@@ -214,25 +220,40 @@ def _build(view: MapView) -> Base:
         meta |= {"name": view.name, "aside": view.aside}
         sizes = np.bincount(partner.clusters, minlength=k).tolist()
         meta["partner"] = {"name": partner.name, "aside": partner.aside, "sizes": sizes}
-        second = {"xy": place(partner.xy[shown])}
-        second["clusters"] = partner.clusters[shown].astype(np.uint8)
-        there = _colours(partner, shown, partner.path and _end(view))
-        second |= {f"colour.{name}": values for name, values in there.items()}
-        if partner.path is not None:
-            sort = np.argsort(partner.path.smallest, kind="stable")
-            second |= _moves(partner.path, partner.noise, sort, _end(view), place)
+        second = _second(view, partner, shown, place)
         sections |= {f"b.{name}": values for name, values in second.items()}
     if view.raster is not None:
-        r = view.raster
-        box = [(r.bounds[0] - low[0]) / span, (r.bounds[1] - low[1]) / span]
-        box += [(r.bounds[2] - low[0]) / span, (r.bounds[3] - low[1]) / span]
-        meta["raster"] = [float(v) for v in box]
-        sections["winner"] = r.winner.astype(np.uint8)
-        sections["margin"] = np.round(np.clip(r.margin, 0, 1) * 255).astype(np.uint8)
-        sections["trusted"] = r.trusted.astype(np.uint8)
+        box, regions = _regions(view.raster, low, span)
+        meta["raster"], sections = box, sections | regions
     places = sections["xy"].tobytes() + sections.get("b.xy", sections["xy"][:0]).tobytes()
     meta["layout"] = hashlib.sha256(places + low.tobytes()).hexdigest()[:12]
     return Base(content_hash(meta, sections), meta, sections, colours, order, shown)
+
+
+def _second(
+    view: MapView,
+    partner: Partner,
+    shown: NDArray[np.int64],
+    place: Callable[[NDArray[Any]], NDArray[np.uint16]],
+) -> Sections:
+    """The sections of the other model, without the prefix of their names."""
+    second: Sections = {"xy": place(partner.xy[shown])}
+    second["clusters"] = partner.clusters[shown].astype(np.uint8)
+    second |= {f"colour.{name}": values for name, values in _ramps(partner, shown).items()}
+    if partner.path is not None:
+        sort = np.argsort(partner.path.smallest, kind="stable")
+        second |= _moves(partner.path, partner.noise, sort, _end(view), place)
+    return second
+
+
+def _regions(raster: Raster, low: NDArray[np.float64], span: float) -> tuple[list[float], Sections]:
+    """Where the raster lies, in the units of the positions, and its sections."""
+    x0, y0, x1, y1 = raster.bounds
+    box = [(x0 - low[0]) / span, (y0 - low[1]) / span, (x1 - low[0]) / span, (y1 - low[1]) / span]
+    sections: Sections = {"winner": raster.winner.astype(np.uint8)}
+    sections["margin"] = np.round(np.clip(raster.margin, 0, 1) * 255).astype(np.uint8)
+    sections["trusted"] = raster.trusted.astype(np.uint8)
+    return [float(value) for value in box], sections
 
 
 def _frame(
@@ -277,20 +298,14 @@ def _end(view: MapView) -> float:
     return float(view.path.strengths[-1] if view.end is None else view.end)
 
 
-def _colours(
-    view: MapView | Partner, shown: NDArray[np.int64], end: float | None
-) -> dict[str, NDArray[np.uint8]]:
-    """A model's own colourings besides the cluster, one byte a point, 255 where there is none."""
-    colours: dict[str, NDArray[np.uint8]] = {}
-    if view.confidence is not None:
-        scaled = np.round(np.clip(view.confidence, 0, 1) * 254)
-        colours["confidence"] = scaled[shown].astype(np.uint8)
-    if view.path is not None:
-        share = np.nan_to_num(view.path.smallest.astype(np.float64) / end, nan=1.0)
-        values = np.full(len(view.xy), MISSING, np.uint8)
-        values[view.path.rows] = np.round(np.clip(share, 0, 1) * 254)
-        colours["fragility"] = values[shown]
-    return colours
+def _ramps(view: MapView | Partner, shown: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
+    """A model's own colourings on a ramp, one byte a point, 255 where there is no value."""
+    return {
+        name: np.where(np.isnan(values), MISSING, np.nan_to_num(values) * 254 + 0.5).astype(
+            np.uint8
+        )[shown]
+        for name, values in view.ramps.items()
+    }
 
 
 def message(

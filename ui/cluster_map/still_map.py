@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# M. A. Petroff, "Accessible color sequences for data visualization", arXiv 2107.02270: ten hues
-PETROFF = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-)
+from clustcore.measures.hues import PETROFF
+
 _INK = 0.55  # opacity of one dot; several on one pixel darken it
 
 

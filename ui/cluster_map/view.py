@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from clustcore.types import AttackPath, Raster
 
 Mode = Literal["explore", "attack", "compare"]
-Colour = Literal["cluster", "label", "confidence", "fragility"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Partner:
     aside: str  # a line at the right of it
     xy: NDArray[np.float32]  # (N, 2)
     clusters: NDArray[np.uint8]  # (N,)
-    confidence: NDArray[np.float32] | None = None  # (N,)
+    # of each colouring on a ramp: (N,) in [0, 1], NaN where a sample has none
+    ramps: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     path: AttackPath | None = None
     noise: AttackPath | None = None
 
@@ -51,9 +51,8 @@ class Partner:
 class MapView:
     """What the map draws. N samples, k clusters; packed once per `key` and sent once per mount.
 
-    In mode "explore" the whole map stands still and `path` serves fragility and the smallest flip
-    only. In mode
-    "attack" the samples of `path` move with the dial; without a path the dial is hidden. Mode
+    In mode "explore" the whole map stands still and `path` serves the smallest flip only. In
+    mode "attack" the samples of `path` move with the dial; without a path the dial is hidden. Mode
     "compare" does so for two models in two panels, under one dial, camera, hover, pin and
     selection.
     """
@@ -63,7 +62,8 @@ class MapView:
     xy: NDArray[np.float32]  # (N, 2) clean positions
     clusters: NDArray[np.uint8]  # (N,) assigned cluster
     k: int
-    confidence: NDArray[np.float32] | None = None  # (N,) largest soft assignment, in [0, 1]
+    # of each colouring on a ramp: (N,) in [0, 1], NaN where a sample has none
+    ramps: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     labels: NDArray[np.integer] | None = None  # (N,) true labels, where the data has them
     class_names: tuple[str, ...] = ()  # what labels are called; empty: their number
     raster: Raster | None = None  # cluster regions; drawn where the options ask for it
@@ -89,7 +89,7 @@ class MapOptions:
     does it for a cluster.
     """
 
-    colour: Colour = "cluster"
+    colour: str = "cluster"  # a key of COLOURS
     show_labels: bool = True
     only_moved: bool = False
     tint: bool = False  # regions: winner's hue, opacity = margin

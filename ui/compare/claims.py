@@ -7,22 +7,17 @@ from typing import Any
 import numpy as np
 
 from clustcore.maps import alignment
-from clustcore.runs import RunInfo
+from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath
 from ui import cached, notes, scene
 from ui.cluster_map.packing import quantise_smallest
 from ui.parts import compute, sentences
 
 
-def defended(run: RunInfo) -> bool:
-    """Whether a run claims a defence."""
-    return notes.defence(run) != "undefended"
-
-
 def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:
     """The line under the title."""
-    kind = " beside ".join(notes.defence(run) for run in (now.run, now.partner))
-    if not (defended(now.run) or defended(now.partner)):
+    kind = " beside ".join(run.defence for run in (now.run, now.partner))
+    if not (now.run.defended or now.partner.defended):
         kind = "two models, no defence"
     parts = [notes.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
     if path is None:
@@ -44,31 +39,20 @@ def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -
 
 def clean_cost(now: scene.Scene) -> str:
     """Accuracy and NMI of both without any attack, from their cards, and what lies between."""
-    a, b = (clean_figures(run) for run in (now.run, now.partner))
+    a, b = (run.card.scores or CardScores() for run in (now.run, now.partner))
     names = [notes.plain(run.name) for run in (now.run, now.partner)]
-    lead = "Clean cost" if defended(now.partner) else "Before any attack"
+    lead = "Clean cost" if now.partner.defended else "Before any attack"
     lines = []
-    if "acc" in a and "acc" in b:
-        points = 100 * (b["acc"] - a["acc"])
-        change = sentences.signed(points, ".1f")
-        lines.append(f"accuracy **{a['acc']:.1%} → {b['acc']:.1%}**, {change} points")
-    if "nmi" in a and "nmi" in b:
-        by = sentences.signed(b["nmi"] - a["nmi"], ".3f")
-        lines.append(f"NMI **{a['nmi']:.3f} → {b['nmi']:.3f}**, {by}")
+    if a.acc is not None and b.acc is not None:
+        change = sentences.signed(100 * (b.acc - a.acc), ".1f")
+        lines.append(f"accuracy **{a.acc:.1%} → {b.acc:.1%}**, {change} points")
+    if a.nmi is not None and b.nmi is not None:
+        by = sentences.signed(b.nmi - a.nmi, ".3f")
+        lines.append(f"NMI **{a.nmi:.3f} → {b.nmi:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
-    n = f"n = {a['n']:,}" if a.get("n") == b.get("n") and "n" in a else "on different samples"
+    n = f"n = {a.n:,}" if a.n is not None and a.n == b.n else "on different samples"
     return f"**{lead}**, {names[0]} → {names[1]}: {' · '.join(lines)} · {n}"
-
-
-def clean_figures(run: RunInfo) -> dict[str, Any]:
-    """The clean figures of a card that are numbers."""
-    scores = run.card.get("scores")
-    scores = scores if isinstance(scores, dict) else {}
-    clean = scores.get("clean")
-    values = {**(clean if isinstance(clean, dict) else {}), "n": scores.get("n")}
-    good = (int, float)
-    return {k: v for k, v in values.items() if isinstance(v, good) and not isinstance(v, bool)}
 
 
 def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
@@ -79,7 +63,7 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
         (models[0], paths[0], models[1], paths[1]),
         (models[1], paths[1], models[0], paths[0]),
     ):
-        if not defended(run):
+        if not run.defended:
             continue
         name, what = notes.plain(run.name), scene.attack_name(now.attack)
         if now.attack == "noise":
@@ -92,45 +76,31 @@ def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None
         if None not in fitted and fitted[0] != fitted[1]:
             beside_it = notes.plain(other.name)
             found.append(f"{what} was fitted to {name} with other settings than to {beside_it}.")
-        mine, theirs = (_reported(one, now) for one in (run, other))
-        protocol = mine.get("protocol", "adaptive")
+        mine, theirs = (one.card.reported(now.key) for one in (run, other))
         shown = path is None or path.ahead  # what was walked here since is not the card's
-        if protocol != "adaptive" and shown:
-            said = notes.plain(str(protocol))
+        if mine.protocol != "adaptive" and shown:
+            said = notes.plain(mine.protocol)
             found.append(f"The card of {name} reports {what} under the protocol {said!r}.")
         if _weaker(mine, theirs, path, beside):
             found.append(f"{name} got a smaller budget of {what} than {notes.plain(other.name)}.")
     return found
 
 
-def _reported(run: RunInfo, now: scene.Scene) -> dict[str, Any]:
-    """What a card reports of this attack; empty where it does not."""
-    scores = run.card.get("scores")
-    entries = scores.get("attacked") if isinstance(scores, dict) else None
-    which = (now.attack, now.space, now.norm)
-    for entry in entries if isinstance(entries, list) else []:
-        names = ("attack", "space", "norm")
-        if isinstance(entry, dict) and tuple(entry.get(key) for key in names) == which:
-            return entry
-    return {}
-
-
 def _weaker(
-    mine: dict[str, Any],
-    theirs: dict[str, Any],
+    mine: CardAttack,
+    theirs: CardAttack,
     path: AttackPath | None,
     beside: AttackPath | None,
 ) -> bool:
     """Whether the first attack was given less: strength, steps, restarts, end of the dial."""
 
-    def less(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
-        pair = one.get(key), other.get(key)
-        return all(isinstance(value, int | float) for value in pair) and pair[0] < pair[1]
+    def less(one: Any, other: Any) -> bool:
+        return all(isinstance(value, int | float) for value in (one, other)) and one < other
 
-    settings = [
-        x.get("settings") if isinstance(x.get("settings"), dict) else {} for x in (mine, theirs)
-    ]
-    if less(mine, theirs, "eps") or any(less(*settings, key) for key in ("steps", "restarts")):
+    settings = ("steps", "restarts")
+    if less(mine.eps, theirs.eps) or any(
+        less(mine.settings.get(name), theirs.settings.get(name)) for name in settings
+    ):
         return True
     return bool(path and beside and path.strengths[-1] < beside.strengths[-1])
 

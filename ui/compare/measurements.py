@@ -218,8 +218,10 @@ def _apart(less: Entry, more: Entry) -> bool:
 
 
 def bar_sentence(bar: Entry, seed: int) -> str:
-    """One bar in words: what moves at b, undefended and defended, what it costs, and whether the
-    defence clears it.
+    """One bar in words.
+
+    It says what moves at b, undefended and defended, what it costs, and whether the defence clears
+    it.
     """
     where, unit = _SPACES[bar["space"]]
     low, high = bar["defended"]["moved_interval"]

@@ -10,9 +10,18 @@ import streamlit as st
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
 from ui import attack, cached, notes, scene
-from ui.cluster_map import MapOptions, MapState, MapView, Partner, cluster_map, stratified
+from ui.cluster_map import (
+    COLOURS,
+    MapOptions,
+    MapState,
+    MapView,
+    Partner,
+    cluster_map,
+    ramps,
+    stratified,
+)
 from ui.compare import claims, measurements
-from ui.parts import compute, frames
+from ui.parts import compute, frames, sentences
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -57,10 +66,10 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
-    sentences = claims.warnings(now, paths)
-    if sentences:
+    found = claims.warnings(now, paths)
+    if found:
         st.warning(
-            " ".join(sentences) + " A claim of robustness counts only under an attack made anew "
+            " ".join(found) + " A claim of robustness counts only under an attack made anew "
             "on the defended model, with at least the budget of the other.",
             title="This is no evidence of robustness",
             icon=":material/warning:",
@@ -71,7 +80,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
     for run in (now.run, now.partner):
-        ask = cached.runs.Ask(run, now.attack, now.space, now.norm, None, now.seed, now.fit)
+        ask = cached.runs.Ask(run, now.key, now.fit).under(target=None)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
 
@@ -79,7 +88,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
 def offer(now: scene.Scene) -> None:
     """What is still to be computed, and what an old attacker must be fitted anew for."""
     missing = compute.missing([*asks(now)[0], *asks(now)[1]])
-    afresh = any(claims.defended(ask.run) for ask in missing)
+    afresh = any(ask.run.defended for ask in missing)
     label = compute.action(missing)
     if afresh and label != compute.ANEW:
         label = "Attack the defended model afresh"
@@ -113,7 +122,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     a, b = _paths(now, found)
     both = a[0] is not None and b[0] is not None
     order = entries.take_order()
-    colour = "cluster" if now.colour == "fragility" and not both else now.colour
+    colour = "cluster" if not both and COLOURS[now.colour].needs_path else now.colour
     said = claims.sentence(now, a[0], b[0], strength)
     state = cluster_map(
         _view(now, found, a, b, said),
@@ -157,8 +166,7 @@ def _view(
     truth = cached.images.truth(found.a)
     both = a[0] is not None and b[0] is not None
     noise = both and a[1] is not None and b[1] is not None
-    which = (now.attack, now.space, now.norm, now.seed, both, noise)
-    which += tuple(cached.runs.path_stamp(one[0]) for one in asks(now))
+    which = (now.key, both, noise, *(one[0].run.path_stamp(one[0].key) for one in asks(now)))
     shown = stratified(found.a.labels, _SHOWN) if len(found.a.xy) > _SHOWN else None
     return MapView(
         key=f"compare {found.key} {which}",
@@ -166,7 +174,7 @@ def _view(
         xy=found.a.xy,
         clusters=found.a.labels,
         k=found.a.p.shape[1],
-        confidence=found.a.p.max(1).astype(np.float32),
+        ramps=ramps(found.a, a[0] if both else None, now.dial.end),
         labels=truth.y,
         class_names=truth.names,
         path=a[0] if both else None,
@@ -177,28 +185,25 @@ def _view(
         shown=shown,
         sprites=cached.images.sprites(found.a.data, found.a.split),
         alt=alt,
-        name=_head(now.run),
+        name=now.run.title,
         aside=_aside(now.run),
         partner=Partner(
-            name=_head(now.partner),
+            name=now.partner.title,
             aside=_aside(now.partner),
             xy=found.b.xy,
             clusters=found.b.labels,
-            confidence=found.b.p.max(1).astype(np.float32),
+            ramps=ramps(found.b, b[0] if both else None, now.dial.end),
             path=b[0] if both else None,
             noise=b[1] if noise else None,
         ),
     )
 
 
-def _head(run: RunInfo) -> str:
-    said = not claims.defended(run) or run.name.endswith(f"-{notes.defence(run)}")
-    return run.name if said else f"{run.name}, {notes.defence(run)}"
-
-
 def _aside(run: RunInfo) -> str:
-    acc = claims.clean_figures(run).get("acc")
-    return "" if acc is None else f"accuracy on clean images {100 * acc:.1f} %"
+    scores = run.card.scores
+    if scores is None or scores.acc is None:
+        return ""
+    return f"accuracy on clean images {100 * scores.acc:.1f} %"
 
 
 def _selection(
@@ -269,11 +274,11 @@ def _transfer(now: scene.Scene) -> Any:
     if found is not None:
         return found
     name = f"Attack {now.run.name}, judge on {now.partner.name}"
-    if not all(notes.has_weights(run) for run in (now.run, now.partner)):
+    if not all(run.has_weights for run in (now.run, now.partner)):
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = compute.duration(compute.estimate(ask))
+    seconds = sentences.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:
@@ -345,7 +350,7 @@ def _curves(
 
 def judged(now: scene.Scene) -> None:
     """What `reproduce alrdc` measured on these data, where one of the models is ALRDC's."""
-    if not any(run.card["model"] == "alrdc" for run in (now.run, now.partner) if run):
+    if not any(run.card.model == "alrdc" for run in (now.run, now.partner) if run):
         return
     try:
         found = measurements.read(now.dataset)

@@ -9,13 +9,14 @@ from typing import Any
 
 import streamlit as st
 
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import PATH_SAMPLES, RunInfo
 from ui import cached, notes, scene
+from ui.parts import sentences
 
-# What a path costs beforehand: passes through the model a sample, in training steps of one view.
-_PASSES = {"noise": 12, "fgsm": 22, "pgd": 100}
-# What an image costs while an attacker is fitted, likewise: all of it is the decoder's both passes.
+# What an image costs while an attacker is fitted, in training steps of one view: all of it is the
+# decoder's both passes.
 _FIT_VIEWS, _FIT_VIEWS_BARE = 3.5, 0.5
 _VIEW_SECONDS = 5e-4  # of one view in training, where the card does not say
 ANEW = "Fit anew with these settings"
@@ -59,8 +60,9 @@ def action(missing: list[cached.runs.Ask]) -> str:
 
 
 def missing(asks: list[cached.runs.Ask]) -> list[cached.runs.Ask]:
-    """The paths that are not there, or that an old attacker has walked, or one fitted with other
-    settings.
+    """The paths that have to be computed.
+
+    They are not there, or an old attacker has walked them, or one fitted with other settings.
     """
     return [ask for ask in asks if cached.runs.path(ask) is None or _again(ask)]
 
@@ -77,7 +79,7 @@ def offer(now: scene.Scene, missing: list[cached.runs.Ask], label: str = "Comput
     if not missing:
         return
     names = " and ".join(_name(now, ask) for ask in missing)
-    bare = {notes.plain(ask.run.name): None for ask in missing if not notes.has_weights(ask.run)}
+    bare = {notes.plain(ask.run.name): None for ask in missing if not ask.run.has_weights}
     if bare:
         st.info(
             f"The weights of {' and '.join(bare)} are missing, so {names} cannot be "
@@ -93,7 +95,7 @@ def offer(now: scene.Scene, missing: list[cached.runs.Ask], label: str = "Comput
     place.markdown(
         f"**{'To be computed afresh' if old else 'Not computed yet'}:** {names}{goal}, {now.unit}, "
         f"seed {now.seed}. {_fits(missing)}{_samples(missing[0].run):,} samples on 11 strengths: "
-        f"about {duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
+        f"about {sentences.duration(seconds)} on a CPU{' in all' if _unfit(missing) else ''}.",
         width="content" if not _unfit(missing) else "stretch",
     )
     if place.button(label, icon=":material/play_arrow:", key="compute"):
@@ -111,7 +113,7 @@ def _fits(asks: list[cached.runs.Ask]) -> str:
         return ""
     n, split = cached.models.fit_images(unfit[0].run)
     images = f"{n:,} training images" if split == "train" else f"{n:,} {split} images"
-    trained = unfit[0].run.card["data"]["split"]
+    trained = unfit[0].run.card.data.split
     why = "" if split == trained else " (the training split is not here)"
     what = "An attacker is" if len(unfit) == 1 else "An attacker of each is"
     config = unfit[0].fit or ALRDCConfig()
@@ -127,7 +129,7 @@ def estimate(ask: cached.runs.Ask) -> float:
     """
     if ask.space == "embedding":  # the network itself is not asked
         return 5.0 + (_fit_seconds(ask) if cached.runs.needs_fit(ask) else 0.0)
-    return max(5.0, _PASSES.get(ask.attack, 100) * _samples(ask.run) * _view_seconds(ask.run))
+    return max(5.0, ATTACKS[ask.attack].passes * _samples(ask.run) * _view_seconds(ask.run))
 
 
 def _samples(run: RunInfo) -> int:
@@ -137,19 +139,16 @@ def _samples(run: RunInfo) -> int:
 
 
 def _fit_seconds(ask: cached.runs.Ask) -> float:
-    views = _FIT_VIEWS if cached.runs.decodes(ask.run) else _FIT_VIEWS_BARE
+    views = _FIT_VIEWS if ask.run.card.decodes else _FIT_VIEWS_BARE
     epochs = (ask.fit or ALRDCConfig()).epochs
     return epochs * cached.models.fit_images(ask.run)[0] * views * _view_seconds(ask.run)
 
 
 def _view_seconds(run: RunInfo) -> float:
-    train, data = run.card["train"], run.card["data"]
-    view = _VIEW_SECONDS
-    numbers = [train.get("minutes"), train.get("epochs"), data.get("n")]
-    if train.get("device") == "cpu" and all(isinstance(x, int | float) and x > 0 for x in numbers):
-        minutes, epochs, n = numbers
-        view = 60 * minutes / (epochs * n * 2)
-    return view
+    training, n = run.card.training, run.card.data.n
+    if training.device == "cpu" and training.minutes and training.epochs and n:
+        return 60 * training.minutes / (training.epochs * n * 2)
+    return _VIEW_SECONDS
 
 
 def _compute(now: scene.Scene, missing: list[cached.runs.Ask]) -> None:
@@ -181,7 +180,7 @@ def work_through(jobs: dict[str, Callable[[cached.models.OnStep], Any]]) -> None
                 share = (number + done / max(total, 1)) / len(jobs)
                 spent = time.monotonic() - began
                 left = spent / share - spent if share > 0.02 else 0
-                note = f" · about {duration(left)} left" if spent > 5 and left > 1 else ""
+                note = f" · about {sentences.duration(left)} left" if spent > 5 and left > 1 else ""
                 # a waiting event of the page ends this run here: that is how cancelling works
                 bar.progress(min(share, 1.0), text=f"{name}: {notes.plain(sentence)}{note}")
 
@@ -193,8 +192,3 @@ def work_through(jobs: dict[str, Callable[[cached.models.OnStep], Any]]) -> None
                 return
         box.update(label="Computed", state="complete", expanded=False)
     st.rerun()
-
-
-def duration(seconds: float) -> str:
-    """A time that something takes, in words."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -24,8 +24,10 @@ def form(
     defaults: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """Draw a config's fields, the rare ones under "More controls", and say at the field what its
-    own check refuses. The shape of the images comes from the data and is not asked.
+    """Draw a config's fields, and say at each what its own check refuses.
+
+    The rare ones stand under "More controls". The shape of the images comes from the data and is
+    not asked.
 
     Args:
         key: of the widgets: `<key>_<field>`. Another key is another form.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clustcore.measures import cluster_table, margin
 from clustcore.types import AttackPath, MapArrays
-from ui.parts.sentences import margin, moved_rows, smallest_of, step_of
+from ui.parts.sentences import moved_rows, smallest_of, step_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ def cluster_frame(
     Without labels there is no purity; without a path there is nothing of strengths.
     """
     import pandas as pd
-
-    from clustcore.measures import cluster_table
 
     table = cluster_table(arrays.labels, arrays.p, y, path)
     columns = {"cluster": np.arange(len(table.size)), "size": table.size}

@@ -8,10 +8,10 @@ import numpy as np
 import streamlit as st
 
 from clustcore.config import digest
+from clustcore.measures.hues import hue
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes
 from ui.cluster_map import MapState
-from ui.cluster_map.still_map import PETROFF
 from ui.parts import frames
 from ui.parts.thumbnails import Thumb, gallery
 from ui.scene import entries
@@ -103,7 +103,7 @@ def _gallery(
         if truth.y is not None:
             label = int(truth.y[row])
             text += f", label {truth.names[label] if truth.names else label}"
-        thumbs.append(Thumb(row, text, PETROFF[cluster % 10]))
+        thumbs.append(Thumb(row, text, hue(cluster)))
     gallery(
         thumbs,
         images[part],

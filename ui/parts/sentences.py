@@ -85,10 +85,11 @@ def map_sentence(arrays: MapArrays, name: str) -> str:
     )
 
 
-def margin(p: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(n,) the gap between the two largest soft assignments of each sample."""
-    best = np.sort(p.astype(np.float32), axis=1)
-    return best[:, -1] - best[:, -2] if p.shape[1] > 1 else best[:, -1]
+def duration(seconds: float) -> str:
+    """A time that something takes: 1 s, 95 s, 4 min, 1.5 h."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def smallest_of(path: AttackPath | None, n: int) -> NDArray[np.float32]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from clustcore.attacks import LEARNED
+from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo, list_runs
+from clustcore.types import PathKey
 from ui import cached, notes, shell
+from ui.cluster_map import COLOURS
 from ui.scene import entries
 from ui.scene import state as scene
 
@@ -48,10 +50,8 @@ def draw(page: str, head: Any) -> scene.Scene | None:
     run, partner = _models(page, head, offered)
     attack, space, norm, target = _attack(page, head, run)
     entry_slot = side.container()
-    dataset = scene.dataset_of(run)
-    colours = [
-        c for c in scene.LABELS["colour"] if c != "label" or cached.images.has_labels(dataset)
-    ]
+    dataset = run.dataset
+    colours = [c for c in COLOURS if c != "label" or cached.images.has_labels(dataset)]
     if page != "Explore":
         colour = _select(side, "Colour", "colour", colours)
     else:
@@ -63,18 +63,14 @@ def draw(page: str, head: Any) -> scene.Scene | None:
     kept = {"dataset": dataset, "run": run.name, "attack": attack, "space": space}
     kept |= {"target": target, "colour": colour} | ({"partner": partner.name} if partner else {})
     st.session_state["scene"].update(kept | ({} if space == "embedding" else {"norm": norm}))
+    aim = target if page == "Attack" and target != scene.UNTARGETED else None
     return scene.Scene(
         page=page,
         run=run,
         partner=partner,
-        dataset=dataset,
-        attack=attack,
-        space=space,
-        norm=norm,
-        target=target if page == "Attack" and target != scene.UNTARGETED else None,
+        key=PathKey(attack, space, norm, aim, seed),
         colour=colour,
         device=device,
-        seed=seed,
         fit=fit,
         entry_slot=entry_slot,
         link_slot=link_slot,
@@ -83,9 +79,9 @@ def draw(page: str, head: Any) -> scene.Scene | None:
 
 def _models(page: str, head: Any, offered: Sequence[RunInfo]) -> tuple[RunInfo, RunInfo | None]:
     """The data set, and of its models the one to show; on Compare the one beside it too."""
-    data = [*dict.fromkeys(scene.dataset_of(run) for run in offered)]
+    data = [*dict.fromkeys(run.dataset for run in offered)]
     dataset = _select(st.sidebar, "Data set", "dataset", data, on_change=_other_data)
-    named = {run.name: run for run in offered if scene.dataset_of(run) == dataset}
+    named = {run.name: run for run in offered if run.dataset == dataset}
     if page == "Compare":
         return _two_models(head, named)
     return named[_select(st.sidebar, "Model", "run", [*named], on_change=_other_run)], None
@@ -129,7 +125,7 @@ def _more(page: str, attack: str) -> tuple[str, int, ALRDCConfig | None]:
             persist_state="session",
             help="Of the attack's random draws. What ships has seed 0.",
         )
-        fit = _fit() if attack in LEARNED and page != "Explore" else None
+        fit = _fit() if attack in learned() and page != "Explore" else None
     return device, int(seed), fit
 
 
@@ -154,7 +150,7 @@ def _fit() -> ALRDCConfig:
 
 def _two_models(head: Any, named: Mapping[str, RunInfo]) -> tuple[RunInfo, RunInfo | None]:
     """The pickers of Compare; a model without a map is offered only where none has one."""
-    drawn = [name for name, run in named.items() if scene.has_map(run)] or [*named]
+    drawn = [name for name, run in named.items() if run.has_map] or [*named]
     asked = st.session_state.get("run")
     if asked in named and asked not in drawn:
         st.toast(f"{notes.plain(asked)} has no map yet: showing {notes.plain(drawn[0])}.")

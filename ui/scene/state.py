@@ -16,14 +16,16 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 
-from clustcore.attacks import ATTACKS, LEARNED, WITHOUT_TARGET
+from clustcore.attacks import ATTACKS
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.datasets import DATASETS
 from clustcore.defences import DEFENCES
 from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
 from clustcore.runs import RunInfo, list_runs
+from clustcore.types import Keyed, PathKey
 from ui import cached, notes
+from ui.cluster_map import COLOURS
 
 KEYS = (
     "dataset",
@@ -48,62 +50,35 @@ DEFAULTS = {
     "pin": "",
 }
 LABELS = {
-    "dataset": {
-        "mnist": "MNIST",
-        "fashion-mnist": "Fashion-MNIST",
-        "cifar10": "CIFAR-10",
-        "cifar10-jpeg": "CIFAR-10 (JPEG copy)",
-        "cifar100-20": "CIFAR-100, 20 super-classes",
-        "stl10": "STL-10",
-        "imagenet-10": "ImageNet-10",
-        "imagenet-dogs": "ImageNet-Dogs",
-        "tiny-imagenet": "Tiny-ImageNet",
-        "digits": "Digits, 8 x 8",
-    },
-    "attack": {
-        "pgd": "Margin PGD",
-        "fgsm": "FGSM",
-        "noise": "Random noise",
-        "exact": "Exact",
-        "alrdc": "ALRDC",
-        "alrdc-relu": "ALRDC (ReLU)",
-    },
     "space": {"pixels": "Pixels", "embedding": "Embedding"},
     "norm": {"linf": "L∞", "l2": "L2"},
-    "colour": {
-        "cluster": "Cluster",
-        "label": "True label",
-        "confidence": "Confidence",
-        "fragility": "Fragility",
-    },
     "device": {"auto": "Auto", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"},
 }
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a page's widgets say. Strength and pin live in the map's fragment: see `mirror`."""
+class Scene(Keyed):
+    """What a page's widgets say. Strength and pin live in the map's fragment: see `entries`."""
 
     page: str
     run: RunInfo
     partner: RunInfo | None  # on Compare: the model beside it
-    dataset: str
-    attack: str
-    space: str
-    norm: str
-    target: int | None
+    key: PathKey  # which path the map shows
     colour: str
     device: str
-    seed: int
     fit: ALRDCConfig | None  # what a learned attack's attacker is to be fitted with
     entry_slot: Any  # sidebar containers that the map's fragment writes into
     link_slot: Any
 
     @property
     def ask(self) -> cached.runs.Ask:
-        """Which path the map shows."""
-        where = (self.attack, self.space, self.norm, self.target, self.seed, self.fit)
-        return cached.runs.Ask(self.run, *where)
+        """The path that the map shows, of the run."""
+        return cached.runs.Ask(self.run, self.key, self.fit)
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return self.run.dataset
 
     @property
     def data_label(self) -> str:
@@ -127,39 +102,27 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
+    known = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}.get(key, {})
+    if value in known:
+        return known[value].title
     return LABELS.get(key, {}).get(value, str(value))
 
 
 def attack_name(attack: str) -> str:
     """An attack inside a sentence."""
-    return {"pgd": "margin PGD", "noise": "random noise", "exact": "exact"}.get(
-        attack, label("attack", attack)
-    )
+    return (attack in ATTACKS and ATTACKS[attack].phrase) or label("attack", attack)
 
 
 def attacks(space: str) -> list[str]:
-    """The attacks a dial can show in this space.
-
-    `exact` and ALRDC's know the embedding only, and `min_flip` has no strength of its own.
-    """
-    hidden = {"min_flip"} | ({"exact", *LEARNED} if space == "pixels" else set())
-    return sorted((name for name in ATTACKS if name not in hidden), key=lambda name: name != "pgd")
-
-
-def dataset_of(run: RunInfo) -> str:
-    """The name of the data a run was trained on."""
-    return run.card["data"]["name"]
-
-
-def clusters(run: RunInfo) -> int:
-    """The clusters of a run, from its card; 0 where the card does not say."""
-    count = run.card["config"].get("clusters", 0)
-    return count if isinstance(count, int) and 0 < count <= 255 else 0
+    """The attacks a dial can show in this space, the usual one first."""
+    able = [name for name, entry in ATTACKS.items() if entry.dial and space in entry.spaces]
+    return sorted(able, key=lambda name: name != DEFAULTS["attack"])
 
 
 def targets(run: RunInfo, attack: str) -> list[str | int]:
     """What an attack can aim at: anywhere, or one cluster where it knows a way there."""
-    return [UNTARGETED] if attack in WITHOUT_TARGET else [UNTARGETED, *range(clusters(run))]
+    aims = range(run.clusters) if ATTACKS[attack].targeted else ()
+    return [UNTARGETED, *aims]
 
 
 def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
@@ -170,7 +133,7 @@ def usable(runs: Sequence[RunInfo]) -> list[RunInfo]:
     data, models = ["mnist", "fashion-mnist", *DATASETS], [*MODELS]
 
     def rank(run: RunInfo) -> tuple[int, ...]:
-        name, model = dataset_of(run), run.card["model"]
+        name, model = run.dataset, run.card.model
         return (
             data.index(name) if name in data else len(data),
             int(run.readiness != "ready"),
@@ -188,25 +151,13 @@ def partners(run: RunInfo, runs: Sequence[RunInfo]) -> list[RunInfo]:
     """
 
     def rank(other: RunInfo) -> tuple[int, int]:
-        if _origin(other) == run.name:
-            known, name = [*DEFENCES], notes.defence(other)
+        if other.made_from == run.name:
+            known, name = [*DEFENCES], other.defence
             return 0, known.index(name) if name in known else len(known)
-        return (1 if _origin(run) == other.name else 2), 0
+        return (1 if run.made_from == other.name else 2), 0
 
-    data = dataset_of(run)
-    same = [one for one in usable(runs) if dataset_of(one) == data and one.name != run.name]
-    return sorted((one for one in same if has_map(one)), key=rank)
-
-
-def has_map(run: RunInfo) -> bool:
-    """Whether a run can be drawn."""
-    return (run.folder / "map.npz").is_file()
-
-
-def _origin(run: RunInfo) -> str | None:
-    """The run that a defended one was made from."""
-    found = run.card.get("defence")
-    return found.get("from") if isinstance(found, dict) else None
+    same = [one for one in usable(runs) if one.dataset == run.dataset and one.name != run.name]
+    return sorted((one for one in same if one.has_map), key=rank)
 
 
 def resolve(
@@ -242,23 +193,23 @@ def resolve(
     named = {run.name.casefold(): run for run in offered}
     asked = named.get(link.get("run", "").casefold())
     if asked and "dataset" not in link:
-        link["dataset"] = dataset_of(asked)
-    data = [*dict.fromkeys(dataset_of(run) for run in offered)]
+        link["dataset"] = asked.dataset
+    data = [*dict.fromkeys(run.dataset for run in offered)]
     values = {"dataset": choose("dataset", data, data[0])}
-    names = [run.name for run in offered if dataset_of(run) == values["dataset"]]
+    names = [run.name for run in offered if run.dataset == values["dataset"]]
     values["run"] = choose("run", names, names[0])
     run = named[values["run"].casefold()]
     beside = [one.name for one in partners(run, runs)]
     stranger = named.get(link.get("partner", "").casefold())
-    if stranger is not None and dataset_of(stranger) != values["dataset"]:
+    if stranger is not None and stranger.dataset != values["dataset"]:
         del link["partner"]
-        one, other = label("dataset", values["dataset"]), label("dataset", dataset_of(stranger))
+        one, other = label("dataset", values["dataset"]), label("dataset", stranger.dataset)
         problems.append(
             f"{run.name} is of {one} and {stranger.name} of {other}: they cannot be compared."
         )
     values["partner"] = choose("partner", beside, beside[0] if beside else "")
-    for key in ("space", "norm", "colour"):
-        values[key] = choose(key, [*LABELS[key]], DEFAULTS[key])
+    for key, options in (("space", LABELS["space"]), ("norm", LABELS["norm"]), ("colour", COLOURS)):
+        values[key] = choose(key, [*options], DEFAULTS[key])
     values["attack"] = choose("attack", attacks(values["space"]), DEFAULTS["attack"])
     values["target"] = choose("target", targets(run, values["attack"]), UNTARGETED)
     same = all(kept.get(key, values[key]) == values[key] for key in ("dataset", "space", "norm"))
@@ -294,17 +245,20 @@ def missing_run(name: str, runs: Sequence[RunInfo]) -> str:
     )
 
 
-def arrive(page: str) -> None:
+def arrive(page: str) -> bool:
     """Seed the widgets on arrival at a page: from the link, else from what was kept.
 
     Call it before any widget.
+
+    Returns:
+        whether this is an arrival: the page before was another.
     """
     kept = st.session_state.setdefault("scene", {})
     if st.session_state.get("page") == page:
-        return
+        return False
     st.session_state["page"] = page
     if page in ("Home", "Train"):  # they draw no scene: what was kept waits for the next page
-        return
+        return True
     query, runs = dict(st.query_params), list_runs()
     values, problems = resolve(query, runs, kept)
     for key, value in values.items():
@@ -313,6 +267,7 @@ def arrive(page: str) -> None:
     for problem in problems:
         st.toast(notes.plain(problem), icon=":material/link_off:")
     st.session_state["missing_run"] = missing_run(query.get("run", "").strip(), runs)
+    return True
 
 
 def link(scene: Scene, strength: float, row: int | None) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from clustcore import runs
 from ui import cached, notes
-
-# of DRC: each may have no epoch; the last stage of the other models has at least one
-_STAGES = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
 
 
 def agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
@@ -33,12 +30,16 @@ def agree(teach: bool, config: Mapping[str, Any] | None) -> bool:
     return asked == teach
 
 
-def has_epochs(config: Mapping[str, Any] | None) -> bool:
-    """Whether any stage is trained; else it is said."""
-    if not config or "alone" not in config or any(config[name] for name in _STAGES):
+def has_epochs(stages: Sequence[str], config: Mapping[str, Any] | None) -> bool:
+    """Whether any stage is trained; else it is said.
+
+    Args:
+        stages: the settings that count their epochs; none where there is no such choice.
+    """
+    if not config or not stages or any(config[name] for name in stages):
         return True
     st.error(  # heads alone would be fitted to features that nothing has learned
-        f"No stage has an epoch: expected at least 1 of {', '.join(_STAGES)}.",
+        f"No stage has an epoch: expected at least 1 of {', '.join(stages)}.",
         icon=":material/error:",
     )
     return False

@@ -11,10 +11,9 @@ from clustcore.datasets import DATASETS, data_folder, roots
 from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
+from clustcore.locations import OPEN_APP
 from clustcore.maps.live import FEWEST
 from ui import cached, notes, scene
-
-_DOWNLOADS = ("mnist", "fashion-mnist", "cifar10", "cifar100-20", "stl10")
 
 
 def images() -> tuple[str, bool] | None:
@@ -50,7 +49,7 @@ def images() -> tuple[str, bool] | None:
         if not names:
             st.info(
                 "A folder counts that lies below `data/`, or below a folder named at the start: "
-                "`streamlit run app.py -- --root DIR`. It holds PNG or JPEG files, or one "
+                f"`{OPEN_APP} --root DIR`. It holds PNG or JPEG files, or one "
                 "sub-folder of them for each class. A zip file can be uploaded instead.",
                 title="No folder of images here yet",
                 icon=":material/folder_off:",
@@ -70,7 +69,7 @@ def images() -> tuple[str, bool] | None:
         peek, problem = cached.images.peek(name)
     if peek is None:
         st.warning(notes.plain(problem), title="No images to train on", icon=":material/image:")
-        able = kind == "Data set" and name in _DOWNLOADS
+        able = kind == "Data set" and DATASETS[name].download
         if able and st.toggle(f"Let torchvision download it into {data_folder().name}/"):
             return name, True
         return None

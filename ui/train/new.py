@@ -13,10 +13,10 @@ from typing import Any
 import streamlit as st
 
 from clustcore import runs
-from clustcore.config import lookup
 from clustcore.datasets import data_folder, find_folder
 from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
+from clustcore.registry import lookup
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
 from clustcore.runs.plan import Plan, settings_of
@@ -26,21 +26,6 @@ from ui.train import checks, images
 
 NEW = "New training"
 NO_DEFENCE = "none"
-_MODELS = {
-    "drc": "DRC: contrasts the cluster assignments of two views of an image. Fits colour too.",
-    "alrdc": "ALRDC: an autoencoder whose code is clustered by mutual information.",
-    "dec": "DEC: an autoencoder, then clusters that sharpen themselves. The quickest.",
-}
-_DEFENCES = {
-    "alternating": "Trains against the model's own worst changes in pixels and in the embedding.",
-    "pgd_at": "Adversarial training: each batch is attacked before the model learns from it.",
-    "alrdc": "ALRDC's: trains against a fitted attacker, which the run must have.",
-    "adversarial_view": "An adversarial view, aimed at the runner-up cluster, joins the "
-    "augmentations. For contrastive models.",
-    "control": "The same further steps without a defence: what a defended run is measured against.",
-}
-# with a teacher: as the recipes have it (see clustcore.experiments.recipes)
-_TAUGHT = {"drc": {"alone": 0, "taught": 4, "weight_t": 10.0}}
 _WORDS = {
     "running": (":material/play_circle:", "training"),
     "mapping": (":material/map:", "trained; its map is being made"),
@@ -71,8 +56,9 @@ def state(job: Job) -> str:
 
 
 def choose(place: Any, found: Sequence[Job], arrived: bool) -> Job | None:
-    """The training that is watched, by its name in the link; a running one by itself on arrival;
-    None: a new one.
+    """The training that is watched, by its name in the link; None: a new one.
+
+    On arrival a running one is taken by itself.
     """
     names = [job.name for job in found]
     if begun := st.session_state.pop("train_begun", ""):
@@ -147,19 +133,20 @@ def _model(data: str) -> Plan | None:
         help="A defence trains a finished run on, so that its samples stay in their clusters.",
     )
     if defence == NO_DEFENCE:
-        names = [name for name in _MODELS if name in MODELS]
+        names = [name for name, entry in MODELS.items() if entry.trains]
+        names.sort(key=lambda name: name != "drc")  # it fits grey and colour
         model = left.selectbox(
             "Model",
             names,
-            format_func=str.upper,
+            format_func=lambda name: MODELS[name].title,
             key="train_model",
             persist_state="session",
         )
-        left.caption(_MODELS[model])
+        left.caption(MODELS[model].about)
         return Plan(model, data)
-    right.caption(_DEFENCES.get(defence, ""))
-    good = [run for run in scene.usable(runs.list_runs()) if notes.has_weights(run)]
-    names = [run.name for run in good if scene.dataset_of(run) == data]
+    right.caption(DEFENCES[defence].about)
+    good = [run for run in scene.usable(runs.list_runs()) if run.has_weights]
+    names = [run.name for run in good if run.dataset == data]
     if not names:
         left.info(
             "A defence starts from a run that was trained on the same images. There is none yet: "
@@ -178,22 +165,23 @@ def _settings(plan: Plan) -> dict[str, Any] | None:
         from clustcore.training.views import AugmentConfig
 
         if plan.defence is None:
-            own, kept = lookup(MODELS, plan.model, "model").Config, {}
+            own, kept, views = lookup(MODELS, plan.model, "model").Config, {}, {}
         else:
             defence = lookup(DEFENCES, plan.defence, "defence")
-            own, kept = defence.Config, runs.find_run(plan.source).card
+            card = runs.find_run(plan.source).card
+            own, kept, views = defence.Config, card.train, card.augment
     if plan.defence is not None and defence.needs_attacker and not checks.has_attacker(plan.source):
         return None
     name = plan.model or plan.defence
-    train = {k: v for k, v in settings_of(kept.get("train", {})).items() if k != "seed"}
-    views = kept.get("augment", {})
+    train = {k: v for k, v in settings_of(kept).items() if k != "seed"}
     key = f"{plan.source or ''}_{name}"
     teach = plan.defence is None and hasattr(own(), "taught") and _teach(key)
-    begin = _TAUGHT.get(name, {"taught": 4}) if teach else {}
+    begin = dict(MODELS[name].taught) if teach else {}
     rate = _rate(name, plan.data) if teach else {}
     asked = {"config": form(own, f"own_{key}{'_taught' * teach}", begin)}
     if plan.defence is None and not (
-        checks.agree(teach, asked["config"]) and checks.has_epochs(asked["config"])
+        checks.agree(teach, asked["config"])
+        and checks.has_epochs(MODELS[name].stages, asked["config"])
     ):
         return None
     st.caption("The training loop")
@@ -273,10 +261,10 @@ def _free_name(plan: Plan, found: Sequence[Job]) -> str:
 
 def _wrong_name(name: str, found: Sequence[Job]) -> str:
     if not runs.is_name(name):
-        return "Expected letters, digits, '.', '_' and '-', beginning with a letter or a digit."
+        return f"Expected {runs.NAME_RULE}."
     if any(job.name == name for job in found):
         return f"There is a training {notes.plain(name)} already: choose it above, or another name"
-    if any((place / name / "card.json").exists() for place in runs.folders()):
+    if runs.taken(name):
         return f"There is a run {notes.plain(name)} already: choose another name."
     return ""
 

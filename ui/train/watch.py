@@ -9,22 +9,19 @@ import streamlit as st
 
 from clustcore import runs
 from clustcore.maps import live as livemap
+from clustcore.models import MODELS
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
 from clustcore.runs.progress import History, read_history
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
+from ui.parts import sentences
 from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
 _MANY = 1500
 _FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
-_DRC_PARTS = (
-    "Of the loss: af, the contrast of samples; ap, the contrast of clusters; cr, the balance of "
-    "cluster sizes; apart, how well images are told apart; surest, the labels that the surest "
-    "images give; share, how many these are."
-)
 _ALMOST_ALL = 0.95  # of the samples in one cluster
 
 
@@ -112,14 +109,14 @@ def _say(job: Job) -> None:
 
 def _finished(job: Job) -> None:
     run = runs.find_run(job.name)
-    if job.reason or not cached.runs.map_stamp(run):
+    if job.reason or not run.map_stamp:
         st.warning(
             f"{notes.plain(job.reason)} From a terminal: `{jobs.map_line(job.folder)}`",
             title="Trained, but there is no map",
         )
         st.button("Make the map", icon=":material/map:", on_click=_make_map, args=(job,))
         return
-    query = {"dataset": scene.label("dataset", scene.dataset_of(run)), "run": run.name}
+    query = {"dataset": scene.label("dataset", run.dataset), "run": run.name}
     with st.container(horizontal=True):
         for page, text in (("Explore", "Explore it"), ("Attack", "Attack it")):
             st.page_link(
@@ -161,14 +158,8 @@ def _progress(job: Job, history: History) -> None:
     text = f"Epoch {job.epochs} of {job.total}"
     if job.epochs:
         seconds = float(history.seconds[-5:].mean()) * left
-        text += f" · {history.stage[-1]} · about {_duration(seconds)} left"
+        text += f" · {history.stage[-1]} · about {sentences.duration(seconds)} left"
     st.progress(min(1.0, job.epochs / job.total), text)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _notice(history: History) -> None:
@@ -214,7 +205,7 @@ def _map(job: Job) -> None:
         return
     if run is not None and arrays is not None:
         n = len(arrays.xy)
-        still = cached.runs.still(str(job.folder), cached.runs.map_stamp(run), _size(n))
+        still = cached.runs.still(str(job.folder), run.map_stamp, _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
         st.caption(f"The finished run's map · {n:,} images, {notes.plain(arrays.split)} split")
     elif job.state == "mapping":
@@ -263,8 +254,8 @@ def _curves(job: Job, history: History) -> None:
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
-    if job.plan.model == "drc":
-        st.caption(_DRC_PARTS)
+    if job.plan.model in MODELS and MODELS[job.plan.model].parts:
+        st.caption(MODELS[job.plan.model].parts)
     st.caption(
         "Entropy of the assignments: per sample, how undecided they are (0: decided); of their "
         "mean, how balanced the clusters (1: even). Training reads no labels, so no accuracy."

@@ -29,11 +29,11 @@ def test_maps_and_paths_are_shared_and_read_only(run: RunInfo) -> None:
 
 def test_a_map_written_anew_is_seen(run: RunInfo) -> None:
     before = cached.runs.map_arrays(run)
-    stamp = cached.runs.map_stamp(run)
+    stamp = run.map_stamp
     (run.folder / "map.npz").unlink()
     assert cached.runs.map_arrays(run) is None
     demo.make_run(run.folder.parent)
-    assert cached.runs.map_stamp(run) != stamp
+    assert run.map_stamp != stamp
     assert np.array_equal(cached.runs.map_arrays(run).xy, before.xy)
     assert cached.runs.map_arrays(run) is not before
 
@@ -41,18 +41,34 @@ def test_a_map_written_anew_is_seen(run: RunInfo) -> None:
 def test_a_path_computed_here_is_found_and_other_questions_are_not(run: RunInfo) -> None:
     assert cached.runs.path(ask(run, "fgsm")) is None
     path = demo.make_path(cached.runs.map_arrays(run), "fgsm", "pixels", "linf")
-    file = runs.cached_path_file(run.folder, PathKey("fgsm", "pixels", "linf"))
+    file = runs.cached_path_file(run, PathKey("fgsm", "pixels", "linf"))
     runs.write_path(file, path)
     assert np.array_equal(cached.runs.path(ask(run, "fgsm")).rows, path.rows)
     assert cached.runs.path(ask(run, "fgsm", target=3)) is None
     assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
 
 
+def test_a_cached_path_reads_no_card_and_hashes_the_projector_once(
+    run: RunInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.projector_file.write_bytes(b"where the map's places come from")
+    run = runs.find_run("demo")
+    path = demo.make_path(cached.runs.map_arrays(run), "fgsm", "pixels", "linf")
+    runs.write_path(runs.cached_path_file(run, path.key), path)
+    read = demo.count_reads(monkeypatch)
+    run = runs.find_run("demo")
+    assert read["card.json"] == 1
+    for _ in range(2):
+        assert cached.runs.path(ask(run, "fgsm")) is not None
+        assert cached.runs.path(ask(run, "fgsm", seed=1)) is None
+    assert (read["card.json"], read["projector.safetensors"]) == (1, 1)
+
+
 def test_a_damaged_map_names_its_file(run: RunInfo) -> None:
     (run.folder / "map.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"map\.npz: expected a readable npz"):
         cached.runs.map_arrays(run)
-    assert cached.runs.still(str(run.folder), cached.runs.map_stamp(run)) is None
+    assert cached.runs.still(str(run.folder), run.map_stamp) is None
 
 
 def test_neighbours_are_those_of_a_slow_search(run: RunInfo) -> None:

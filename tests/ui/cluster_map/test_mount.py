@@ -1,11 +1,8 @@
-"""The mounted map: what is sent when, what a gesture selects, and its script."""
+"""The mounted map: what is sent when, and what a gesture selects."""
 
 from __future__ import annotations
 
 import functools
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.support.map_views import decode, make_view, pin_of, whole
 from ui.cluster_map import MapOptions, Sprites, packing
-from ui.cluster_map.mount import _catch_up, _parts, _script, _selected, positions
-
-HERE = Path(__file__).parent
+from ui.cluster_map.mount import _catch_up, _parts, _selected, positions
 
 
 def page() -> None:
@@ -138,21 +133,6 @@ def test_a_detail_of_another_row_is_not_sent() -> None:
     view = make_view(key="page")
     assert run(at, pin=6, detail=pin_of(view))[0]["parts"]["pin"] is None
     assert run(at, pin=9_999)[0]["parts"]["control"]["pin"][1] == -1
-
-
-def test_the_script_holds_no_inner_html_and_one_default_export() -> None:
-    script = _script()
-    assert "innerHTML" not in script
-    assert script.count("export default") == 1
-
-
-def test_the_scripts_arithmetic_under_node() -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed: the map's script is not tested without a browser")
-    scripts = [str(path) for path in sorted((HERE / "js").glob("*.mjs"))]
-    done = subprocess.run([node, "--test", *scripts], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_a_release_lost_behind_a_later_gesture_is_taken_over() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 
 from tests.support.map_views import back, big_view, make_view, whole
 from ui.cluster_map import checks, packing, sprite_sheet
-from ui.cluster_map.mount import _script
 from ui.cluster_map.packing import quantise_smallest, stratified
+from ui.cluster_map.script import joined
 from ui.cluster_map.wire import NEVER
 
 
@@ -41,7 +41,7 @@ def test_round_trip_of_a_whole_message() -> None:
     np.testing.assert_array_equal(sections["clusters"], view.clusters)
     np.testing.assert_array_equal(sections["colour.label"], view.labels)
     confidence = sections["colour.confidence"] / 254
-    assert np.abs(confidence - view.confidence).max() <= 0.5 / 254 + 1e-6
+    assert np.abs(confidence - view.ramps["confidence"]).max() <= 0.5 / 254 + 1e-6
     np.testing.assert_array_equal(sections["winner"], view.raster.winner)
     np.testing.assert_array_equal(sections["trusted"], view.raster.trusted)
     assert np.abs(sections["margin"] / 255 - view.raster.margin).max() <= 0.5 / 255 + 1e-6
@@ -107,7 +107,7 @@ def test_a_subset_names_its_rows() -> None:
 def test_payload_budget() -> None:
     view = big_view(70_000)
     data = packing.message(packing.base(view), {}, {}, {}, whole=True)
-    assert len(data) + len(_script()) <= 1_000_000
+    assert len(data) + len(joined()) <= 1_000_000
     view = big_view(200_000)
     base = packing.base(view)
     assert set(base.colours) == {"label", "confidence", "fragility"}
@@ -156,8 +156,12 @@ NAN_PATH = np.full((11, 40, 2), np.nan, np.float32)
         ({"clusters": np.zeros(3, np.uint8)}, r"MapView.clusters: expected shape \(200,\)"),
         ({"clusters": np.full(200, 4, np.uint8)}, r"MapView.clusters: expected 0 to 3, got 4"),
         ({"k": 0}, r"MapView.k: expected 1 to 255 clusters, got 0"),
-        ({"confidence": np.zeros(7)}, r"MapView.confidence: expected shape \(200,\), got \(7,\)"),
-        ({"confidence": np.full(200, np.inf)}, r"MapView.confidence: expected finite numbers"),
+        (
+            {"ramps": {"confidence": np.zeros(7)}},
+            r"MapView.ramps\['confidence'\]: expected shape \(200,\), got \(7,\)",
+        ),
+        ({"ramps": {"confidence": np.full(200, np.inf)}}, r"MapView.ramps.*: expected numbers in"),
+        ({"ramps": {"hue": np.zeros(200)}}, r"MapView.ramps: expected colourings on a ramp, got"),
         ({"labels": np.zeros((200, 1), int)}, r"MapView.labels: expected shape"),
         ({"shown": np.array([200])}, r"MapView.shown: expected row numbers from 0 to 199"),
         ({"shown": np.array([1, 1])}, r"MapView.shown: expected each row once"),

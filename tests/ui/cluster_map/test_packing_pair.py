@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.map_views import back, big_view, make_partner, make_path, make_view, whole
 from ui.cluster_map import checks, packing
-from ui.cluster_map.mount import _script, _selected
+from ui.cluster_map.mount import _selected
+from ui.cluster_map.script import joined
 
 
 def test_two_models_travel_on_one_scale() -> None:
@@ -27,10 +28,11 @@ def test_two_models_travel_on_one_scale() -> None:
     np.testing.assert_array_equal(sections["b.clusters"], partner.clusters)
     assert (np.diff(sections["b.smallest"].astype(int)) >= 0).all()
     confidence = sections["b.colour.confidence"] / 254
-    assert np.abs(confidence - partner.confidence).max() <= 0.5 / 254 + 1e-6
+    assert np.abs(confidence - partner.ramps["confidence"]).max() <= 0.5 / 254 + 1e-6
     assert header["twin"] is True
     assert (header["meta"]["name"], header["meta"]["partner"]["name"]) == ("A", "B")
-    moved = dataclasses.replace(partner, path=dataclasses.replace(partner.path, seed=9))
+    other = dataclasses.replace(partner.path, key=dataclasses.replace(partner.path.key, seed=9))
+    moved = dataclasses.replace(partner, path=other)
     assert packing.base(view) is not packing.base(dataclasses.replace(view, partner=moved))
 
 
@@ -38,7 +40,7 @@ def test_two_models_stay_within_the_budget_of_a_page() -> None:
     view = big_view(20_000)
     view = dataclasses.replace(view, mode="compare", partner=make_partner(view), raster=None)
     data = packing.message(packing.base(view), {}, {}, {}, whole=True)
-    assert len(data) + len(_script()) <= 1_000_000
+    assert len(data) + len(joined()) <= 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,10 @@ def test_two_models_stay_within_the_budget_of_a_page() -> None:
         ({"xy": np.full((200, 2), np.nan, np.float32)}, r"Partner.xy: expected finite numbers"),
         ({"clusters": np.zeros(3, np.uint8)}, r"Partner.clusters: expected shape \(200,\)"),
         ({"clusters": np.full(200, 4, np.uint8)}, r"Partner.clusters: expected 0 to 3, got 4"),
-        ({"confidence": np.zeros(7)}, r"Partner.confidence: expected shape \(200,\), got \(7,\)"),
+        (
+            {"ramps": {"confidence": np.zeros(7)}},
+            r"Partner.ramps\['confidence'\]: expected shape \(200,\), got \(7,\)",
+        ),
         ({"path": None}, r"Partner.path: expected the samples and strengths of the view's"),
         ({"noise": None}, r"Partner.noise: expected the samples and strengths of the view's"),
     ],

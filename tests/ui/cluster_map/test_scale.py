@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
+from tests.support import ROOT
 from tests.support.map_views import big_view, decode, make_view
 from ui.cluster_map import answers, packing
 from ui.cluster_map.mount import _selected
@@ -118,7 +119,7 @@ def test_a_mount_says_where_a_pin_is_that_is_not_drawn(pin: Any, lone: int | Non
 
 
 def test_explore_says_how_many_of_how_many_are_drawn(small: None) -> None:
-    at = AppTest.from_file("../app.py", default_timeout=60)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     at.run()
     at.switch_page("pages/1_Explore.py").run()
     assert not at.exception

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clustcore.config import Config, lookup, setting
+from clustcore.config import Config, setting
 from clustcore.defences import DEFENCES
 from clustcore.models import MODELS
+from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.views import AugmentConfig
 

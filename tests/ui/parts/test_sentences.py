@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from clustcore import runs
+from clustcore.locations import PROJECT
 from clustcore.types import AttackPath, MapArrays
 from tests.support import demo
+from tests.support.cards import some_card
 from ui import home, notes
 from ui.parts import frames, sentences
 
@@ -35,6 +37,23 @@ def test_a_strength_has_the_digits_it_needs(value: float, text: str) -> None:
     assert sentences.strength_text(value) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1 s"),
+        (0.4, "1 s"),
+        (30, "30 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (36_000, "10.0 h"),
+    ],
+)
+def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert sentences.duration(seconds) == text
+
+
 def test_the_sentence_counts_what_moved_and_names_the_largest_flow(path: AttackPath) -> None:
     moved = [i for i in range(demo.M) if np.float32(0.4 * (i + 1) / demo.M) <= np.float32(0.2)]
     flows = [(path.rows[i] % 10, (path.rows[i] + 1) % 10) for i in moved]
@@ -50,7 +69,7 @@ def test_the_sentence_of_nothing_moved_of_a_target_and_of_no_path(path: AttackPa
         sentences.sentence(path, 0.0, 0.4)
         == "At strength 0, none of 60 samples left their cluster."
     )
-    aimed = dataclasses.replace(path, target=3)
+    aimed = dataclasses.replace(path, key=dataclasses.replace(path.key, target=3))
     assert "of 60 samples entered cluster 3" in sentences.sentence(aimed, 0.4, 0.4)
     assert sentences.sentence(None, 0.1, 0.4).startswith("No attack path has been computed yet")
 
@@ -141,13 +160,12 @@ def test_the_median_flip_in_words() -> None:
     "card",
     [
         {},
-        {"scores": None},
         {"scores": {"clean": "good", "attacked": [3, {"moved": "all", "eps": 0.3}]}},
         {"scores": {"clean": {"acc": float("nan"), "nmi": True}}},
     ],
 )
 def test_a_card_without_figures_says_none(card: dict) -> None:
-    assert home.headline(card) == []
+    assert home.headline(some_card(**card).scores) == []
 
 
 def test_text_from_outside_loses_its_markdown() -> None:
@@ -160,5 +178,5 @@ def test_text_from_outside_loses_its_markdown() -> None:
 
 
 def test_messages_name_files_from_the_project_on(tmp_path: Path) -> None:
-    inside = ValueError(f"{runs.PROJECT}/runs/x/card.json: expected JSON")
+    inside = ValueError(f"{PROJECT}/runs/x/card.json: expected JSON")
     assert notes.say(inside) == "runs/x/card.json: expected JSON"

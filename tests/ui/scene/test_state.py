@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from clustcore.attacks import ATTACKS
 from clustcore.dial import dial
 from clustcore.runs import RunInfo
+from tests.support.cards import some_card
 from ui import scene
 
 
 def run(name: str, data: str, model: str = "drc", problem: str | None = None) -> RunInfo:
-    card = {"model": model, "config": {"clusters": 10}, "data": {"name": data, "split": "train"}}
-    return RunInfo(name, Path("nowhere") / name, {} if problem else card, problem, True)
+    about = {"name": data, "split": "train"}
+    card = some_card(model=model, config={"clusters": 10}, data=about)
+    return RunInfo(name, Path("nowhere") / name, None if problem else card, problem)
 
 
 RUNS = [
@@ -215,8 +217,7 @@ def family(tmp_path: Path) -> list[RunInfo]:
         folder.mkdir()
         if drawn:
             (folder / "map.npz").write_bytes(b"")
-        card = run(name, data).card | {"defence": defence}
-        return RunInfo(name, folder, card, None, False)
+        return RunInfo(name, folder, run(name, data).card.changed(defence=defence))
 
     made = {"name": "pgd_at", "from": "base"}
     return [

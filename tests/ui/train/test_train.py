@@ -241,7 +241,7 @@ def test_a_defence_against_an_attacker_needs_one(place, started, fitted_on, has)
     folder = demo.make_run(place, data="digits")
     if fitted_on is not None:
         (folder / runs.ATTACKERS).mkdir()
-        file = runs.attacker_file(folder, "alrdc")
+        file = runs.attacker_file(runs.find_run("demo"), "alrdc")
         save_file({"w": np.zeros(1, np.float32)}, file, {"fitted_on": fitted_on})
     app = open_train()
     app.selectbox(key="train_defence").set_value("alrdc").run()

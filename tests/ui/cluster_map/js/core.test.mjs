@@ -1,10 +1,7 @@
 // The map's arithmetic under node: node --test tests/ui/cluster_map/js/
 import assert from "node:assert/strict";
-import fs from "node:fs";
 import test from "node:test";
-
-const source = fs.readFileSync(new URL("../../../../ui/cluster_map/core.js", import.meta.url), "utf8");
-const core = new Function(`${source}; return core;`)();
+import * as core from "../../../../ui/cluster_map/js/core.js";
 
 function random(seed) {
   return () => {
@@ -15,7 +12,8 @@ function random(seed) {
 
 // A message as packing.py writes it, from scratch.
 function message(header, sections) {
-  const listed = [], blobs = [];
+  const listed = [],
+    blobs = [];
   let offset = 0;
   for (const [name, array] of Object.entries(sections)) {
     const dtype = array.constructor.name.replace("Array", "").toLowerCase();
@@ -27,7 +25,8 @@ function message(header, sections) {
   }
   let text = JSON.stringify({ format: 1, ...header, sections: listed });
   text += " ".repeat((4 - (Buffer.byteLength(text) % 4)) % 4);
-  const head = Buffer.from(text), size = Buffer.alloc(4);
+  const head = Buffer.from(text),
+    size = Buffer.alloc(4);
   size.writeUInt32LE(head.length);
   return new Uint8Array(Buffer.concat([Buffer.from("DMAP"), size, head, ...blobs]));
 }
@@ -54,8 +53,14 @@ test("a patch needs its base, keeps its geometry, and replaces all parts", () =>
   const parse = (header, sections = {}) => core.parse(message(header, sections));
   assert.equal(core.merge(held, parse({ base: "h", whole: false, parts: {} })), null);
   const whole = { base: "h", whole: true, meta: { n: 2 }, parts: { pin: { row: 1 } } };
-  assert.equal(core.merge(held, parse(whole, { xy: Uint16Array.of(1, 2, 3, 4), "pin.p": Float32Array.of(1) })).base, true);
-  const changed = core.merge(held, parse({ base: "h", whole: false, parts: { pin: null } }, { "tile.3": Uint8Array.of(9) }));
+  assert.equal(
+    core.merge(held, parse(whole, { xy: Uint16Array.of(1, 2, 3, 4), "pin.p": Float32Array.of(1) })).base,
+    true,
+  );
+  const changed = core.merge(
+    held,
+    parse({ base: "h", whole: false, parts: { pin: null } }, { "tile.3": Uint8Array.of(9) }),
+  );
   assert.deepEqual([changed.base, changed.tiles.length, changed.tiles[0][0]], [false, 1, 3]);
   assert.deepEqual([...held.geometry.xy], [1, 2, 3, 4]);
   assert.equal(held.extra["pin.p"], undefined);
@@ -75,7 +80,8 @@ test("the dial stands between two steps", () => {
 });
 
 test("moved means smallest <= strength, also after quantisation", () => {
-  const draw = random(1), end = 0.3;
+  const draw = random(1),
+    end = 0.3;
   const smallest = Array.from({ length: 500 }, () => Math.fround(draw() * end * 1.2)).sort((a, b) => a - b);
   const packed = Uint16Array.from(smallest, (v) => (v <= end ? Math.ceil((v * core.TOP) / end) : 65535));
   for (const strength of [0, end, ...smallest.slice(0, 300), ...Array.from({ length: 200 }, () => draw() * end)]) {
@@ -89,7 +95,9 @@ test("moved means smallest <= strength, also after quantisation", () => {
 });
 
 test("flow and net change agree with a count by hand", () => {
-  const m = 5, k = 3, clusters = Uint8Array.of(0, 0, 1, 2, 1, /* later */ 1, 1, 2, 2, 0);
+  const m = 5,
+    k = 3,
+    clusters = Uint8Array.of(0, 0, 1, 2, 1, /* later */ 1, 1, 2, 2, 0);
   const { counts, net, largest } = core.flow(clusters, m, k, 4, 1);
   assert.deepEqual([...counts], [0, 2, 0, 0, 0, 1, 0, 0, 0]);
   assert.deepEqual([...net], [-2, 1, 1]);
@@ -103,25 +111,45 @@ test("the histogram counts every mover once", () => {
 });
 
 test("inside a polygon: even-odd, against a winding-free box", () => {
-  const box = [[0, 0], [2, 0], [2, 1], [0, 1]], draw = random(3);
+  const box = [
+      [0, 0],
+      [2, 0],
+      [2, 1],
+      [0, 1],
+    ],
+    draw = random(3);
   for (let i = 0; i < 200; i++) {
-    const x = draw() * 4 - 1, y = draw() * 3 - 1;
+    const x = draw() * 4 - 1,
+      y = draw() * 3 - 1;
     assert.equal(core.insidePolygon(box, x, y), x > 0 && x < 2 && y > 0 && y < 1);
   }
-  const bow = [[0, 0], [2, 2], [2, 0], [0, 2]];
+  const bow = [
+    [0, 0],
+    [2, 2],
+    [2, 0],
+    [0, 2],
+  ];
   assert.ok(core.insidePolygon(bow, 0.3, 1) && !core.insidePolygon(bow, 1, 0.3));
 });
 
 test("nearest agrees with looking at every point", () => {
-  const draw = random(5), n = 3000, xy = Uint16Array.from({ length: 2 * n }, () => draw() * 65535);
+  const draw = random(5),
+    n = 3000,
+    xy = Uint16Array.from({ length: 2 * n }, () => draw() * 65535);
   const skip = Uint8Array.from({ length: n }, () => draw() < 0.2);
   const index = core.buildIndex(xy, skip);
   for (let i = 0; i < 200; i++) {
-    const x = draw() * 65535, y = draw() * 65535, radius = draw() * 3000;
-    let best = -1, least = radius;
+    const x = draw() * 65535,
+      y = draw() * 65535,
+      radius = draw() * 3000;
+    let best = -1,
+      least = radius;
     for (let j = 0; j < n; j++) {
       const d = Math.hypot(xy[2 * j] - x, xy[2 * j + 1] - y);
-      if (!skip[j] && d < least) { least = d; best = j; }
+      if (!skip[j] && d < least) {
+        least = d;
+        best = j;
+      }
     }
     const found = core.nearest(index, x, y, radius);
     assert.equal(found.at, best);
@@ -130,16 +158,25 @@ test("nearest agrees with looking at every point", () => {
 });
 
 test("arrow keys go to a point that way, or nowhere", () => {
-  const points = [["near", 10, 1], ["far", 30, 0], ["up", 1, -8], ["here", 0, 0]];
+  const points = [
+    ["near", 10, 1],
+    ["far", 30, 0],
+    ["up", 1, -8],
+    ["here", 0, 0],
+  ];
   assert.equal(core.towards(points, 0, 0, 1, 0), "near");
   assert.equal(core.towards(points, 0, 0, 0, -1), "up");
   assert.equal(core.towards(points, 0, 0, -1, 0), null);
 });
 
 test("labels stay in the panel, off one another and off what is taken", () => {
-  const draw = random(7), xs = [], ys = [], clusters = [];
+  const draw = random(7),
+    xs = [],
+    ys = [],
+    clusters = [];
   for (let c = 0; c < 6; c++) {
-    const cx = 150 + (c % 3) * 180, cy = 150 + Math.floor(c / 3) * 200;
+    const cx = 150 + (c % 3) * 180,
+      cy = 150 + Math.floor(c / 3) * 200;
     for (let i = 0; i < 100 * (c + 1); i++) {
       xs.push(cx + (draw() - 0.5) * 80);
       ys.push(cy + (draw() - 0.5) * 80);
@@ -148,7 +185,10 @@ test("labels stay in the panel, off one another and off what is taken", () => {
   }
   const taken = [[500, 0, 700, 24]];
   const placed = core.placeLabels({ xs, ys, clusters, k: 7, others: [], width: 700, height: 500, taken });
-  assert.deepEqual(placed.map((p) => p.cluster), [5, 4, 3, 2, 1, 0]);
+  assert.deepEqual(
+    placed.map((p) => p.cluster),
+    [5, 4, 3, 2, 1, 0],
+  );
   for (const [i, p] of placed.entries()) {
     assert.ok(p.x >= 23 && p.x <= 677 && p.y >= 17 && p.y <= 483);
     assert.ok(p.x + 23 <= 500 || p.y - 17 >= 24);
@@ -157,13 +197,17 @@ test("labels stay in the panel, off one another and off what is taken", () => {
 });
 
 test("a crowded label keeps its number only", () => {
-  const draw = random(9), n = 20000, xs = Array.from({ length: n }, () => draw() * 300), ys = Array.from({ length: n }, () => draw() * 300);
+  const draw = random(9),
+    n = 20000,
+    xs = Array.from({ length: n }, () => draw() * 300),
+    ys = Array.from({ length: n }, () => draw() * 300);
   const [only] = core.placeLabels({ xs, ys, clusters: new Uint8Array(n), k: 1, others: [], width: 300, height: 300 });
   assert.equal(only.full, false);
 });
 
 test("density keeps lone points opaque and thins crowds", () => {
-  const xs = [500, ...Array(300).fill(100)], ys = [300, ...Array(300).fill(100)];
+  const xs = [500, ...Array(300).fill(100)],
+    ys = [300, ...Array(300).fill(100)];
   const factors = core.density(xs, ys, 700, 500);
   assert.equal(factors[0], 1);
   assert.ok(factors[1] < 0.35 && factors[1] >= 0.3);
@@ -187,7 +231,8 @@ test("words for numbers", () => {
 test("ticks start at 0, end at the end, and stay apart", () => {
   for (const end of [0.3, 0.4, 1, 1.5, 2, 3, 16 / 255, 0.0317]) {
     for (const least of [4, 8]) {
-      const ticks = core.ticks(end, least), values = ticks.map((t) => t.value);
+      const ticks = core.ticks(end, least),
+        values = ticks.map((t) => t.value);
       assert.equal(values[0], 0);
       assert.equal(values.at(-1), end);
       assert.ok(ticks.length >= least && ticks.length <= 2 * least + 4, `${end}: ${ticks.length}`);
@@ -203,7 +248,8 @@ test("the dial rests on 200 steps", () => {
 });
 
 test("who moved on which side adds up, and is a swap of left and right for a swap of the models", () => {
-  const next = random(11), n = 500;
+  const next = random(11),
+    n = 500;
   const left = Uint16Array.from({ length: n }, () => Math.floor(next() * 65536));
   const right = Uint16Array.from({ length: n }, () => Math.floor(next() * 65536));
   left[0] = right[1] = 65535;
@@ -218,16 +264,22 @@ test("who moved on which side adds up, and is a swap of left and right for a swa
 });
 
 test("the second model's sections are kept apart from the first one's", () => {
-  const held = {}, sections = { xy: new Uint16Array([1, 2]), "b.xy": new Uint16Array([3, 4]) };
+  const held = {},
+    sections = { xy: new Uint16Array([1, 2]), "b.xy": new Uint16Array([3, 4]) };
   core.merge(held, core.parse(message({ whole: true, base: "x", meta: {}, parts: {} }, sections)));
   assert.deepEqual([...held.geometry.xy], [1, 2]);
   assert.deepEqual([...held.partner.xy], [3, 4]);
 });
 
 test("a change between two steps is their mixture, each at its own scale", () => {
-  const change = Int8Array.of(0, 0, 127, -127, 127, 0), scale = Float32Array.of(0, 0.5, 0.2);
+  const change = Int8Array.of(0, 0, 127, -127, 127, 0),
+    scale = Float32Array.of(0, 0.5, 0.2);
   const at = (k, t) => [0, 1].map(core.changeAt(change, scale, 2, { k, t }));
-  const near = (got, wanted) => got.forEach((value, i) => assert.ok(Math.abs(value - wanted[i]) < 1e-6));
+  const near = (got, wanted) =>
+    assert.ok(
+      got.every((value, i) => Math.abs(value - wanted[i]) < 1e-6),
+      `${got}`,
+    );
   near(at(0, 0), [0, 0]);
   near(at(0, 1), [0.5, -0.5]);
   near(at(1, 0), [0.5, -0.5]);
@@ -236,8 +288,12 @@ test("a change between two steps is their mixture, each at its own scale", () =>
 });
 
 test("rows come back from their steps, however far apart", () => {
-  assert.deepEqual([...core.rowsOf(Uint8Array.of(1, 254, 255, 255, 2), Uint32Array.of(255, 70000))], [0, 254, 509, 70509, 70511]);
-  const held = {}, header = { base: "h", whole: true, meta: {}, parts: {} };
+  assert.deepEqual(
+    [...core.rowsOf(Uint8Array.of(1, 254, 255, 255, 2), Uint32Array.of(255, 70000))],
+    [0, 254, 509, 70509, 70511],
+  );
+  const held = {},
+    header = { base: "h", whole: true, meta: {}, parts: {} };
   core.merge(held, core.parse(message(header, { row_gaps: Uint8Array.of(4, 255), row_far: Uint32Array.of(300) })));
   assert.deepEqual([...held.geometry.row], [3, 303]);
 });
