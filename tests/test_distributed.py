@@ -48,7 +48,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
         for rank in ("0", "1")
     ]
     try:
-        said = [process.communicate(timeout=300) for process in started]
+        said = [process.communicate(timeout=1800) for process in started]
     finally:
         for process in started:  # one that hangs must not outlive the tests
             process.kill()

@@ -13,6 +13,7 @@ from clustcore.cli import flags, plans
 from clustcore.cli.samples import samples_of
 from clustcore.models.drc import DRCConfig
 from clustcore.training.epoch import TrainConfig
+from tests.support.cards import some_card
 from tests.support.data_files import any_root
 
 
@@ -145,7 +146,8 @@ def test_a_run_is_judged_on_the_test_split_where_there_is_one(tmp_path, monkeypa
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
 
     def judged(name, trained, root):
-        return samples_of({"data": {"name": name, "split": trained}}, root=str(root))
+        card = some_card(data={"name": name, "split": trained})
+        return samples_of(card, root=str(root))
 
     # what ships is at hand, whatever the root holds
     assert len(judged("mnist", "train", tmp_path)) == 10_000
