@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from clustcore import display
+from clustcore.models.weights import build
+from clustcore.pipeline.run import Run
+from clustcore.runs import Card, RunInfo
 from clustcore.types import (
     AttackPath,
     AttackResult,
@@ -198,3 +202,69 @@ HOSTILE = "<script>alert(1)</script> & \"'"
 def test_all_text_is_escaped(text):
     assert set(Cells(text).tags) == {"table", "caption", "tr", "th", "td"}
     assert "&lt;script&gt;" in text
+
+
+CARD = {
+    "format": 1,
+    "model": "drc",
+    "config": {"clusters": 10, "input_shape": [1, 28, 28]},
+    "defence": {"name": "pgd_at"},
+    "data": {"name": "mnist", "split": "train", "n": 60000},
+    "train": {},
+    "scores": {"split": "test", "clean": {"acc": 0.985, "nmi": 0.96, "ari": None}},
+    "embedding": {"R": 1.234},
+    "weights_sha256": "0" * 64,
+}
+
+
+def opened(folder: Path, **more) -> Run:
+    """A run of a small model, whatever its card says."""
+    model = build("dec", {"width": 2, "dim": 5})
+    return Run("mine", folder, Card.from_json(CARD | more), model, torch.device("cpu"))
+
+
+def test_a_run_says_what_it_is_and_shows_neither_card_nor_network(tmp_path):
+    run = opened(tmp_path)
+    assert repr(run) == (
+        "Run('mine', 'drc' on 'mnist', 10 clusters, defended by 'pgd_at', without a map, on cpu)"
+    )
+    assert repr(run.card) == "Card('drc' on 'mnist', 10 clusters, defended by 'pgd_at')"
+    (tmp_path / "map.npz").touch()
+    assert ", with a map, " in repr(run)
+    assert Cells(run._repr_html_()).rows == [
+        ["model", "drc"],
+        ["trained on", "mnist, train, 60,000 images"],
+        ["clusters", "10"],
+        ["embedding", "5 dimensions, R 1.23"],
+        ["defence", "pgd_at"],
+        ["clean, test", "acc 0.985, nmi 0.960"],
+        ["map", "yes"],
+        ["device", "cpu"],
+        ["folder", str(tmp_path)],
+    ]
+
+
+def test_a_run_of_a_short_card_is_shown_too(tmp_path):
+    bare = {"config": {}, "defence": None, "scores": {}, "data": {"name": "a", "split": "all"}}
+    run = opened(tmp_path, **bare)
+    assert repr(run) == "Run('mine', 'drc' on 'a', without a map, on cpu)"
+    assert ["trained on", "a, all"] in Cells(run._repr_html_()).rows
+    assert ["defence", "none"] in Cells(run._repr_html_()).rows
+
+
+def test_a_listed_run_says_what_is_there(tmp_path):
+    card = Card.from_json(CARD)
+    assert (
+        repr(RunInfo("mine", tmp_path, card)) == f"RunInfo('mine', weights missing, {card.summary})"
+    )
+    broken = RunInfo("mine", tmp_path, None, "card.json: expected JSON, got a novel")
+    assert repr(broken) == "RunInfo('mine', broken, card.json: expected JSON, got a novel)"
+    assert repr(RunInfo("mine", tmp_path, None)) == "RunInfo('mine', weights missing)"
+
+
+def test_a_hostile_card_stays_text(tmp_path):
+    data = {"name": HOSTILE + "\n\x1b[31m", "split": HOSTILE}
+    run = opened(tmp_path, model=HOSTILE, data=data, defence={"name": HOSTILE})
+    assert "\n" not in repr(run)
+    assert "\x1b" not in repr(run)
+    assert set(Cells(run._repr_html_()).tags) == {"table", "caption", "tr", "th", "td"}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -152,5 +149,4 @@ def test_a_run_that_is_there_is_not_written_over(trained, tmp_path):
         train(make_blobs(), name="mine")
     with pytest.raises(ValueError, match="expected a new run, got one that is there already"):
         train(make_blobs(), name="other", folder=run.folder)
-    card = json.loads((Path(run.folder) / "card.json").read_text(encoding="utf-8"))
-    assert card == run.card
+    assert runs.read_card(run.folder) == run.card

@@ -41,9 +41,9 @@ LIBRARY = {
     "defences": {"types", "config", "registry", "distributed", "models", "attacks"},
     "training": {"config", "display", "distributed", "files", "manifold", "memory", "models"}
     | {"defences"},
-    "pipeline": {"types", "config", "registry", "dial", "distributed", "files", "locations"}
-    | {"machine", "manifold", "memory", "runs", "measures", "maps", "models", "attacks"}
-    | {"defences", "training"},
+    "pipeline": {"types", "config", "registry", "dial", "display", "distributed", "files"}
+    | {"locations", "machine", "manifold", "memory", "runs", "measures", "maps", "models"}
+    | {"attacks", "defences", "training"},
     # what a script or a notebook calls
     "door": {"types", "runs", "datasets", "models", "training", "pipeline"},
     "experiments": {"types", "config", "dial", "distributed", "files", "locations", "machine"}

@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clustcore.cli.bars import Bars
-from clustcore.cli.flags import (
-    WHERE,
-    defence_from_flags,
-    flags,
-    parse,
-    plan_from_file,
-    plan_from_flags,
-)
+from clustcore.cli.flags import WHERE, flags, parse
+from clustcore.cli.plans import defence_from_flags, plan_from_file, plan_from_flags
 from clustcore.cli.samples import loaded, samples_of
 from clustcore.runs.plan import Plan
 

@@ -65,6 +65,7 @@ def raster(
     Examples:
         An embedding that is its own map, parted in the middle:
 
+        >>> import torch
         >>> class Same:
         ...     def place(self, z):
         ...         return z
@@ -116,7 +117,15 @@ def look_up(
     edges is still on the raster. Off the raster nothing is trusted, and the nearest cell answers.
 
     Args:
+        raster: the regions of the map.
         place: x and y in map units, finite.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> found = runs.read_map(runs.find_run("drc-mnist").folder)
+        >>> p, trusted = look_up(found.raster, (float(found.xy[0, 0]), float(found.xy[0, 1])))
+        >>> int(p.argmax()) == int(found.labels[0]), trusted
+        (True, True)
     """
     x0, y0, x1, y1 = raster.bounds
     shares = (place[0] - x0) / (x1 - x0), (place[1] - y0) / (y1 - y0)

@@ -213,7 +213,12 @@ def scores(
 
 
 def margin(p: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
-    """The gap between the two largest soft assignments of each sample; of one cluster, that one."""
+    """The gap between the two largest soft assignments of each sample; of one cluster, that one.
+
+    Examples:
+        >>> margin(np.array([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]])).round(2).tolist()
+        [0.5, 0.0]
+    """
     best = np.sort(p.astype(np.float32), axis=1)
     return best[:, -1] - best[:, -2] if p.shape[1] > 1 else best[:, -1]
 

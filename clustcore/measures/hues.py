@@ -16,5 +16,10 @@ PETROFF = (
 
 
 def hue(cluster: int | np.integer) -> str:
-    """The hue of a cluster or class; the eleventh has that of the first again."""
+    """The hue of a cluster or class; the eleventh has that of the first again.
+
+    Examples:
+        >>> hue(0), hue(10)
+        ('#3f90da', '#3f90da')
+    """
     return PETROFF[cluster % len(PETROFF)]

@@ -20,6 +20,7 @@ from torch import Tensor
 from clustcore import measures, runs
 from clustcore.attacks import ATTACKS, learned
 from clustcore.attacks.base import Attack, Budget, Goal, Target
+from clustcore.display import table
 from clustcore.distributed import pick_device
 from clustcore.maps import projection, regions
 from clustcore.models.base import Model
@@ -48,6 +49,26 @@ class Run:
     card: Card
     model: Model
     device: torch.device
+
+    def __repr__(self) -> str:
+        mapped = "with a map" if self.info.has_map else "without a map"
+        return f"Run({self.name!r}, {self.card.summary}, {mapped}, on {self.device})"
+
+    def _repr_html_(self) -> str:
+        card, data, defence, scores = self.card, self.card.data, self.card.defence, self.card.scores
+        count = "" if data.n is None else f", {data.n:,} images"
+        rows = [
+            ("model", card.model),
+            ("trained on", f"{data.name}, {data.split}{count}"),
+            ("clusters", f"{self.model.clusters}"),
+            ("embedding", f"{self.model.dim} dimensions, R {self.unit:.3g}"),
+            ("defence", "none" if defence is None else defence.name),
+        ]
+        if scores is not None and scores.clean:
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in scores.clean.items())
+            rows.append((f"clean, {scores.split}", figures))
+        rows += [("map", "yes" if self.info.has_map else "no"), ("device", f"{self.device}")]
+        return table(self.name, [*rows, ("folder", f"{self.folder}")])
 
     @property
     def info(self) -> RunInfo:

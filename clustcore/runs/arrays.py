@@ -17,7 +17,17 @@ from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, 
 
 
 def write_map(folder: Path, arrays: MapArrays) -> None:
-    """Write `map.npz`, whole or not at all."""
+    """Write `map.npz`, whole or not at all.
+
+    Examples:
+        >>> import tempfile
+        >>> from clustcore import runs
+        >>> arrays = read_map(runs.find_run("drc-mnist").folder)
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     write_map(Path(place), arrays)
+        ...     bool((read_map(Path(place)).xy == arrays.xy).all())
+        True
+    """
     raster = arrays.raster
     values = {
         f.name: getattr(arrays, f.name) for f in dataclasses.fields(arrays) if f.name != "raster"
@@ -37,6 +47,12 @@ def read_map(folder: Path) -> MapArrays | None:
 
     Raises:
         ValueError: the file is damaged, or its arrays do not fit together.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> arrays = read_map(runs.find_run("drc-mnist").folder)
+        >>> arrays.xy.shape, arrays.data, arrays.split
+        ((10000, 2), 'mnist', 'test')
     """
     path = folder / "map.npz"
     if not path.is_file():
@@ -79,7 +95,14 @@ def read_map(folder: Path) -> MapArrays | None:
 
 
 def path_name(key: PathKey) -> str:
-    """The file name of a run's own path, without its folder; a run has one of each, of any seed."""
+    """The file name of a run's own path, without its folder; a run has one of each, of any seed.
+
+    Examples:
+        >>> path_name(PathKey("pgd", "pixels", "linf"))
+        'pgd-pixels-linf.npz'
+        >>> path_name(PathKey("pgd", "embedding", "l2", target=3))
+        'pgd-embedding-l2-to3.npz'
+    """
     into = "" if key.target is None else f"-to{key.target}"
     return f"{key.attack}-{key.space}-{key.norm}{into}.npz"
 
@@ -88,18 +111,28 @@ def write_path(file: Path, path: AttackPath) -> None:
     """Write a path, whole or not at all.
 
     Soft assignments are kept to 1/255, which is finer than a bar shows.
+
+    Examples:
+        >>> import tempfile
+        >>> from clustcore import runs
+        >>> path = runs.stored_path(runs.find_run("drc-mnist"), PathKey("pgd", "pixels", "l2"))
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     write_path(Path(place) / path_name(path.key), path)
+        ...     read_path(Path(place) / "pgd-pixels-l2.npz").key == path.key
+        True
     """
     save_npz(file, _stored(path))
 
 
 def _stored(path: AttackPath | BarePath) -> dict[str, Any]:
-    # as a file holds it: the key in its parts
+    # as a file holds it: the key in its parts, the target last, as in the files that ship
     values: dict[str, Any] = {}
     for field in dataclasses.fields(path):
         value = getattr(path, field.name)
         values |= _key_values(value) if field.name == "key" else {field.name: value}
     values["p"] = np.round(path.p * 255).astype(np.uint8)
     values["l2"], values["linf"] = path.l2.astype(np.float16), path.linf.astype(np.float16)
+    values["target"] = values.pop("target")
     return values
 
 
@@ -118,6 +151,15 @@ def read_path(file: Path) -> AttackPath | None:
 
     Raises:
         ValueError: the file is damaged, or its arrays do not fit together.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> paths = runs.find_run("drc-mnist").folder / "paths"
+        >>> path = read_path(paths / "pgd-pixels-linf.npz")
+        >>> path.labels.shape, path.norm
+        ((11, 2000), 'linf')
+        >>> read_path(paths / "no-such-path.npz") is None
+        True
     """
     if not file.is_file():
         return None
@@ -153,18 +195,52 @@ _ROOM = 16_384  # bytes of a part that are no sample's: names, headers, which pa
 
 
 def bare_name(key: PathKey, part: int) -> str:
-    """The file name of a part of a bare path, counted from 0."""
+    """The file name of a part of a bare path, counted from 0.
+
+    Examples:
+        >>> bare_name(PathKey("pgd", "pixels", "linf"), part=0)
+        'pgd-pixels-linf.bare-0.npz'
+    """
     return f"{path_name(key).removesuffix('.npz')}.bare-{part}.npz"
 
 
 def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
-    """Write a bare path in parts of at most `limit` bytes, each of some of its samples.
+    """Write a bare path in parts, each of some of its samples.
 
-    Their files are returned; the embeddings, which are large, come last. Parts that lay there are
-    removed.
+    The embeddings, which are large, come last. Parts that lay there are removed.
+
+    Args:
+        folder: where they go.
+        bare: the path.
+        limit: bytes of a part, at most.
+
+    Returns:
+        The files of the parts.
 
     Raises:
         ValueError: a single sample takes more than the limit.
+
+    Examples:
+        A path of three samples at two strengths:
+
+        >>> import tempfile
+        >>> one = np.ones((2, 3), np.float32)
+        >>> bare = BarePath(
+        ...     strengths=np.array([0.0, 0.1], np.float32),
+        ...     rows=np.arange(3),
+        ...     z=np.zeros((2, 3, 4), np.float16),
+        ...     p=np.ones((2, 3, 1), np.float32),
+        ...     labels=np.zeros((2, 3), np.uint8),
+        ...     smallest=one[0],
+        ...     l2=one,
+        ...     linf=one,
+        ...     key=PathKey("pgd", "pixels", "linf"),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     [file.name for file in write_bare(Path(place), bare)]
+        ...     read_bare(Path(place), bare.key, weights="").z.shape
+        ['pgd-pixels-linf.bare-0.npz', 'pgd-pixels-linf.bare-1.npz']
+        (2, 3, 4)
     """
     key = bare.key
     values = _stored(bare) | {"z": bare.z.astype(np.float16)}
@@ -183,7 +259,7 @@ def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
             parts.append({"part": len(parts), **arrays})
     for old in _bare_files(folder, key):
         old.unlink()
-    shared = {name: values[name] for name in ("strengths", "weights", *_key_values(key))}
+    shared = {name: values[name] for name in ("strengths", "weights", *dataclasses.asdict(key))}
     for part in parts:
         save_npz(folder / bare_name(key, part["part"]), shared | {"parts": len(parts)} | part)
     return _bare_files(folder, key)
@@ -192,8 +268,19 @@ def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
 def read_bare(folder: Path, key: PathKey, weights: str) -> BarePath | None:
     """The bare path of a model with these weights, or None where no part of it is there.
 
+    Args:
+        folder: where its parts lie.
+        key: which path.
+        weights: the sha256 of the weights it has to be of.
+
     Raises:
         ValueError: a part is missing or damaged, or is of other weights or another path.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     read_bare(Path(place), PathKey("pgd", "pixels", "linf"), weights="0" * 64) is None
+        True
     """
     if not _bare_files(folder, key):
         return None
@@ -267,12 +354,36 @@ def _check_part(file: Path, npz: Arrays, key: PathKey, part: int, parts: int) ->
 
 
 def write_min_flips(folder: Path, table: MinFlips) -> None:
-    """Write `min_flip-<space>-<norm>.npz`, whole or not at all."""
+    """Write `min_flip-<space>-<norm>.npz`, whole or not at all.
+
+    Examples:
+        >>> import tempfile
+        >>> table = MinFlips(
+        ...     rows=np.arange(2),
+        ...     smallest=np.array([0.1, np.nan], np.float32),
+        ...     after=np.array([3, 0], np.uint8),
+        ...     norm="linf",
+        ...     space="pixels",
+        ...     seed=0,
+        ...     weights="",
+        ... )
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     write_min_flips(Path(place), table)
+        ...     read_min_flips(Path(place), "pixels", "linf").after.tolist()
+        [3, 0]
+    """
     save_npz(folder / f"min_flip-{table.space}-{table.norm}.npz", dataclasses.asdict(table))
 
 
 def read_min_flips(folder: Path, space: str, norm: str) -> MinFlips | None:
-    """The table for a space and norm, or None where it has not been computed yet."""
+    """The table for a space and norm, or None where it has not been computed yet.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> table = read_min_flips(runs.find_run("drc-mnist").folder, "pixels", "linf")
+        >>> len(table.rows), bool(np.isnan(table.smallest).any())
+        (1000, False)
+    """
     path = folder / f"min_flip-{space}-{norm}.npz"
     if not path.is_file():
         return None

@@ -26,6 +26,11 @@ def attacker_file(run: RunInfo, attack: str) -> Path:
     """Where the learned attack of a run lies: the one fitted on this machine, else the run's own.
 
     There need not be one.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> attacker_file(runs.find_run("alrdc-mnist"), "alrdc").name
+        'alrdc.safetensors'
     """
     fitted = fitted_file(run, attack)
     return fitted if fitted.is_file() else run.folder / ATTACKERS / f"{attack}.safetensors"
@@ -35,6 +40,12 @@ def fitted_file(run: RunInfo, attack: str) -> Path:
     """Where a learned attack goes that is fitted now.
 
     Into the run, or into the cache where the run is a shipped one, which stays as it is.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> run = runs.find_run("alrdc-mnist")  # ships, and is left as it is
+        >>> fitted_file(run, "alrdc").is_relative_to(run.folder)
+        False
     """
     if not run.shipped:
         return run.folder / ATTACKERS / f"{attack}.safetensors"
@@ -43,7 +54,15 @@ def fitted_file(run: RunInfo, attack: str) -> Path:
 
 
 def cached_path_file(run: RunInfo, key: PathKey) -> Path:
-    """The cache file of a path: its name is a hash of all that the path depends on."""
+    """The cache file of a path: its name is a hash of all that the path depends on.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> run = runs.find_run("drc-mnist")
+        >>> first = cached_path_file(run, PathKey("pgd", "pixels", "linf"))
+        >>> first == cached_path_file(run, PathKey("pgd", "pixels", "linf", seed=1))
+        False
+    """
     attack, space, norm, *aim = dataclasses.astuple(key)
     made_of = (_PATH_CODE, run.card.weights_sha256, run.projector_sha256, run.card.section("data"))
     parts = (*made_of, attack, space, norm)
@@ -60,6 +79,11 @@ def stored_path(run: RunInfo, key: PathKey) -> AttackPath | None:
 
     Raises:
         ValueError: a file is damaged.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> stored_path(runs.find_run("drc-mnist"), PathKey("pgd", "pixels", "linf"))
+        AttackPath(pgd, pixels linf, 11 strengths to 0.4, 2,000 samples, 100.0 % moved at the last)
     """
     shipped = read_path(run.folder / "paths" / path_name(key))
     # a learned attack that was fitted since walks another path

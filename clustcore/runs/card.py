@@ -51,7 +51,12 @@ class CardDefence:
 
 @dataclass(frozen=True)
 class CardTraining:
-    """What came of a training. Older cards say less."""
+    """What came of a training. Older cards say less.
+
+    Examples:
+        >>> CardTraining(device="cpu", views={"alone": 1000, "taught": 500}).seen
+        1500
+    """
 
     device: str = ""
     machine: str = ""
@@ -79,6 +84,14 @@ class CardAttack:
     """One attack at the budget that tables report.
 
     None: it takes labels, or lies beyond the dial, or the card does not say.
+
+    Examples:
+        >>> entry = CardAttack("pgd", "pixels", "linf", eps=0.1, moved=0.9)
+        >>> (
+        ...     entry.walks(PathKey("pgd", "pixels", "linf")),
+        ...     entry.walks(PathKey("pgd", "pixels", "l2")),
+        ... )
+        (True, False)
     """
 
     attack: str = ""
@@ -105,7 +118,12 @@ class CardAttack:
 
 @dataclass(frozen=True)
 class CardScores:
-    """How good the clustering is, and how it fares under attacks."""
+    """How good the clustering is, and how it fares under attacks.
+
+    Examples:
+        >>> CardScores(split="test", acc=0.98).clean
+        {'acc': 0.98}
+    """
 
     split: str = ""
     n: int | None = None
@@ -153,7 +171,16 @@ class CardRow:
 
 @dataclass(frozen=True)
 class Card:
-    """A run's card, read-only. `from_json` makes one."""
+    """A run's card, read-only. `from_json` makes one.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> card = runs.find_run("drc-mnist-pgd_at").card
+        >>> card
+        Card('drc' on 'mnist', 10 clusters, defended by 'pgd_at')
+        >>> card.data.split, card.defence.source
+        ('train', 'drc-mnist')
+    """
 
     _document: dict[str, Any]
 
@@ -162,6 +189,7 @@ class Card:
         """A card of a JSON object, its required fields checked.
 
         Args:
+            values: what the JSON says.
             where: what to call it in a message.
 
         Raises:
@@ -180,6 +208,17 @@ class Card:
     def changed(self, **fields: Any) -> Card:
         """The same card with other values: in their places, and new fields at the end."""
         return Card.from_json(self._document | fields)
+
+    def __repr__(self) -> str:
+        return f"Card({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """Which model of what, in a few words."""
+        parts = [f"{self.model!r} on {self.data.name!r}"]
+        parts += [f"{self.clusters} clusters"] * bool(self.clusters)
+        parts += [f"defended by {self.defence.name!r}"] if self.defence else []
+        return ", ".join(parts)
 
     def section(self, name: str) -> Json | None:
         """An object of the card, whole; None where there is none of that name."""
@@ -317,6 +356,14 @@ def read_card(folder: Path) -> Card:
 
     Raises:
         ValueError: the card is missing, is not JSON, has another format, or lacks a field.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> read_card(runs.find_run("drc-mnist").folder)
+        Card('drc' on 'mnist', 10 clusters)
+        >>> read_card(Path("no-such-run"))
+        Traceback (most recent call last):
+        ValueError: no-such-run...card.json: expected a card, got no such file
     """
     path = folder / CARD
     try:
@@ -331,7 +378,17 @@ def read_card(folder: Path) -> Card:
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write a run's card, whole or not at all."""
+    """Write a run's card, whole or not at all.
+
+    Examples:
+        >>> import tempfile
+        >>> from clustcore import runs
+        >>> card = runs.find_run("drc-mnist").card
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     write_card(Path(place), card)
+        ...     read_card(Path(place)) == card
+        True
+    """
     write_json(folder / CARD, card.to_json())
 
 

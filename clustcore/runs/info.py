@@ -25,12 +25,24 @@ class RunInfo:
     What is asked of its other files is asked of the disk each time.
 
     `problem` says why it cannot be used; there is no card then.
+
+    Examples:
+        >>> info = find_run("drc-mnist-pgd_at")
+        >>> info
+        RunInfo('drc-mnist-pgd_at', ready, 'drc' on 'mnist', 10 clusters, defended by 'pgd_at')
+        >>> info.dataset, info.made_from, info.shipped
+        ('mnist', 'drc-mnist', True)
     """
 
     name: str
     folder: Path
     found: Card | None
     problem: str | None = None
+
+    def __repr__(self) -> str:
+        what = self.problem or (None if self.found is None else self.found.summary)
+        parts = [repr(self.name), self.readiness, *filter(None, [what])]
+        return f"RunInfo({', '.join(parts)})"
 
     @property
     def card(self) -> Card:
@@ -151,6 +163,10 @@ def list_runs() -> list[RunInfo]:
     """Every run there is, shipped ones first, then by name; of two with one name the first counts.
 
     Read afresh on each call.
+
+    Examples:
+        >>> [run.name for run in list_runs()][:2]
+        ['alrdc-fashion-mnist', 'alrdc-fashion-mnist-alrdc']
     """
     found: dict[str, RunInfo] = {}
     for place in folders():
@@ -181,6 +197,13 @@ def find_run(name: str) -> RunInfo:
     Raises:
         ValueError: there is none (a name can hold no path: letters, digits, '.', '_' and '-' only),
             or it is broken.
+
+    Examples:
+        >>> find_run("dec-mnist").clusters
+        10
+        >>> find_run("no-such-run")
+        Traceback (most recent call last):
+        ValueError: unknown run 'no-such-run'; known: alrdc-fashion-mnist, ...
     """
     runs = {run.name: run for run in list_runs()}
     if name not in runs:

@@ -28,6 +28,13 @@ class Plan:
 
     Raises:
         ValueError: parts that do not go together.
+
+    Examples:
+        >>> plan = Plan("dec", "digits", {"dim": 4}, train={"lr": 0.003}, name="mine")
+        >>> " ".join(plan.commands()[0])
+        'train dec --data digits --name mine --model.dim 4 --train.lr 0.003'
+        >>> Plan.from_dict(plan.to_dict(), "a file") == plan
+        True
     """
 
     model: str | None  # None: the source's
@@ -162,12 +169,22 @@ _KINDS = {str: "text", dict: "settings", bool: "true or false"}
 
 
 def map_command(name: str, root: str | None = None) -> list[str]:
-    """What follows `python -m clustcore` to make the map of a run."""
+    """What follows `python -m clustcore` to make the map of a run.
+
+    Examples:
+        >>> map_command("mine", root="data")
+        ['project', 'mine', '--root', 'data']
+    """
     return ["project", name, *_root(root)]
 
 
 def settings_of(train: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a card's `train`, without how that training went."""
+    """The settings in a card's `train`, without how that training went.
+
+    Examples:
+        >>> settings_of({"lr": 0.001, "batch": 256, "machine": "mine", "minutes": 3.5})
+        {'lr': 0.001, 'batch': 256}
+    """
     return {name: value for name, value in train.items() if name not in _WENT}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clustcore.cli import flags
+from clustcore.cli import flags, plans
 from clustcore.cli.samples import samples_of
 from clustcore.models.drc import DRCConfig
 from clustcore.training.epoch import TrainConfig
@@ -18,22 +18,22 @@ from tests.support.data_files import any_root
 
 def test_a_flag_that_says_the_default_is_not_the_sources_setting():
     argv = ["--train.lr", "0.001", "--model.no-normalize", "--train.weight-decay=0"]
-    assert flags.given(argv, "train") == {"lr", "weight_decay"}
-    assert flags.given(argv, "model") == {"normalize"}
+    assert plans.given(argv, "train") == {"lr", "weight_decay"}
+    assert plans.given(argv, "model") == {"normalize"}
     group = TrainConfig().to_dict()
-    assert flags._said(argv, "train", group, TrainConfig()) == {"lr": 0.001, "weight_decay": 0.0}
+    assert plans._said(argv, "train", group, TrainConfig()) == {"lr": 0.001, "weight_decay": 0.0}
 
 
 def test_minutes_is_the_same_flag_beside_flags_and_beside_a_file(tmp_path):
     for flag in (["--minutes", "2.5"], ["--minutes=2.5"], ["--train.minutes", "2.5"]):
-        plan = flags.plan_from_flags(["drc", *flag])
+        plan = plans.plan_from_flags(["drc", *flag])
         assert plan.train["minutes"] == 2.5
     file = tmp_path / "plan.json"
     file.write_text('{"model": "drc", "data": {"name": "mnist"}}')
-    plan = flags.plan_from_file(["--config", str(file), "--minutes", "2.5"])
+    plan = plans.plan_from_file(["--config", str(file), "--minutes", "2.5"])
     assert plan.train["minutes"] == 2.5
     with pytest.raises(ValueError, match="--minutes: expected a number, got 'soon'"):
-        flags.plan_from_file(["--config", str(file), "--minutes", "soon"])
+        plans.plan_from_file(["--config", str(file), "--minutes", "soon"])
 
 
 SETTINGS = {

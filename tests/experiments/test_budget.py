@@ -230,7 +230,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     monkeypatch.setattr(assemble, "assemble", lambda *given: real(*given, config=small))
     # the test split of these images is no shipped one
     test = _some(load_samples("cifar10", "test", root=place), 2000)
-    monkeypatch.setattr("clustcore.cli.commands._samples_of", lambda card, args: test)
+    monkeypatch.setattr("clustcore.cli.commands.samples_of", lambda *_: test)
     assert main(["assemble", str(folder), "--name", "came"]) == 0
     run = runs.find_run("came")
     assert run.readiness == "ready"

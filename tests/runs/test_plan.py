@@ -11,7 +11,7 @@ import pytest
 
 from clustcore import runs
 from clustcore.cli.commands import main
-from clustcore.cli.flags import defence_from_flags, plan_from_file, plan_from_flags
+from clustcore.cli.plans import defence_from_flags, plan_from_file, plan_from_flags
 from clustcore.locations import PROJECT
 from clustcore.runs.plan import Plan, settings_of
 from clustcore.training.epoch import TrainConfig
@@ -209,6 +209,22 @@ def test_a_card_makes_its_run_again(tmp_path, monkeypatch):
         found = runs.read_card(tmp_path / name)
         assert found.weights_sha256 == second.weights_sha256
         assert found.defence == second.defence
+
+
+@pytest.mark.parametrize(
+    ("values", "flags", "message"),
+    [
+        ({"model": "abc"}, [], "unknown model 'abc'; known: "),
+        ({"source": "a", "defence": "hope"}, [], "unknown defence 'hope'; known: adversarial"),
+        ({"model": "dec"}, ["--seed", "3"], "expected no flags but --config, --name, --root"),
+        ({"model": "dec"}, ["--minutes", "x"], "--minutes: expected a number, got 'x'"),
+    ],
+)
+def test_a_file_that_cannot_be_trained_is_refused_at_once(tmp_path, values, flags, message):
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(values | {"data": {"name": "digits"}}))
+    with pytest.raises(ValueError, match=message):
+        plan_from_file(["--config", str(file), *flags])
 
 
 @pytest.mark.parametrize("file", sorted(PROJECT.glob("assets/runs/*/card.json")))

@@ -1,4 +1,4 @@
-"""Runs are folders: listing, cards, and the arrays of maps and paths."""
+"""Runs are folders: listing, and the arrays of maps and paths."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def _pictures(pin: Pin, steps: int) -> Sections:
     for name in ("frames", "decoded"):
         if getattr(pin, name) is not None:
             if pin.image is None:
-                raise ValueError(f"Pin.{name}: expected Pin.image beside them, got none")
+                beside = "them" if name == "frames" else "it"
+                raise ValueError(f"Pin.{name}: expected Pin.image beside {beside}, got none")
             check_shape(f"Pin.{name}", getattr(pin, name), (steps, *np.shape(pin.image)))
             check_finite(f"Pin.{name}", getattr(pin, name))
     if pin.frames is not None:

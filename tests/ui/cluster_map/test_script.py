@@ -209,4 +209,4 @@ def test_the_types() -> None:
 
 @pytest.mark.node
 def test_form_and_rules() -> None:
-    node("ci", "--error-on-warnings", tool="biome")
+    node("ci", "--error-on-warnings", "--colors=off", tool="biome")

@@ -1,5 +1,9 @@
 // The component: one mount's state and its life. One message per gesture, never one per frame. A mount has one panel,
 // or two beside each other, each with a map of its own.
+//
+// From the ground up: core is arithmetic; dom, theme and pictures make elements; webgl and canvas2d draw points. Dial,
+// inspector and strip stand beside the map and know no mount. Samples and camera say what is where, points, labels, pin
+// and rings how it looks, frame draws it all. Pointer, keyboard, toolbar and strength hear the user, receive the page.
 
 import * as core from "./core.js";
 import * as dial from "./dial.js";
