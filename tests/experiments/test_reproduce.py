@@ -28,7 +28,7 @@ def reproduce(place: Path, *launcher: str) -> tuple[Path, str]:
     argv = [str(place / "shipped"), "reproduce", "runs", "--only", "small", "--device", "cpu"]
     done = launched(
         [sys.executable, *launcher, "-m", "tests.support.small_recipe", *argv],
-        300,
+        1800,  # on a busy machine
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables,
         stdout=subprocess.PIPE,
