@@ -92,7 +92,7 @@ def _attack_map(
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.hold,
     )
     if waits:
         with st.spinner(notes.model_note(f"computing the images of sample {row}"), show_time=True):

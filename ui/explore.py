@@ -137,7 +137,7 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.hold,
         on_probe=_set_probe,
     )
     if pin_waits:
@@ -287,4 +287,3 @@ def _set_pin(row: int | None) -> None:
 
 def _set_probe(x: float, y: float) -> None:
     st.session_state["probe"] = (float(x), float(y))
-    entries.hold()

@@ -137,7 +137,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.hold,
     )
     st.caption(said)
     if row is not None:
