@@ -21,8 +21,10 @@ import numpy as np
 
 try:
     import fcntl
+
+    LOCKS = True
 except ImportError:  # not on Windows: nothing is held there
-    fcntl = None
+    LOCKS = False
 
 PART = 15 * 2**20  # bytes of a part of what is split, so that it passes where 16 MiB are the most
 
@@ -111,7 +113,7 @@ def hold(folder: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
+    if not LOCKS:
         yield
         return
     path = folder / ".lock"
@@ -149,7 +151,7 @@ def lock(file: IO[Any], *, shared: bool = False) -> bool:
     Args:
         shared: only ask: locks that ask do not keep one another out.
     """
-    if fcntl is None:
+    if not LOCKS:
         return True
     for _ in range(1 if shared else 5):
         try:

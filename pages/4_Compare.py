@@ -18,7 +18,7 @@ with opening.run_page("Compare", "Compare: does the defence help?", status_below
         attack.attack_map(now, opened.arrays, path, False)
         page.judged(now)
         st.stop()
-    found = cached.runs.pair(now.run, now.partner)
+    found = cached.runs.pair(now.run, now.beside)
     of_a, of_b = page.asks(now)
     paths = cached.runs.path(of_a[0]), cached.runs.path(of_b[0])
     opened.status.caption(claims.status(now, found, paths[0]))

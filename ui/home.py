@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from clustcore.runs import CardScores, RunInfo
 from ui import cached, notes, scene, shell
 
-_DOORS = (
+_DOORS: tuple[tuple[str, Mapping[str, str], str, str], ...] = (  # page, its link, title, text
     (
         "Explore",
         {},

@@ -27,12 +27,10 @@ def samples_of(
     name = name or card.data.name
     split = split or judged_split(name, card.data.split)
     root = None if split == "test" and name in SOURCES else root  # what ships is at hand
-    shape = {}
+    folder = name.partition(":")[0] == "folder"
     # what the model was trained on decides, not the first image found
-    if name.partition(":")[0] == "folder":
-        channels, size, _ = card.input_shape
-        shape = {"channels": channels, "size": size}
-    samples = load_samples(name, split, root=root, download=download, **shape)
+    channels, size, _ = card.input_shape if folder else (None, None, None)
+    samples = load_samples(name, split, root=root, download=download, channels=channels, size=size)
     say_skipped(samples)
     return samples
 

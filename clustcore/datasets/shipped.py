@@ -204,11 +204,10 @@ def _from_archive(name: str, info: dict[str, Any]) -> UInt8[np.ndarray, "n h w 3
     try:
         with tarfile.open(fileobj=io.BytesIO(_bytes(name, ARCHIVE)), mode="r|xz") as tar:
             for member in tar:
-                if not member.isfile() or member.size > _MAX_FILE_BYTES or count == n:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is None or member.size > _MAX_FILE_BYTES or count == n:
                     raise ValueError(f"{member.name!r} of {member.size} bytes as number {count}")
-                with Image.open(
-                    io.BytesIO(tar.extractfile(member).read()), formats=["JPEG"]
-                ) as jpg:
+                with Image.open(io.BytesIO(file.read()), formats=["JPEG"]) as jpg:
                     if jpg.size != size:
                         raise ValueError(f"{member.name!r} of {jpg.width} x {jpg.height} pixels")
                     x[count] = np.asarray(jpg.convert("RGB"))

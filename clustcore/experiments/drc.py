@@ -91,10 +91,10 @@ def reproduce_drc(
                 smoke(recipe.plan, (3, side, side), device)
                 works = f"{describe(device)}: learns, saves and opens"
                 context.report(f"{name}, {PLANS[plan]}: {works}")
-            found, error = _samples(name, recipe.plan.split, context)
-            if error is not None:
-                context.report(f"{name}, {PLANS[plan]}: not run: {error}")
-                wrong += [f"{name}: {error}"] if _place(name, context).is_dir() else []
+            found = _samples(name, recipe.plan.split, context)
+            if isinstance(found, Exception):
+                context.report(f"{name}, {PLANS[plan]}: not run: {found}")
+                wrong += [f"{name}: {found}"] if _place(name, context).is_dir() else []
                 continue
             train, test = found
             about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
@@ -155,16 +155,16 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
     for seed in seeds:
         for name, recipe in recipes.items():
             label = train_seed(name, recipe, seed, train, context)
-            two = [load_run(n, context.device) for n in (run_name(source, seed), label)]
-            weights = [run.card.weights_sha256 for run in two]
-            known = [
+            before, after = (load_run(n, context.device) for n in (run_name(source, seed), label))
+            weights = [run.card.weights_sha256 for run in (before, after)]
+            measured = [
                 [e[part]["weights"] for part in ("undefended", "defended")]
                 for e in drc_results.entries("defences")
             ]
-            if weights in known:
+            if weights in measured:
                 context.report(f"{label}: measured before")
                 continue
-            found = pair(*two, test, config)
+            found = pair(before, after, test, config)
             about = {"data": data, "samples": test.name, "defence": recipe.plan.defence}
             _keep("defences", about | {"seed": seed} | found)
             moved = found["defended"]["moved"]
@@ -321,18 +321,17 @@ def _place(name: str, context: Context) -> Path:
     return (context.root or data_folder()) / name
 
 
-def _samples(
-    name: str, split: str, context: Context
-) -> tuple[tuple[Samples, Samples] | None, Exception | None]:
+def _samples(name: str, split: str, context: Context) -> tuple[Samples, Samples] | Exception:
     """What to train on and what to judge on, or why there is none: the same in every process."""
-    found, error = None, None
+    found: tuple[Samples, Samples] | Exception
     try:
         found = first_main(lambda: _read(name, split, context))
-    except (ValueError, OSError) as caught:
-        error = caught
-    if collect(np.array([error is not None]), world()).any():
-        found, error = None, error or ValueError("another process could not read it")
-    return found, error
+    except (ValueError, OSError) as error:
+        found = error
+    failed = isinstance(found, Exception)
+    if collect(np.array([failed]), world()).any() and not failed:
+        return ValueError("another process could not read it")
+    return found
 
 
 def _read(name: str, split: str, context: Context) -> tuple[Samples, Samples]:

@@ -44,7 +44,7 @@ class ALRDCConfig(Config):
     seed: int = setting(0, "seed of k-means", range=(0, 2**31 - 1), rare=True)
 
 
-class ALRDC(Model):
+class ALRDC(Model[ALRDCConfig]):
     """Encoder f, decoder g, clustering network p on mu, and the clusters' means m."""
 
     Config = ALRDCConfig
@@ -53,9 +53,9 @@ class ALRDC(Model):
     def __init__(self, config: ALRDCConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
         self.dim = config.dim
-        channels, height, width = self.input_shape
+        channels, height, width = config.input_shape
+        self.input_shape, self.clusters = (channels, height, width), config.clusters
         if height % 4 or width % 4:
             raise ValueError(
                 f"alrdc: input_shape: expected sides divisible by 4, got {height} x {width}"

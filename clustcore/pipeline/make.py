@@ -121,7 +121,7 @@ def make_run(
     }
     if start is not None:
         card["start"] = {"from": start.name, "from_weights": start.card.weights_sha256}
-    if not progress.finished:
+    if stopped is not None and not progress.finished:
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
         return folder

@@ -155,8 +155,8 @@ class RunInfo:
 
     def path_stamp(self, key: PathKey) -> tuple[int, int, int]:
         """Changes when a path of it does, and when the attacker is fitted anew that walks it."""
-        files = self.folder / "paths" / path_name(key), cached_path_file(self, key)
-        return (*map(_stamp, files), self.attacker_stamp(key.attack))
+        own, cached = self.folder / "paths" / path_name(key), cached_path_file(self, key)
+        return _stamp(own), _stamp(cached), self.attacker_stamp(key.attack)
 
 
 def list_runs() -> list[RunInfo]:

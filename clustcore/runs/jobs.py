@@ -62,7 +62,7 @@ def map_line(folder: Path) -> str:
 
 def unable() -> str:
     """Why no job can be started on this system; empty where one can."""
-    if files.fcntl is None:
+    if not files.LOCKS:
         return (
             "A training is followed by file locks, for which it needs a POSIX system (Linux, "
             "macOS); on this one `python -m clustcore train` trains from a terminal."

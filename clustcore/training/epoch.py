@@ -231,15 +231,14 @@ def run_epoch(
         views = job.model.views + (stage.strong is not None)
         seen = job.batches * min(job.batch, len(job.data)) * views
         views_per_s = seen / (time.monotonic() - stepping)
-    new = None
-    if _is_due(job, last=stage_epoch + 1 == stage.epochs):
+    snapshot, new = job.snapshot, None
+    if snapshot is None or _is_due(job, last=stage_epoch + 1 == stage.epochs):
         looking = time.monotonic()
         settle(job)
         follow_main(job.tensors())
         job.model.eval()
-        job.snapshot = new = look(job, stage, done)
+        job.snapshot = snapshot = new = look(job, stage, done)
         job.looked = (time.monotonic(), time.monotonic() - looking)
-    snapshot = job.snapshot
     entropy_mean, entropy_sample, confidence = _spread(snapshot.p)
     sizes = np.bincount(snapshot.labels, minlength=job.model.clusters)
     epoch = Epoch(
@@ -264,7 +263,7 @@ def run_epoch(
 
 def _is_due(job: Job, last: bool) -> bool:
     share = _LOOKING.get(job.device.type)
-    if share is None or last or job.snapshot is None:
+    if share is None or last:
         return True
     when, took = job.looked
     return bool(agreed(took <= share * (time.monotonic() - when)))
@@ -308,7 +307,7 @@ def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
     """
     half = _precision(job) == "bfloat16"
     with torch.autocast(job.device.type, torch.bfloat16, enabled=half):
-        loss = stage.loss(views, stage.state)
+        loss = stage.criterion(views, stage.state)
     for parameter in job.parameters:
         parameter.grad = None
     loss.total.backward()
@@ -471,13 +470,13 @@ def fast_steps(job: Job) -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = job.device.type == "cuda"
     if job.fast is not None:
-        job.model.embed = job.fast
+        vars(job.model)["embed"] = job.fast  # before the class's own
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
         if job.fast is not None:
-            del job.model.embed
+            del vars(job.model)["embed"]
 
 
 def order(job: Job, epoch: int) -> Iterator[Tensor]:

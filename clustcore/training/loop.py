@@ -122,7 +122,7 @@ def train(
         model.check(data)
     with group(config.device) as device, _denormals_flushed():
         torch.manual_seed(config.seed)
-        modules = [model] if defence is None else [model, defence]
+        modules: list[Model | Defence] = [model] if defence is None else [model, defence]
         for module in modules:
             module.to(device)
         if device.type == "cuda":
@@ -273,20 +273,21 @@ class _Loop:
         if pause:
             pause = max(pause, self.took / _SAVING)
         if last or time.monotonic() - self.saved >= pause:
-            self._save()
+            self._save(self.folder)
 
     def _rescue(self) -> None:
         # the whole epochs since the last save; others may have ended, so none is waited for. Where
         # rank 0 may wait within torch for this process, which every rank could be, each saves
-        if self.unsaved and (is_main() or _shares_statistics(self.job.model)):
+        folder = self.folder if self.unsaved else None
+        if folder is not None and (is_main() or _shares_statistics(self.job.model)):
             if self.before is not None:
                 self.before.restore()
-            self._save()
+            self._save(folder)
 
-    def _save(self) -> None:
+    def _save(self, folder: Path) -> None:
         model, stages, progress = self.job.model, self.stages, self.progress
         began = time.monotonic()
-        save_resume(self.folder, model, stages, self.optimiser, progress, self.origin, self.defence)
+        save_resume(folder, model, stages, self.optimiser, progress, self.origin, self.defence)
         self.saved, self.unsaved = time.monotonic(), False
         self.took = self.saved - began
 

@@ -179,7 +179,7 @@ def _nested(prefix: str, tensors: dict[str, Tensor], groups: list[Any]) -> dict[
 
 def _shape(model: Model, defence: Defence | None) -> str:
     # a defence without tensors of its own, too, is another training than none
-    parts = [model] if defence is None else [model, defence]
+    parts: list[Model | Defence] = [model] if defence is None else [model, defence]
     return ", ".join(f"{type(part).__name__} {_settings(part.config)}" for part in parts)
 
 

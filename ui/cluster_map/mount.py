@@ -95,8 +95,14 @@ def cluster_map(
     data = packing.message(base, parts, sections, tiles, record["whole"])
 
     # Callbacks run before the script body, so they see the record as this run leaves it.
-    calls = {"strength": on_strength_change, "pin": on_pin_change, "selection": on_select_change}
-    calls |= {"probe": on_probe, "camera": on_camera_change, "event": on_event}
+    calls: dict[str, Callable[..., None] | None] = {
+        "strength": on_strength_change,
+        "pin": on_pin_change,
+        "selection": on_select_change,
+        "probe": on_probe,
+        "camera": on_camera_change,
+        "event": on_event,
+    }
     heard = functools.partial(_heard, key, record, view, calls)
     _component(
         key=key,
