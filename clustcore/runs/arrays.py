@@ -78,7 +78,10 @@ def read_map(folder: Path) -> MapArrays | None:
             raise ValueError(
                 f"{path}: array {name!r}: expected finite numbers, got NaN or infinity"
             )
-    x0, y0, x1, y1 = (float(v) for v in npz["raster_bounds"])
+    bounds = npz["raster_bounds"]
+    if bounds.shape != (4,):
+        raise ValueError(f"{path}: array 'raster_bounds': expected shape (4,), got {bounds.shape}")
+    x0, y0, x1, y1 = bounds.tolist()
     raster = Raster(
         bounds=(x0, y0, x1, y1),
         winner=npz["raster_winner"],
@@ -150,10 +153,13 @@ def _key_values(key: PathKey) -> dict[str, Any]:
     return dataclasses.asdict(key) | {"target": -1 if key.target is None else key.target}
 
 
-def _read_key(npz: Arrays) -> PathKey:
-    attack, space, norm = (str(npz[name]) for name in ("attack", "space", "norm"))
+def _read_key(file: Path, npz: Arrays) -> PathKey:
     target, seed = int(npz["target"]), int(npz["seed"])
-    return PathKey(attack, as_space(space), as_norm(norm), None if target < 0 else target, seed)
+    try:
+        space, norm = as_space(str(npz["space"])), as_norm(str(npz["norm"]))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return PathKey(str(npz["attack"]), space, norm, None if target < 0 else target, seed)
 
 
 def read_path(file: Path) -> AttackPath | None:
@@ -194,7 +200,7 @@ def read_path(file: Path) -> AttackPath | None:
         smallest=npz["smallest"],
         l2=npz["l2"].astype(np.float32),
         linf=npz["linf"].astype(np.float32),
-        key=_read_key(npz),
+        key=_read_key(file, npz),
         weights=str(npz["weights"]),
         ahead=bool(npz["ahead"]),
     )
