@@ -92,7 +92,7 @@ def _attack_map(
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_event=entries.hold,
+        on_event=entries.reject_stale,
     )
     if row is not None and waits:
         with st.spinner(notes.model_note(f"computing the images of sample {row}"), show_time=True):

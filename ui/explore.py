@@ -137,7 +137,7 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_event=entries.hold,
+        on_event=entries.reject_stale,
         on_probe=_set_probe,
     )
     if row is not None and pin_waits:

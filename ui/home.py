@@ -65,7 +65,7 @@ def doors() -> None:
             )
 
 
-def gallery(runs: Sequence[RunInfo]) -> None:
+def run_cards(runs: Sequence[RunInfo]) -> None:
     """A card per run: still map, data, model, defence, headline numbers, readiness.
 
     A broken card says why and is no link.

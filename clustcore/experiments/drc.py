@@ -166,7 +166,7 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
                 continue
             found = pair(before, after, test, config)
             about = {"data": data, "samples": test.name, "defence": recipe.plan.defence}
-            _keep("defences", about | {"seed": seed} | found)
+            _save("defences", about | {"seed": seed} | found)
             moved = found["defended"]["moved"]
             context.report(f"{label}: {moved:.1%} of {found['n']} moved at L-inf {found['b']:.4f}")
 
@@ -211,7 +211,7 @@ def _seed(row: _Row, seed: int, context: Context, wrong: list[str]) -> bool:
         context.report(said)
         wrong.append(said)
         nothing = dict.fromkeys((*_FIGURES, "clusters_used", "device", "minutes", "weights"))
-        _keep(row.part, entry | nothing | {"why": str(error)})
+        _save(row.part, entry | nothing | {"why": str(error)})
         if world() > 1:  # it may be this process's own failure: the others could still train
             raise
         return True
@@ -233,7 +233,7 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
         context.report(f"{label}: measured before")
     else:
         entry = entry | _measure(label, folder, card, row.test, context)
-        _keep(row.part, entry)
+        _save(row.part, entry)
         if row.out is not None and is_main():
             files.write_json(row.out / label / "scores.json", entry)
     if row.out is not None:
@@ -274,9 +274,9 @@ def _is_timed(recipe: Recipe, context: Context) -> bool:
     return bool(recipe.shares) and bool(context.minutes) and world() == 1
 
 
-def _keep(part: str, entry: dict[str, Any]) -> None:
+def _save(part: str, entry: dict[str, Any]) -> None:
     if is_main():
-        drc_results.keep(part, entry)
+        drc_results.save(part, entry)
 
 
 def _about(row: _Row, context: Context) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from ui.cluster_map import (
     ramps,
     stratified,
 )
-from ui.compare import claims, measurements
-from ui.parts import compute, frames, sentences
+from ui.compare import measurements, sentences
+from ui.parts import compute, frames
+from ui.parts import sentences as numbers
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -58,7 +59,7 @@ def no_partner(now: scene.Scene) -> None:
 def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> None:
     """Say it where a defended model is not shown under an adaptive attack of equal budget."""
     a, b = paths
-    if a is not None and b is not None and not claims.same_samples(a, b):
+    if a is not None and b is not None and not sentences.same_samples(a, b):
         st.warning(
             f"The stored paths are of different samples: {len(a.rows):,} of "
             f"{notes.plain(now.run.name)} and {len(b.rows):,} of "
@@ -66,7 +67,7 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
-    found = claims.warnings(now, paths)
+    found = sentences.warnings(now, paths)
     if found:
         st.warning(
             " ".join(found) + " A claim of robustness counts only under an attack made anew "
@@ -112,7 +113,7 @@ def _paths(
     of_a, of_b = asks(now)
     a = [cached.runs.path(ask) for ask in of_a]
     b = [cached.runs.partner_path(found, ask) for ask in of_b]
-    if not all(claims.same_samples(*both) for both in zip(a, b, strict=True)):
+    if not all(sentences.same_samples(*both) for both in zip(a, b, strict=True)):
         return [None, None], [None, None]
     return [*a, None][:2], [*b, None][:2]
 
@@ -124,7 +125,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     both = of_a is not None and of_b is not None
     order = entries.take_order()
     colour = "cluster" if not both and COLOURS[now.colour].needs_path else now.colour
-    said = claims.sentence(now, of_a, of_b, strength)
+    said = sentences.sentence(now, of_a, of_b, strength)
     state = cluster_map(
         _view(now, found, a, b, said),
         key="map_compare",
@@ -138,13 +139,13 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_event=entries.hold,
+        on_event=entries.reject_stale,
     )
     st.caption(said)
     if row is not None:
-        st.caption(claims.pinned(now, found, of_a, of_b, row))
+        st.caption(sentences.pinned(now, found, of_a, of_b, row))
     _selection(state, of_a, of_b, strength, now)
-    st.caption(claims.maps_sentence(now, found))
+    st.caption(sentences.maps_sentence(now, found))
     if of_a is not None and of_b is not None:
         st.download_button(
             "Attacked samples, both models (CSV)",
@@ -219,7 +220,7 @@ def _selection(
         return
     text = f"**{len(rows):,}** selected, by {notes.plain(state.selected_by)}."
     if a is not None and b is not None:
-        left, both, right, neither = claims.counts(a, b, strength, now.dial.end, rows)
+        left, both, right, neither = sentences.counts(a, b, strength, now.dial.end, rows)
         n = left + both + right + neither
         text += (
             f" Of the {n:,} attacked ones {left:,} left their cluster only in "
@@ -280,7 +281,7 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = sentences.duration(compute.estimate(ask))
+    seconds = numbers.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:

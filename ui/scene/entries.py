@@ -94,10 +94,10 @@ def _follow(key: str, value: float | str) -> None:
     scene[key] = value
     if key in st.session_state:
         st.session_state[key] = value
-    hold()
+    reject_stale()
 
 
-def hold() -> None:
+def reject_stale() -> None:
     """What the map says is no typing: the entries say what is known here.
 
     The browser's copy of an entry lags behind where the map speaks faster than the server answers.

@@ -18,7 +18,7 @@ def page() -> None:
     for value in (0.012, 0.016):
         dial = functools.partial(entries.set_strength, value)
         st.button(f"dial {value}", on_click=dial)
-    st.button("images", on_click=entries.hold)
+    st.button("images", on_click=entries.reject_stale)
     st.number_input("Strength", 0.0, 0.4, step=0.002, key="strength")
 
 

@@ -11,7 +11,8 @@ from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath
 from ui import cached, notes, scene
 from ui.cluster_map.packing import quantise_smallest
-from ui.parts import compute, sentences
+from ui.parts import compute
+from ui.parts import sentences as numbers
 
 
 def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:
@@ -44,10 +45,10 @@ def clean_cost(now: scene.Scene) -> str:
     lead = "Clean cost" if now.beside.defended else "Before any attack"
     lines = []
     if a.acc is not None and b.acc is not None:
-        change = sentences.signed(100 * (b.acc - a.acc), ".1f")
+        change = numbers.signed(100 * (b.acc - a.acc), ".1f")
         lines.append(f"accuracy **{a.acc:.1%} → {b.acc:.1%}**, {change} points")
     if a.nmi is not None and b.nmi is not None:
-        by = sentences.signed(b.nmi - a.nmi, ".3f")
+        by = numbers.signed(b.nmi - a.nmi, ".3f")
         lines.append(f"NMI **{a.nmi:.3f} → {b.nmi:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
@@ -124,7 +125,7 @@ def counts(
         end: of the dial.
         among: rows to count, or None for all.
     """
-    at = sentences.threshold(strength, end)
+    at = numbers.threshold(strength, end)
     of_a, of_b = (quantise_smallest(one.smallest, end) for one in (a, b))
     codes = alignment.joint(of_a, of_b, at)
     if among is not None:
@@ -140,7 +141,7 @@ def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, stren
         return "No attack path of both models has been computed yet: the maps show clean samples."
     left, both, right, neither = counts(a, b, strength, now.dial.end)
     return (
-        f"At strength {sentences.strength_text(strength)}, {left:,} of {len(a.rows):,} samples "
+        f"At strength {numbers.strength_text(strength)}, {left:,} of {len(a.rows):,} samples "
         f"left their cluster only in {notes.plain(now.run.name)}, {both:,} in both, {right:,} "
         f"only in {notes.plain(now.beside.name)}, {neither:,} in neither."
     )
