@@ -1,9 +1,10 @@
-"""DRC's two tables: `python -m clustcore reproduce drc | ablation`.
+"""DRC's three tables: `python -m clustcore reproduce drc | ablation | defences`.
 
 The first trains DRC on its six benchmarks, as published and as serves best here, and lays what came
 of it beside what others published. The second adds DRC's optional stages and switches one at a time
-to DRC alone. Each finished run is written to `assets/drc.json` at once, from which `reproduce
-tables` makes the tables of RESULTS.md; a call that was interrupted goes on where it stood.
+to DRC alone. The third judges the defences of a shipped run. Each finished run is written to
+`assets/drc.json` at once, from which `reproduce tables` makes the tables of RESULTS.md; a call that
+was interrupted goes on where it stood.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ships: the plan of every run, from which `reproduce` makes it again."""
+"""The plan of every run that ships or stands in a table; `reproduce` makes it again from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that make what ships again: `python -m clustcore reproduce runs`.
+"""`python -m clustcore reproduce runs`: the shipped runs, trained, filled and shipped again.
 
 Every run trains on the real training split from the seeds of its recipe, no choice looks at a
 label, and the first seed is what ships. A defended run trains on from another run.
