@@ -470,7 +470,7 @@ def fast_steps(job: Job) -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = job.device.type == "cuda"
     if job.fast is not None:
-        vars(job.model)["embed"] = job.fast  # before the class's own
+        vars(job.model)["embed"] = job.fast  # found before the class's own
     try:
         yield
     finally:
