@@ -104,7 +104,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training into a run's folder while the block runs.
 
     The lock is the operating system's: it goes with the process, however that ends.
@@ -136,7 +136,7 @@ def hold(folder: Path) -> Iterator[None]:
             return
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process trains into this folder now."""
     try:
         with (folder / ".lock").open("rb") as file:

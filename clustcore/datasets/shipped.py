@@ -5,7 +5,7 @@ Grey ones lie as lossless sheets that are the data and the map's sprites at once
 row: image i is in sheet i // 1000. Colour ones lie as the files they came in, `images.tar.xz`,
 which is a sixth of the size; their sheets are made on demand. Beside them `labels.npy` and
 `source.json` (source, licence, classes, geometry, sha256 of each file). Needs numpy and Pillow
-only. `shipping.make` writes the folders.
+only. `make_shipped.make` writes the folders.
 """
 
 from __future__ import annotations

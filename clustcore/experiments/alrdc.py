@@ -52,7 +52,7 @@ def reproduce_alrdc(
         for seed in seeds:
             entry = _entry(name, seed, train, test, context, config)
             if is_main():
-                _keep(entry)
+                _save(entry)
             context.report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 
 
@@ -116,7 +116,7 @@ def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
     return attacker
 
 
-def _keep(entry: dict[str, Any]) -> None:
+def _save(entry: dict[str, Any]) -> None:
     key = ("data", "mode", "seed")
     others = [e for e in alrdc_entries() if any(e[k] != entry[k] for k in key)]
     entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))

@@ -1,9 +1,10 @@
-"""DRC's two tables: `python -m clustcore reproduce drc | ablation`.
+"""DRC's three tables: `python -m clustcore reproduce drc | ablation | defences`.
 
 The first trains DRC on its six benchmarks, as published and as serves best here, and lays what came
 of it beside what others published. The second adds DRC's optional stages and switches one at a time
-to DRC alone. Each finished run is written to `assets/drc.json` at once, from which `reproduce
-tables` makes the tables of RESULTS.md; a call that was interrupted goes on where it stood.
+to DRC alone. The third judges the defences of a shipped run. Each finished run is written to
+`assets/drc.json` at once, from which `reproduce tables` makes the tables of RESULTS.md; a call that
+was interrupted goes on where it stood.
 """
 
 from __future__ import annotations
@@ -25,8 +26,17 @@ from clustcore.experiments.budget import lay_out, measure, smoke
 from clustcore.experiments.context import Context
 from clustcore.experiments.drc_results import PLANS, rows_of
 from clustcore.experiments.judge import JudgeConfig, pair
-from clustcore.experiments.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
-from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train_seed
+from clustcore.experiments.recipes import (
+    ABLATION_IMAGES,
+    BENCHMARKS,
+    RECIPES,
+    Recipe,
+    ablation,
+    ablation_name,
+    benchmark_name,
+    run_name,
+)
+from clustcore.experiments.reproduce import STOPPED, load_split, train_seed
 from clustcore.machine import describe
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import Run, evaluate, load_run, run_in
@@ -97,7 +107,7 @@ def reproduce_drc(
                 wrong += [f"{name}: {found}"] if _place(name, context).is_dir() else []
                 continue
             train, test = found
-            about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
+            about, label = {"data": name, "plan": plan}, benchmark_name(name, plan)
             row = _Row("benchmarks", about, label, recipe, train, test, begin, out)
             if not _seeds(row, seeds, context, wrong):
                 return wrong
@@ -126,8 +136,8 @@ def reproduce_ablation(
         most = QUICK_ABLATION if context.quick else len(train)
         train = _some(train, min(most, ABLATION_IMAGES.get(name, most)))
         for what, recipe in recipes.items():
-            label = f"drc-{name}" if what == "shipped" else f"ablation-{name}-{what}"
-            row = _Row("ablation", {"data": name, "what": what}, label, recipe, train, test)
+            about, label = {"data": name, "what": what}, ablation_name(name, what)
+            row = _Row("ablation", about, label, recipe, train, test)
             if not _seeds(row, seeds, context, wrong):
                 return wrong
     return wrong
@@ -166,7 +176,7 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
                 continue
             found = pair(before, after, test, config)
             about = {"data": data, "samples": test.name, "defence": recipe.plan.defence}
-            _keep("defences", about | {"seed": seed} | found)
+            _save("defences", about | {"seed": seed} | found)
             moved = found["defended"]["moved"]
             context.report(f"{label}: {moved:.1%} of {found['n']} moved at L-inf {found['b']:.4f}")
 
@@ -211,7 +221,7 @@ def _seed(row: _Row, seed: int, context: Context, wrong: list[str]) -> bool:
         context.report(said)
         wrong.append(said)
         nothing = dict.fromkeys((*_FIGURES, "clusters_used", "device", "minutes", "weights"))
-        _keep(row.part, entry | nothing | {"why": str(error)})
+        _save(row.part, entry | nothing | {"why": str(error)})
         if world() > 1:  # it may be this process's own failure: the others could still train
             raise
         return True
@@ -233,7 +243,7 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
         context.report(f"{label}: measured before")
     else:
         entry = entry | _measure(label, folder, card, row.test, context)
-        _keep(row.part, entry)
+        _save(row.part, entry)
         if row.out is not None and is_main():
             files.write_json(row.out / label / "scores.json", entry)
     if row.out is not None:
@@ -274,9 +284,9 @@ def _is_timed(recipe: Recipe, context: Context) -> bool:
     return bool(recipe.shares) and bool(context.minutes) and world() == 1
 
 
-def _keep(part: str, entry: dict[str, Any]) -> None:
+def _save(part: str, entry: dict[str, Any]) -> None:
     if is_main():
-        drc_results.keep(part, entry)
+        drc_results.save(part, entry)
 
 
 def _about(row: _Row, context: Context) -> dict[str, Any]:

@@ -170,14 +170,16 @@ class ALRDC(Model[ALRDCConfig]):
         if state:
             return state
         if self.config.taught:
-            return self._keep(data, epoch, state)
+            return self._begin_clusters(data, epoch, state)
         z = self._embed_all(data)
         clusters = self._k_means(z)
         self._centre(z, clusters)
         return {"clusters": clusters}
 
     @torch.no_grad()
-    def _keep(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _begin_clusters(
+        self, data: TrainData, epoch: int, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         if state:
             return state
         return {"clusters": everywhere(self, data, lambda x: self(x).argmax(1))}

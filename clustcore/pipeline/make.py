@@ -275,7 +275,7 @@ class _Work:
             also: hashes of what else decides the result.
         """
         origin = self._origin()
-        with files.hold(self.folder) if is_main() else contextlib.nullcontext():
+        with files.locked(self.folder) if is_main() else contextlib.nullcontext():
             return train(
                 model,
                 TrainData(self.pixels, self.given),
