@@ -149,7 +149,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     if of_a is not None and of_b is not None:
         st.download_button(
             "Attacked samples, both models (CSV)",
-            lambda: frames.csv(_frame(of_a, of_b)),
+            lambda: frames.csv(frames.compared_frame(of_a, of_b)),
             file_name=f"compared-{now.run.name}-{now.beside.name}-{now.attack}-{now.norm}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -234,20 +234,6 @@ def _selection(
 
 def _clear() -> None:
     entries.order_map(select=[])
-
-
-def _frame(a: AttackPath, b: AttackPath) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "sample": a.rows,
-            "cluster_a": a.labels[0],
-            "cluster_b": b.labels[0],
-            "smallest_strength_a": a.smallest,
-            "smallest_strength_b": b.smallest,
-        }
-    )
 
 
 def figures(now: scene.Scene, found: cached.runs.Pair) -> None:

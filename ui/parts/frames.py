@@ -81,6 +81,21 @@ def moved_frame(path: AttackPath, strength: float, end: float) -> pd.DataFrame:
     )
 
 
+def compared_frame(a: AttackPath, b: AttackPath) -> pd.DataFrame:
+    """The attacked samples of two models: cluster and smallest strength under each, for a file."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "sample": a.rows,
+            "cluster_a": a.labels[0],
+            "cluster_b": b.labels[0],
+            "smallest_strength_a": a.smallest,
+            "smallest_strength_b": b.smallest,
+        }
+    )
+
+
 def composition(
     values: NDArray[np.integer], names: tuple[str, ...] = ()
 ) -> list[tuple[str, int, float]]:
