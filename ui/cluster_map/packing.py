@@ -321,14 +321,3 @@ def message(
     for number, png in tiles.items():
         everything[f"tile.{number}"] = np.frombuffer(png, np.uint8)
     return pack(header, everything)
-
-
-def inside(polygon: NDArray[np.floating], xy: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(n,) which of the (n, 2) points lie inside the (v, 2) polygon, by the even-odd rule."""
-    x, y = xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
-    result = np.zeros(len(xy), bool)
-    for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        crosses = (ay > y) != (by > y)
-        if ay != by:
-            result ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
-    return result

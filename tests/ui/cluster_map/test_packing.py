@@ -215,10 +215,3 @@ def test_sprite_sheet_puts_image_i_in_row_i_over_columns() -> None:
         assert (sheet[i // 2 * 3 : i // 2 * 3 + 3, i % 2 * 4 : i % 2 * 4 + 4] == i).all()
     with pytest.raises(ValueError, match="expected images of 1 or 3 channels, got 2"):
         sprite_sheet(np.zeros((1, 2, 3, 3)))
-
-
-def test_inside_agrees_with_a_box() -> None:
-    xy = np.random.default_rng(0).uniform(-1, 2, (500, 2))
-    box = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    expected = ((xy > 0) & (xy < 1)).all(1)
-    np.testing.assert_array_equal(packing.inside(box, xy), expected)
