@@ -31,11 +31,6 @@ def controls(place: Any) -> bool:
     )
 
 
-def control_of(ask: cached.runs.Ask) -> cached.runs.Ask:
-    """The random noise of equal size that stands beside every attack."""
-    return ask.under(attack="noise", target=None, seed=0)
-
-
 def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
     """The line under the title."""
     parts = [notes.data_line(now), scene.attack_name(now.attack)]
@@ -70,7 +65,7 @@ def _attack_map(
 ) -> None:
     strength, row = entries.entries(now, len(arrays.xy))
     truth = cached.images.truth(arrays)
-    noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
+    noise = None if now.attack == "noise" else cached.runs.path(cached.runs.control_of(now.ask))
     order = entries.take_order()
     colour = "cluster" if path is None and COLOURS[now.colour].needs_path else now.colour
     what = (now.run.name, row, now.key)
@@ -203,7 +198,7 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
     from clustcore.measures import figures as draw
 
     theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
-    noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
+    noise = None if now.attack == "noise" else cached.runs.path(cached.runs.control_of(now.ask))
     curve = measures.security_curve(path, noise=noise, seed=now.seed)
     data = f"{now.data_label}, {now.run.name}"
     about = f"{data}, {scene.attack_name(now.attack)}"

@@ -40,6 +40,11 @@ class Ask(Keyed):
         return dataclasses.replace(self, key=dataclasses.replace(self.key, **key))
 
 
+def control_of(ask: Ask) -> Ask:
+    """The random noise of equal size that stands beside every attack."""
+    return ask.under(attack="noise", target=None, seed=0)
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """The nearest samples in the embedding, nearest first."""

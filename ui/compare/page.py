@@ -9,7 +9,7 @@ import streamlit as st
 
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, cached, notes, scene
+from ui import cached, notes, scene
 from ui.cluster_map import (
     COLOURS,
     MapOptions,
@@ -82,7 +82,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
     found = []
     for run in (now.run, now.beside):
         ask = cached.runs.Ask(run, now.key, now.fit).under(target=None)
-        found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
+        found.append([ask] if now.attack == "noise" else [ask, cached.runs.control_of(ask)])
     return found[0], found[1]
 
 
