@@ -21,12 +21,11 @@ from ui.cluster_map import (
     stratified,
 )
 from ui.compare import measurements, sentences
-from ui.parts import compute, frames
+from ui.parts import charts, compute, frames
 from ui.parts import sentences as numbers
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
-_FONT = {"font_family": "Source Sans, sans-serif"}
 _MEASURED = (
     "Measured on the models that `python -m clustcore reproduce alrdc` trained, of which seed 0 of "
     "the full ones ships. The old attacker was fitted to the undefended model, and the paper's "
@@ -288,7 +287,6 @@ def _curves(
     from clustcore.measures import figures as draw
 
     truth = cached.images.truth(found.a).y
-    theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
     rows = paths[0].rows
     y = None if truth is None else truth[rows]
     names = (now.run.name, now.beside.name)
@@ -323,9 +321,9 @@ def _curves(
             quantity=quantity,
             axis=axis,
             caption=caption,
-            theme=theme,
+            theme=charts.theme(),
         )
-        place.plotly_chart(figure.update_layout(_FONT), theme=None, key=f"curve_{which}")
+        place.plotly_chart(figure.update_layout(charts.FONT), theme=None, key=f"curve_{which}")
     st.caption(
         "Bands: 95 %. Moved share, accuracy and transfer by Wilson's interval, NMI and purity by "
         "1.96 bootstrap standard errors. Dotted: random noise of equal size."
