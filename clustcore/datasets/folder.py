@@ -19,6 +19,7 @@ from clustcore.datasets.images import header, read_images
 from clustcore.types import Samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+SIDES = {1: 28, 3: 32}  # pixels by channels, where no size is asked for
 MAX_SIZE = 256
 MAX_VALUES = 2**28  # of all images together, after resizing: 1 GiB as float32
 
@@ -68,7 +69,7 @@ def load(
         except ValueError as error:
             skipped.append(f"{file.relative_to(root)}: {error}")
     channels = channels or (3 if colour else 1)
-    size = size or (32 if channels == 3 else 28)
+    size = size or SIDES[channels]
 
     shape = (len(kept), channels, size, size)
     if math.prod(shape) > MAX_VALUES:

@@ -98,7 +98,8 @@ def _folder(where: str) -> Peek:
     colour = any(tinted for _, _, tinted in readable.values())
     (w, h), (wide, high) = np.min(sizes, 0), np.max(sizes, 0)
     said = f"{w} x {h}" + ("" if (w, h) == (wide, high) else f" to {wide} x {high}") + " pixels"
-    shape = (3, 32, 32) if colour else (1, 28, 28)
+    channels = 3 if colour else 1
+    shape = (channels, folder.SIDES[channels], folder.SIDES[channels])
     return Peek(len(files), said, colour, len(classes), tuple(unread), _sheet(thumbs), shape)
 
 
