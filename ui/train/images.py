@@ -113,7 +113,7 @@ def unpack_upload() -> None:
         place = unpack(file, data_folder() / "uploads")
         try:
             parted = (place / "train").is_dir() and (place / "test").is_dir()
-            find(place / "train" if parted else place, 100_000)
+            find(place / "train" if parted else place)
         except ValueError:
             shutil.rmtree(place)
             raise
