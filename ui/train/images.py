@@ -12,7 +12,7 @@ from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
 from clustcore.locations import OPEN_APP
-from clustcore.maps.live import FEWEST
+from clustcore.manifold import FEWEST
 from ui import cached, notes, scene
 
 
