@@ -13,6 +13,7 @@ from clustcore.models import MODELS
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
 from clustcore.runs.progress import History, read_history
+from clustcore.training.collapse import COLLAPSED, largest_share
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
 from ui.parts import charts, sentences
@@ -22,7 +23,6 @@ _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
 _MANY = 1500
 _FONT = {**charts.FONT, "title_font_size": 14}
-_ALMOST_ALL = 0.95  # of the samples in one cluster
 
 
 def watch(job: Job, status: Any, controls: Any) -> None:
@@ -164,8 +164,8 @@ def _progress(job: Job, history: History) -> None:
 
 def _notice(history: History) -> None:
     sizes = history.sizes[-1]
-    share = sizes.max() / max(1, sizes.sum())
-    if share > _ALMOST_ALL and not _undecided(history):
+    share = largest_share(sizes.tolist())
+    if share > COLLAPSED and not _undecided(history):
         st.warning(
             f"{share:.0%} of the samples are in cluster {sizes.argmax()}. Early on that may pass; "
             "if it stays, other weights of the losses or a lower learning rate help.",
