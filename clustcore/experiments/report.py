@@ -6,17 +6,14 @@ commands: no figure is typed in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clustcore import files, runs
-from clustcore.experiments import drc_results
-from clustcore.locations import ASSETS
+from clustcore.experiments import alrdc_results, drc_results
 from clustcore.runs import Card, CardAttack, CardRow, CardScores
 
-ALRDC = ASSETS / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
     "undefended": "undefended",
     "control": "control: same further steps",
@@ -69,27 +66,13 @@ def results() -> str:
     return "\n".join(lines)
 
 
-def alrdc_entries() -> list[dict[str, Any]]:
-    """What `reproduce alrdc` measured, one entry a data set, mode and seed.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if not ALRDC.is_file():
-        return []
-    try:
-        return json.loads(ALRDC.read_text(encoding="utf-8"))["entries"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{ALRDC}: expected entries in JSON, got {error!r}") from None
-
-
 def alrdc() -> str:
     """ALRDC's table as Markdown, the mean of an entry's seeds, and the bar below it."""
     columns = ["data", "training images", "seeds", "model", "attacker", "ACC", "NMI", "ARI"]
     columns += ["moved", "random, same length", "PGD, same length", "ACC attacked", "re-matched"]
     columns += ["NMI(clean, attacked)", "rho", "decoded change"]
     lines = _head(columns)
-    entries = alrdc_entries()
+    entries = alrdc_results.entries()
     for data, n in sorted({(e["data"], e["n_train"]) for e in entries}, key=str):
         group = [e for e in entries if (e["data"], e["n_train"]) == (data, n)]
         seeds = ", ".join(str(e["seed"]) for e in group)
