@@ -12,6 +12,7 @@ from typing import Any
 
 from clustcore import files, runs
 from clustcore.experiments import alrdc_results, drc_results
+from clustcore.experiments.bar import NEIGHBOURS
 from clustcore.runs import Card, CardAttack, CardRow, CardScores
 
 _NAMES = {
@@ -96,7 +97,7 @@ def alrdc() -> str:
             lines.append("| " + " | ".join(first + clean + under) + " |")
     columns = ["data", "seed", "space", "b", "undefended, moved at b"]
     columns += ["alternating, moved at b (95 %)", "ACC change", "decoder's error"]
-    lines += ["", *_head([*columns, "15 nearest kept", "bar"])]
+    lines += ["", *_head([*columns, f"{NEIGHBOURS} nearest kept", "bar"])]
     lines += [_bar_line(e, bar) for e in entries for bar in e["bar"]]
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from clustcore.experiments import bar
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
 from ui import cached, notes, scene
@@ -32,12 +33,6 @@ _MEASURED = (
     "defence was trained against it; the others were fitted anew to each model. All shift the "
     "embedding as far as they learned to, not as far as the dial says: one that finds no cheap way "
     "stays short (rho), so of two attackers on a model the worse counts."
-)
-_BAR = (
-    " The bar: at the budget where the attacks together have moved half of the undefended model's "
-    "samples, the worst case moves at most a sixth of the defended one's, for at most 2 points of "
-    "accuracy, at most 1.2 times the decoder's error, and half of each sample's 15 nearest "
-    "neighbours kept."
 )
 
 
@@ -359,7 +354,7 @@ def judged(now: scene.Scene) -> None:
         _measured(one)
         if one.bars:
             st.markdown("\n".join(f"- {line}" for line in one.bars))
-    st.caption(_MEASURED + (_BAR if any(one.bars for one in found) else ""))
+    st.caption(_MEASURED + (f" {bar.words()}" if any(one.bars for one in found) else ""))
     st.download_button(
         "All measurements, seed by seed (CSV)",
         lambda: frames.csv(measurements.frame(found)),
