@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clustcore.machine import processor
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("streamlit", "torch", "numpy", "scikit-learn", "umap-learn", "plotly", "foolbox")
 BENCHES = {
@@ -31,14 +33,9 @@ BENCHES = {
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on: processor, cores, memory, system, date."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        name = models[0].split(":", 1)[1].strip() if models else name
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "processor": name,
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
         "system": platform.platform(),

@@ -81,16 +81,15 @@ def train(
         TrainingFailed: it diverged, collapsed into one cluster, or found no memory.
     """
     images = _images(data, root, download)
-    name = name or f"my-{model}-{images.name}"
     place = _place(folder)
     found = dict(config or {})
     if epochs is not None:
         found |= _share_out(model, {"input_shape": list(images.x.shape[1:])} | found, epochs)
     loop = settings | {"seed": seed, "device": device}
     views = dict(augment or {})
-    plan = Plan(model, images.name, found, views, loop, split=images.split, name=name)
+    plan = Plan(model, images.name, found, views, loop, split=images.split, name=name).named()
     made = make.make_run(
-        name,
+        plan.run_name,
         plan,
         images,
         teacher,
@@ -99,7 +98,7 @@ def train(
         on_epoch=on_epoch,
         on_step=on_step,
     )
-    return _opened(made, name, device, settings)
+    return _opened(made, plan.run_name, device, settings)
 
 
 def defend(
@@ -157,7 +156,6 @@ def defend(
     source = load_run(run, device or "auto") if isinstance(run, str) else run
     device = device or str(source.device)
     images = _own_images(source, root, download) if data is None else _images(data, root, download)
-    name = name or f"{source.name}-{defence.replace('_', '-')}"
     plan = Plan(
         None,
         images.name,
@@ -168,10 +166,12 @@ def defend(
         source=source.name,
         defence=defence,
         name=name,
-    )
+    ).named()
     place = _place(folder)
-    made = make.defend(name, source, plan, images, folder=place, on_epoch=on_epoch, on_step=on_step)
-    return _opened(made, name, device, settings)
+    made = make.defend(
+        plan.run_name, source, plan, images, folder=place, on_epoch=on_epoch, on_step=on_step
+    )
+    return _opened(made, plan.run_name, device, settings)
 
 
 def _images(data: str | Samples | Any, root: str | Path | None, download: bool) -> Samples:

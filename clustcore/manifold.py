@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+FEWEST = 20  # points that UMAP is asked to lay out, and so samples that a map is made of
+
 
 def import_umap() -> Any:
     """The package umap, imported only now.

@@ -13,7 +13,7 @@ with opening.run_page("Attack", "Attack: how little does it take?") as page:
     only_moved = attack.controls(page.controls)
     path = cached.runs.path(now.ask)
     page.status.caption(attack.status(now, page.arrays, path))
-    asks = [now.ask] if now.attack == "noise" else [now.ask, attack.control_of(now.ask)]
+    asks = [now.ask] if now.attack == "noise" else [now.ask, cached.runs.control_of(now.ask)]
     missing = compute.missing(asks)
     compute.warn(now)
     offer_place = st.container()

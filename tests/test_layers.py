@@ -64,7 +64,7 @@ SCREENS = {
     "home": {"shell", "notes", "cached", "scene"},
     "explore": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
     "attack": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
-    "compare": {"notes", "cluster_map", "cached", "scene", "parts", "attack"},
+    "compare": {"notes", "cluster_map", "cached", "scene", "parts"},
     "train": {"shell", "notes", "cluster_map", "cached", "scene", "parts"},
 }
 

@@ -10,11 +10,10 @@ import streamlit as st
 from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes, scene, shell
 from ui.cluster_map import COLOURS, MapOptions, MapView, Pin, cluster_map, ramps
-from ui.parts import frames, selection, sentences
+from ui.parts import charts, frames, selection, sentences
 from ui.parts.compute import changed, stale
 from ui.scene import entries
 
-_FONT = {"font_family": "Source Sans, sans-serif"}
 _WRITES = (
     "An attack in the embedding needs write access to the embedding: someone who can only send "
     "images to the model cannot make it."
@@ -29,11 +28,6 @@ def controls(place: Any) -> bool:
         key="only_moved",
         persist_state="session",
     )
-
-
-def control_of(ask: cached.runs.Ask) -> cached.runs.Ask:
-    """The random noise of equal size that stands beside every attack."""
-    return ask.under(attack="noise", target=None, seed=0)
 
 
 def status(now: scene.Scene, arrays: MapArrays, path: AttackPath | None) -> str:
@@ -70,7 +64,7 @@ def _attack_map(
 ) -> None:
     strength, row = entries.entries(now, len(arrays.xy))
     truth = cached.images.truth(arrays)
-    noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
+    noise = None if now.attack == "noise" else cached.runs.path(cached.runs.control_of(now.ask))
     order = entries.take_order()
     colour = "cluster" if path is None and COLOURS[now.colour].needs_path else now.colour
     what = (now.run.name, row, now.key)
@@ -202,8 +196,7 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
     from clustcore import measures
     from clustcore.measures import figures as draw
 
-    theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
-    noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
+    noise = None if now.attack == "noise" else cached.runs.path(cached.runs.control_of(now.ask))
     curve = measures.security_curve(path, noise=noise, seed=now.seed)
     data = f"{now.data_label}, {now.run.name}"
     about = f"{data}, {scene.attack_name(now.attack)}"
@@ -217,9 +210,9 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
         curve.noise,
         axis=axis,
         caption=draw.Caption(about, curve.n, path.seed),
-        theme=theme,
+        theme=charts.theme(),
     )
-    left.plotly_chart(shown.update_layout(_FONT), theme=None, key="security_curve")
+    left.plotly_chart(shown.update_layout(charts.FONT), theme=None, key="security_curve")
     table = cached.runs.min_flips(now.run, now.space, now.norm)
     if table is None:
         right.caption("No table of smallest flips was computed for this space and norm.")
@@ -228,9 +221,9 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
         {"min_flip": measures.survival(table.smallest)},
         axis=axis,
         caption=draw.Caption(f"{data}, min_flip", len(table.rows), table.seed),
-        theme=theme,
+        theme=charts.theme(),
     )
-    right.plotly_chart(shown.update_layout(_FONT), theme=None, key="survival")
+    right.plotly_chart(shown.update_layout(charts.FONT), theme=None, key="survival")
     right.caption(
         f"Median smallest flip {sentences.median_flip(table.smallest)}. The search runs on beyond "
         "the dial's end, and is another search than the dial's."

@@ -85,7 +85,7 @@ def run_cards(runs: Sequence[RunInfo]) -> None:
 
 
 def _card(run: RunInfo) -> None:
-    picture = cached.runs.still(str(run.folder), run.map_stamp)
+    picture = cached.runs.still(run)
     if picture is not None:
         st.image(picture, width="stretch", alt=f"Map of {run.name}: its clusters as clouds of dots")
     st.subheader(notes.plain(run.name), anchor=False)

@@ -106,8 +106,15 @@ def data_line(now: Any) -> str:
     return plain(f"{now.data_label} · {now.run.defence}")
 
 
-def no_map(run: RunInfo) -> None:
-    """A run without `map.npz`."""
+def no_map(run: RunInfo, stale: str) -> None:
+    """A run without `map.npz`, or with one that is stale, which a sentence says then."""
+    if stale:
+        st.info(
+            f"{stale}. Or choose another model at the left.",
+            title="No map of these weights yet",
+            icon=":material/map:",
+        )
+        return
     st.info(
         f"`{run.name}` has weights but no map.npz. This command makes one: "
         f"`{jobs.map_line(run.folder)}`. Or choose another model at the left.",

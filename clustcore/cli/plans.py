@@ -96,10 +96,10 @@ def plan_from_flags(argv: list[str]) -> Plan:
         split=args.split,
         teacher_file=args.teacher,
         start_from=args.start_from,
-        name=args.name or f"my-{name}-{args.data}",
+        name=args.name,
         root=args.root,
         download=args.download,
-    )
+    ).named()
 
 
 def defence_from_flags(argv: list[str]) -> Plan:
@@ -143,10 +143,10 @@ def defence_from_flags(argv: list[str]) -> Plan:
         split=args.split,
         source=args.run,
         defence=name,
-        name=args.name or f"{args.run}-{name.replace('_', '-')}",
+        name=args.name,
         root=args.root,
         download=args.download,
-    )
+    ).named()
 
 
 def _said(argv: list[str], part: str, group: dict[str, Any], usual: Config) -> dict[str, Any]:

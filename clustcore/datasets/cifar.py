@@ -121,7 +121,7 @@ def list_folder(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.
     Raises:
         ValueError: other classes lie there, or no images.
     """
-    files, y, found = find(folder, limit=100_000)
+    files, y, found = find(folder)
     wrong = [f"no {name}" for name in classes if name not in found]
     wrong += [f"also {name}" for name in found if name not in classes]
     if wrong or y is None:

@@ -19,7 +19,9 @@ from clustcore.datasets.images import header, read_images
 from clustcore.types import Samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+SIDES = {1: 28, 3: 32}  # pixels by channels, where no size is asked for
 MAX_SIZE = 256
+MAX_IMAGES = 100_000  # of one folder, in its sub-folders too
 MAX_VALUES = 2**28  # of all images together, after resizing: 1 GiB as float32
 
 
@@ -32,7 +34,7 @@ def load(
     size: int | None = None,
     channels: int | None = None,
     base: str | Path | None = None,
-    limit: int = 100_000,
+    limit: int = MAX_IMAGES,
 ) -> Samples:
     """The images of a folder, each its central square, resized; sub-folders give the labels.
 
@@ -68,7 +70,7 @@ def load(
         except ValueError as error:
             skipped.append(f"{file.relative_to(root)}: {error}")
     channels = channels or (3 if colour else 1)
-    size = size or (32 if channels == 3 else 28)
+    size = size or SIDES[channels]
 
     shape = (len(kept), channels, size, size)
     if math.prod(shape) > MAX_VALUES:
@@ -92,7 +94,9 @@ def _check_options(size: int | None, channels: int | None) -> None:
         raise ValueError(f"data set 'folder': channels: expected 1 or 3, got {channels}")
 
 
-def find(root: Path, limit: int) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
+def find(
+    root: Path, limit: int = MAX_IMAGES
+) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """Image files of `root` and its direct sub-folders, sorted.
 
     There are labels where all of them lie in sub-folders.

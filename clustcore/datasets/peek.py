@@ -67,7 +67,7 @@ def _folder(where: str) -> Peek:
     place, root = find_folder(where)
     if (place / "train").is_dir() and (place / "test").is_dir():
         place = place / "train"
-    files, _, classes = folder.find(place, 100_000)
+    files, _, classes = folder.find(place)
     rows = np.unique(np.linspace(0, len(files) - 1, min(_HEADERS, len(files))).astype(int))
     readable: dict[Path, tuple[int, int, bool]] = {}
     unread = []
@@ -98,7 +98,8 @@ def _folder(where: str) -> Peek:
     colour = any(tinted for _, _, tinted in readable.values())
     (w, h), (wide, high) = np.min(sizes, 0), np.max(sizes, 0)
     said = f"{w} x {h}" + ("" if (w, h) == (wide, high) else f" to {wide} x {high}") + " pixels"
-    shape = (3, 32, 32) if colour else (1, 28, 28)
+    channels = 3 if colour else 1
+    shape = (channels, folder.SIDES[channels], folder.SIDES[channels])
     return Peek(len(files), said, colour, len(classes), tuple(unread), _sheet(thumbs), shape)
 
 

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clustcore import files
 from clustcore.attacks.alrdc import ALRDCAttack
 from clustcore.distributed import is_main
-from clustcore.experiments import judge
+from clustcore.experiments import alrdc_results, judge
 from clustcore.experiments.context import Context
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.experiments.recipes import RECIPES
-from clustcore.experiments.report import ALRDC, alrdc_entries
 from clustcore.experiments.reproduce import load_split, train_seed
 from clustcore.pipeline.contents import attacker_images
 from clustcore.pipeline.run import Run, load_run, target_of
@@ -52,8 +50,9 @@ def reproduce_alrdc(
         for seed in seeds:
             entry = _entry(name, seed, train, test, context, config)
             if is_main():
-                _save(entry)
-            context.report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
+                alrdc_results.save(entry)
+            what = f"{name}, seed {seed}{', quick' if quick else ''}"
+            context.report(f"{alrdc_results.RESULTS}: {what}")
 
 
 def _entry(
@@ -114,10 +113,3 @@ def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
     attacker = ALRDCAttack()
     attacker.fit(target_of(run.model), torch.from_numpy(images.x).to(run.device), seed)
     return attacker
-
-
-def _save(entry: dict[str, Any]) -> None:
-    key = ("data", "mode", "seed")
-    others = [e for e in alrdc_entries() if any(e[k] != entry[k] for k in key)]
-    entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))
-    files.write_json(ALRDC, {"entries": entries})

@@ -19,6 +19,7 @@ import torch
 from clustcore.distributed import pick_device
 from clustcore.experiments.context import Context
 from clustcore.machine import describe
+from clustcore.models import MODELS
 from clustcore.models.base import Model, Stage, TrainData
 from clustcore.models.weights import build, save_weights
 from clustcore.runs.plan import Plan
@@ -30,6 +31,7 @@ from clustcore.training.views import AugmentConfig
 
 _SPARE = 0.05  # of the time is left aside: a step is not always as fast as it was
 _SMOKE = 3  # batches of noise
+_EPOCHS = MODELS["drc"].stages  # of its config, in epochs
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,6 @@ def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None
             folder=Path(place),
         )
         save_weights(Path(place), model)
-
-
-# the stages of DRC that are counted in epochs
-_EPOCHS = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
 
 
 def measure(

@@ -38,6 +38,7 @@ from clustcore.experiments.recipes import (
 )
 from clustcore.experiments.reproduce import STOPPED, load_split, train_seed
 from clustcore.machine import describe
+from clustcore.models import MODELS
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import Run, evaluate, load_run, run_in
 from clustcore.runs import Card
@@ -52,8 +53,7 @@ _QUICK_CONFIG = {"backbone": "small", "head_steps": 200}
 _QUICK_TRAIN = {"batch": 64, "lr": 1e-3, "optimiser": "adam"}
 _SIDES = {"stl10": 96, "imagenet": 96, "tiny-imagenet": 64}  # pixels; of all others 32
 _FIGURES = ("nmi", "acc", "ari")
-# of DRC's config, in epochs
-_STAGES = ("features", "alone", "taught", "relabelled", "selflabel", "surest")
+_STAGES = MODELS["drc"].stages  # of its config, in epochs
 LAYOUT = "layout.json"  # in a run's folder: the epochs that fitted the minutes
 
 

@@ -1,6 +1,6 @@
 """How a model stands under attack, beside the one it came from.
 
-Here are the figures of ALRDC's table, and the bar that a defence has to clear.
+Here are the figures of ALRDC's table, and of the bar that a defence has to clear.
 
 A budget in the embedding is rho, in units of the judged model's own R: no model wins by inflating
 its embedding. Labels enter ACC, NMI and ARI alone.
@@ -26,11 +26,11 @@ from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.config import Config, setting
 from clustcore.dial import dial
+from clustcore.experiments.bar import NEIGHBOURS, clears, clears_drc
 from clustcore.pipeline.batches import cluster, parts_of
 from clustcore.pipeline.run import Run, target_of
 from clustcore.types import Samples
 
-NEIGHBOURS = 15
 _NEVER = 1e9  # patience: no start is given up early, however little it promises
 
 
@@ -299,7 +299,7 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
 
     Whom our attacks move and whom the momentum search does, and the worst case of all.
 
-    A quarter of the defended one's may move, and its ACC be .03 lower, for it to clear the bar.
+    Beside them stands whether the defence clears DRC's bar: see `clustcore.experiments.bar`.
     """
     b = halfway(undefended, samples, "pixels", "linf", config)
     rows = rows_of(samples, config)
@@ -322,7 +322,7 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
         "settings": config.to_dict(),
         **found,
         "acc_change": change,
-        "cleared": bool(found["defended"]["moved"] <= 0.25 and change >= -0.03),
+        "cleared": clears_drc(found["defended"]["moved"], change),
     }
 
 
@@ -337,9 +337,10 @@ def bar(
 ) -> dict[str, Any]:
     """A defence beside the bar.
 
-    At b, where the worst case moves half of the undefended model's samples, it shall move at most a
-    sixth of the defended one's; ACC falls by at most .02, the decoder's error rises at most 1.2
-    times, and of each sample's 15 nearest neighbours in the undefended embedding half stay so.
+    At b, where the worst case moves half of the undefended model's samples, it shall move few of
+    the defended one's; ACC shall fall and the decoder's error rise by little, and many of each
+    sample's nearest neighbours in the undefended embedding shall stay so. By how much and how many
+    says `clustcore.experiments.bar`.
 
     Args:
         images: training images, for learned attackers, which each model gets afresh.
@@ -373,18 +374,6 @@ def bar(
         **figures,
         "cleared": clears(found[defended.name]["moved"], **figures),
     }
-
-
-def clears(
-    moved: float, acc_change: float, reconstruction_ratio: float | None, neighbour_overlap: float
-) -> bool:
-    """Whether a defence clears the bar: see `bar`."""
-    return bool(
-        moved <= 1 / 6
-        and acc_change >= -0.02
-        and (reconstruction_ratio is None or reconstruction_ratio <= 1.2)
-        and neighbour_overlap >= 0.5
-    )
 
 
 def fresh_attackers(

@@ -6,17 +6,15 @@ commands: no figure is typed in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clustcore import files, runs
-from clustcore.experiments import drc_results
-from clustcore.locations import ASSETS
+from clustcore.experiments import alrdc_results, drc_results
+from clustcore.experiments.bar import NEIGHBOURS
 from clustcore.runs import Card, CardAttack, CardRow, CardScores
 
-ALRDC = ASSETS / "alrdc.json"  # written by `reproduce alrdc`
 _NAMES = {
     "undefended": "undefended",
     "control": "control: same further steps",
@@ -69,27 +67,13 @@ def results() -> str:
     return "\n".join(lines)
 
 
-def alrdc_entries() -> list[dict[str, Any]]:
-    """What `reproduce alrdc` measured, one entry a data set, mode and seed.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if not ALRDC.is_file():
-        return []
-    try:
-        return json.loads(ALRDC.read_text(encoding="utf-8"))["entries"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{ALRDC}: expected entries in JSON, got {error!r}") from None
-
-
 def alrdc() -> str:
     """ALRDC's table as Markdown, the mean of an entry's seeds, and the bar below it."""
     columns = ["data", "training images", "seeds", "model", "attacker", "ACC", "NMI", "ARI"]
     columns += ["moved", "random, same length", "PGD, same length", "ACC attacked", "re-matched"]
     columns += ["NMI(clean, attacked)", "rho", "decoded change"]
     lines = _head(columns)
-    entries = alrdc_entries()
+    entries = alrdc_results.entries()
     for data, n in sorted({(e["data"], e["n_train"]) for e in entries}, key=str):
         group = [e for e in entries if (e["data"], e["n_train"]) == (data, n)]
         seeds = ", ".join(str(e["seed"]) for e in group)
@@ -113,7 +97,7 @@ def alrdc() -> str:
             lines.append("| " + " | ".join(first + clean + under) + " |")
     columns = ["data", "seed", "space", "b", "undefended, moved at b"]
     columns += ["alternating, moved at b (95 %)", "ACC change", "decoder's error"]
-    lines += ["", *_head([*columns, "15 nearest kept", "bar"])]
+    lines += ["", *_head([*columns, f"{NEIGHBOURS} nearest kept", "bar"])]
     lines += [_bar_line(e, bar) for e in entries for bar in e["bar"]]
     return "\n".join(lines)
 

@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from clustcore.files import is_locked, load_npz, save_npz
-from clustcore.manifold import import_umap
+from clustcore.manifold import FEWEST, import_umap
 from clustcore.maps.alignment import align
 
-FEWEST = 20  # points that UMAP is asked to lay out
 _EPOCHS = 150  # of UMAP: it starts where the last map ended
 FILE = "livemap.npz"
 

@@ -31,14 +31,13 @@ from torch.nn import functional as F
 
 from clustcore.config import Config, setting
 from clustcore.files import atomic
-from clustcore.manifold import import_umap
+from clustcore.manifold import FEWEST, import_umap
 from clustcore.maps.trustworthiness import nearest, trust_among, trustworthiness
 from clustcore.types import Layout
 
 OnStep = Callable[[int, int, str], None]
 
 FORMAT = 1
-FEWEST = 20  # samples a map can be made of
 MEASURED = 10_000  # of more samples than these, a seeded sample of so many is measured
 _AMONG = 2_500  # of these, where each sample's trust then looks for neighbours
 _BATCH = 256  # rows of every batch at inference: one shape, so that a batch's size changes nothing

@@ -7,6 +7,7 @@ finished run's card can be read as one.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -111,6 +112,29 @@ class Plan:
         if self.name is None:
             raise ValueError("plan: field 'name': expected the name of the run, got nothing")
         return self.name
+
+    @property
+    def default_name(self) -> str:
+        """What the run is called where nobody names it: "my-<model>-<data>", "<run>-<defence>".
+
+        Of a folder's path the last part counts; what no run's name may hold becomes "-".
+
+        Examples:
+            >>> Plan("dec", "folder:pets/cats and dogs").default_name
+            'my-dec-cats-and-dogs'
+            >>> Plan(None, "digits", source="mine", defence="pgd_at").default_name
+            'mine-pgd-at'
+        """
+        if self.defence is None:
+            data = self.data.rpartition("/")[2].rpartition(":")[2]
+            name = f"my-{self.model}-{data}"
+        else:
+            name = f"{self.source}-{self.defence.replace('_', '-')}"
+        return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+    def named(self) -> Plan:
+        """This plan with a name for its run: its own or, without one, `default_name`."""
+        return self if self.name else dataclasses.replace(self, name=self.default_name)
 
     @property
     def model_name(self) -> str:

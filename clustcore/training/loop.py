@@ -33,6 +33,7 @@ from clustcore.distributed import (
     world,
 )
 from clustcore.models.base import Model, Stage, TrainData
+from clustcore.training.collapse import COLLAPSED, largest_share
 from clustcore.training.epoch import (
     Epoch,
     Progress,
@@ -402,8 +403,8 @@ def _check_shares(progress: Progress, batch: int, origin: str) -> None:
 
 
 def _check_collapse(epoch: Epoch, advice: str) -> None:
-    share = max(epoch.sizes) / max(1, sum(epoch.sizes))
-    if share > 0.95:
+    share = largest_share(epoch.sizes)
+    if share > COLLAPSED:
         raise TrainingFailed(
             f"stage {epoch.stage!r}, epoch {epoch.epoch}: clusters: expected samples in more than "
             f"one, got {share:.0%} in one: the clustering has collapsed; try {advice}"

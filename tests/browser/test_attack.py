@@ -13,7 +13,7 @@ from clustcore import runs
 from clustcore.dial import dial
 from clustcore.types import PathKey
 from tests.support.browser import MAP, RUN, drag_dial, needed, playwright, served
-from ui.parts import sentences
+from ui.parts.moved import moved_rows
 
 pytestmark = needed
 
@@ -31,7 +31,7 @@ def test_the_dial_is_silent_while_dragged_and_says_one_thing_on_release(screen: 
     one.quiet()
     assert one.sent - before == 1
     path = runs.stored_path(runs.find_run(RUN), PathKey("pgd", "pixels", "linf"))
-    moved = len(sentences.moved_rows(path, strength, end))
+    moved = len(moved_rows(path, strength, end))
     assert int(one.data("moved")) == moved
     spoken = f"At strength {strength:.3f}, {moved:,} of 2,000 samples"
     assert one.part("map-live").inner_text().startswith(spoken)
@@ -164,7 +164,7 @@ def test_a_share_link_restores_the_view_on_a_fresh_server(screen: Any, tmp_path:
         assert float(other.entry("Strength").input_value()) == 1.2
         assert "strength, L2" in other.part("map-readout").inner_text()
         path = runs.stored_path(runs.find_run(RUN), PathKey("pgd", "pixels", "l2"))
-        assert int(other.data("moved")) == len(sentences.moved_rows(path, 1.2, 3.0))
+        assert int(other.data("moved")) == len(moved_rows(path, 1.2, 3.0))
         other.quiet()
 
 

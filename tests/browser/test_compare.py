@@ -11,7 +11,7 @@ from clustcore import runs
 from clustcore.dial import dial
 from clustcore.types import PathKey
 from tests.support.browser import MAP, NO_WEBGL, drag_dial, needed, served
-from ui.parts import sentences
+from ui.parts.moved import moved_rows
 
 pytestmark = needed
 PAIR = "Compare?run=drc-mnist&partner=dec-mnist"
@@ -29,7 +29,7 @@ def joint_at(strength: float) -> str:
     moved = []
     for name in ("drc-mnist", "dec-mnist"):
         path = runs.stored_path(runs.find_run(name), PathKey("pgd", "pixels", "linf"))
-        moved.append(set(path.rows[sentences.moved_rows(path, strength, end)].tolist()))
+        moved.append(set(path.rows[moved_rows(path, strength, end)].tolist()))
     left, right = moved
     counts = 2000 - len(left | right), len(left - right), len(right - left), len(left & right)
     return ",".join(map(str, counts))

@@ -9,7 +9,7 @@ import pytest
 
 from clustcore import runs
 from clustcore.datasets import load_samples
-from clustcore.experiments import alrdc, report, reproduce
+from clustcore.experiments import alrdc_results, report, reproduce
 from clustcore.experiments.alrdc import reproduce_alrdc
 from clustcore.experiments.context import Context
 from clustcore.experiments.judge import JudgeConfig
@@ -47,8 +47,7 @@ def made(tmp_path_factory) -> list[dict]:
     context = Context(device="cpu", report=lambda text: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRIFTMAP_RUNS", str(folder))
-        for module in (report, alrdc):
-            patch.setattr(module, "ALRDC", folder / "alrdc.json")
+        patch.setattr(alrdc_results, "RESULTS", folder / "alrdc.json")
         patch.setattr(reproduce, "load_samples", some)
         patch.setitem(RECIPES, "alrdc-digits", first)
         for defence in ("control", "alrdc", "alternating"):
@@ -59,7 +58,7 @@ def made(tmp_path_factory) -> list[dict]:
             said: list[str] = []
             how = dataclasses.replace(context, quick=quick, report=said.append)
             reproduce_alrdc(("digits",), (0,), how, LIGHT)
-            entries = report.alrdc_entries()
+            entries = alrdc_results.entries()
             told.append({"said": said, "entries": entries, "text": report.alrdc()})
         errors = []
         attacker = folder / "alrdc-digits-alrdc-seed0" / "attackers" / "alrdc.safetensors"

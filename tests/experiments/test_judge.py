@@ -12,7 +12,7 @@ import torch
 from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig
 from clustcore.attacks.exact import Exact
 from clustcore.attacks.problem import Target
-from clustcore.experiments import judge
+from clustcore.experiments import bar, judge
 from clustcore.experiments.judge import JudgeConfig
 from clustcore.models.base import wrap
 from clustcore.models.weights import load_model
@@ -126,7 +126,24 @@ def test_a_model_beside_itself_loses_nothing_and_clears_no_bar(run, samples):
 def test_the_bar_has_four_limits(change, cleared):
     just = {"moved": 1 / 6, "acc_change": -0.02, "neighbour_overlap": 0.5}
     just |= {"reconstruction_ratio": 1.2}
-    assert judge.clears(**just | change) is cleared
+    assert bar.clears(**just | change) is cleared
+
+
+@pytest.mark.parametrize(
+    ("moved", "change", "cleared"),
+    [(0.25, -0.03, True), (0.2501, 0.0, False), (0.1, -0.0301, False)],
+)
+def test_the_bar_of_drc_has_two_limits(moved, change, cleared):
+    assert bar.clears_drc(moved, change) is cleared
+
+
+def test_the_bar_in_words_follows_its_limits(monkeypatch):
+    said = bar.words()
+    assert "moves at most a sixth of the defended one's, for at most 2 points of accuracy" in said
+    assert "at most 1.2 times the decoder's error, and half of each sample's 15 nearest" in said
+    monkeypatch.setattr(bar, "MOVED", 0.2)
+    monkeypatch.setattr(bar, "ACC_LOST", 0.025)
+    assert "at most 20.0% of the defended one's, for at most 2.5 points" in bar.words()
 
 
 def test_an_attacker_that_learns_in_units_of_r_knows_no_scale(run, samples):

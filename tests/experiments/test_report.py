@@ -7,8 +7,8 @@ import json
 import pytest
 
 from clustcore import runs
-from clustcore.experiments import drc_results, report
-from clustcore.experiments.report import TABLES, alrdc, alrdc_entries, results, summary, update
+from clustcore.experiments import alrdc_results, drc_results, report
+from clustcore.experiments.report import TABLES, alrdc, results, summary, update
 from clustcore.locations import PROJECT
 from tests.support.cards import some_card
 
@@ -85,7 +85,7 @@ def test_a_file_without_marks_is_refused_and_nothing_is_written(tmp_path):
 
 
 def test_update_writes_once_and_between_the_marks_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(alrdc_results, "RESULTS", tmp_path / "alrdc.json")
     monkeypatch.setattr(drc_results, "RESULTS", tmp_path / "drc.json")  # nothing measured
     marked(tmp_path)
     assert update(tmp_path) == ["README.md", "RESULTS.md"]
@@ -119,8 +119,8 @@ def test_alrdcs_table_is_the_mean_of_its_seeds(tmp_path, monkeypatch):
         entries[0] | {"mode": "full", "n_train": 60000, "bar": [bar | {"cleared": True}]}
     )
     file = tmp_path / "alrdc.json"
-    monkeypatch.setattr(report, "ALRDC", file)
-    assert alrdc_entries() == []
+    monkeypatch.setattr(alrdc_results, "RESULTS", file)
+    assert alrdc_results.entries() == []
     file.write_text(json.dumps({"entries": entries}))
     text = alrdc()
     assert "| mnist | 10,000 | 0, 1 | undefended | old | 0.750 (0.700 to 0.800) |" in text
@@ -129,4 +129,4 @@ def test_alrdcs_table_is_the_mean_of_its_seeds(tmp_path, monkeypatch):
     assert "| 50.2% | 12.5% (10.0% to 15.0%) | -0.010 |  | 0.55 | cleared |" in text
     file.write_text("{}")
     with pytest.raises(ValueError, match=r"alrdc.json: expected entries in JSON, got KeyError"):
-        alrdc_entries()
+        alrdc_results.entries()

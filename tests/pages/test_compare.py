@@ -124,6 +124,15 @@ def test_models_that_cannot_be_compared_are_both_named(
     assert not app.get("bidi_component")
 
 
+def test_a_partner_whose_map_is_of_other_weights_is_refused(two: Path) -> None:
+    assert calm(open_app("pages/4_Compare.py", run="demo"))
+    change_card(two / "other", weights_sha256="1" * 64)
+    app = open_app("pages/4_Compare.py", run="demo")
+    (error,) = app.error
+    assert "other's map was made with other weights (00000000) than the card's (11" in error.value
+    assert not app.get("bidi_component")
+
+
 def test_a_nonsense_partner_falls_back_with_a_word(two: Path) -> None:
     app = open_app("pages/4_Compare.py", run="demo", partner="<b>x</b>")
     assert calm(app)

@@ -97,6 +97,22 @@ def test_a_run_without_a_map_names_the_command(place: Path, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_a_map_of_other_weights_is_not_shown_and_the_command_is_named(
+    place: Path, page: str
+) -> None:
+    demo.change_card(demo.make_run(place), weights_sha256="1" * 64)
+    app = open_app(page)
+    assert calm(app)
+    (info,) = app.info
+    assert info.proto.title == "No map of these weights yet"
+    assert (
+        "demo's map was made with other weights (00000000) than the card's (11111111); "
+        "`python -m clustcore project demo` makes it anew"
+    ) in info.value
+    assert not app.get("bidi_component")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_run_whose_images_are_not_here_says_so_and_is_shown(place: Path, page: str) -> None:
     demo.make_run(place, data="folder:gone")
     app = open_app(page)

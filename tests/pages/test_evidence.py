@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from clustcore import files, runs
-from clustcore.experiments import report
+from clustcore.experiments import alrdc_results
 from tests.support import demo
 from tests.support.demo import change_card
 from tests.support.screens import calm, open_app, texts
@@ -106,7 +106,7 @@ def test_attackers_fitted_with_other_settings_are_no_evidence(two: Path) -> None
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where ALRDC's measurements are looked for."""
-    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(alrdc_results, "RESULTS", tmp_path / "alrdc.json")
     return tmp_path / "alrdc.json"
 
 

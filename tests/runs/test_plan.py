@@ -41,6 +41,17 @@ DEFENCE = Plan(
 TAUGHT = Plan("drc", "digits", {"clusters": 7}, train={"seed": 3}, teach={"dim": 5}, name="z")
 
 
+def test_the_command_line_names_a_run_as_the_train_page_does():
+    for data, name in (("digits", "my-dec-digits"), ("folder:a/b c", "my-dec-b-c")):
+        assert plan_from_flags(["dec", "--data", data]).name == name
+        assert Plan("dec", data).default_name == name
+        assert runs.is_name(name)
+    assert plan_from_flags(["dec", "--data", "digits", "--name", "mine"]).name == "mine"
+    defended = defence_from_flags(["drc-mnist", "--defence", "pgd_at"])
+    assert defended.name == dataclasses.replace(DEFENCE, name=None).default_name
+    assert defended.name == "drc-mnist-pgd-at"
+
+
 @pytest.mark.parametrize("plan", [FULL, DEFENCE, TAUGHT, Plan("dec", "mnist")])
 def test_json_says_all_of_a_plan(plan):
     values = json.loads(json.dumps(plan.to_dict()))

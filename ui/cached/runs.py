@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -20,9 +20,11 @@ from clustcore import measures, runs
 from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.maps import alignment
-from clustcore.runs import RunInfo
+from clustcore.runs import RunInfo, jobs
 from clustcore.types import AttackPath, Keyed, MapArrays, MinFlips, PathKey
 from ui.cluster_map import packing
+
+_Part = TypeVar("_Part", MapArrays, MinFlips)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Ask(Keyed):
         return dataclasses.replace(self, key=dataclasses.replace(self.key, **key))
 
 
+def control_of(ask: Ask) -> Ask:
+    """The random noise of equal size that stands beside every attack."""
+    return ask.under(attack="noise", target=None, seed=0)
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """The nearest samples in the embedding, nearest first."""
@@ -47,12 +54,28 @@ class Neighbours:
 
 
 def map_arrays(run: RunInfo) -> MapArrays | None:
-    """The map of a run, shared and read-only; None where there is none yet.
+    """The map of a run, shared and read-only; None where there is none of its weights yet.
 
     Raises:
         ValueError: the file is damaged.
     """
-    return _map_arrays(str(run.folder), run.map_stamp)
+    found = _map_arrays(str(run.folder), run.map_stamp)
+    return _of_these_weights(run, found)
+
+
+def stale_map(run: RunInfo) -> str:
+    """That the run's map is of other weights than the card's, and what to do; "" otherwise.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    found = _map_arrays(str(run.folder), run.map_stamp)
+    if found is None or _of_these_weights(run, found) is not None:
+        return ""
+    return (
+        f"{run.name}'s map was made with other weights ({found.weights[:8]}) than the card's "
+        f"({run.card.weights_sha256[:8]}); `{jobs.map_line(run.folder)}` makes it anew"
+    )
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -66,12 +89,13 @@ def path(ask: Ask) -> AttackPath | None:
     Raises:
         ValueError: the file is damaged.
     """
-    return _path(str(ask.run.folder), ask.key, ask.run.path_stamp(ask.key), ask.run)
+    stamp = (*ask.run.path_stamp(ask.key), ask.run.card.weights_sha256)
+    return _path(str(ask.run.folder), ask.key, stamp, ask.run)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _path(
-    folder: str, key: PathKey, stamp: tuple[int, int, int], _run: RunInfo
+    folder: str, key: PathKey, stamp: tuple[int | str, ...], _run: RunInfo
 ) -> AttackPath | None:
     return _frozen(runs.stored_path(_run, key))
 
@@ -92,8 +116,12 @@ def pair(run: RunInfo, partner: RunInfo) -> Pair:
     """Both maps, made comparable. Shared and read-only.
 
     Raises:
-        ValueError: maps of other samples or of another number of clusters, or a file is damaged.
+        ValueError: maps of other samples or of another number of clusters, one of other weights
+            than its card's, or a file is damaged.
     """
+    for one in (run, partner):
+        if stale := stale_map(one):
+            raise ValueError(f"{run.name} and {partner.name} cannot be compared: {stale}")
     key = tuple((str(one.folder), one.map_stamp, one.projector_stamp) for one in (run, partner))
     return _pair(key, run, partner)
 
@@ -104,14 +132,6 @@ def _pair(key: tuple[Any, ...], _run: RunInfo, _partner: RunInfo) -> Pair:
     a, b = map_arrays(_run), map_arrays(_partner)
     if a is None or b is None:
         raise ValueError(f"{name} and {other}: expected a map of each, got none")
-    for one, arrays in ((_run, a), (_partner, b)):
-        weights = one.card.weights_sha256
-        if arrays.weights != weights:
-            raise ValueError(
-                f"{one.name} cannot be compared: its map was made with other weights "
-                f"({arrays.weights[:8]}) than the card's ({weights[:8]}); "
-                f"`python -m clustcore project {one.name}` makes it anew"
-            )
     for what, of_a, of_b in (
         ("the data set", a.data, b.data),
         ("the split", a.split, b.split),
@@ -151,8 +171,8 @@ def _partner_path(
 
 
 def min_flips(run: RunInfo, space: str, norm: str) -> MinFlips | None:
-    """The table of smallest flips of a run, or None."""
-    return runs.read_min_flips(run.folder, space, norm)
+    """The table of smallest flips of a run, or None where there is none of its weights."""
+    return _of_these_weights(run, runs.read_min_flips(run.folder, space, norm))
 
 
 def shown_rows(run: RunInfo, count: int | None = None) -> NDArray[np.int64] | None:
@@ -187,21 +207,26 @@ def neighbours(arrays: MapArrays, row: int, count: int = 8) -> Neighbours:
     return Neighbours(rows, on_map[rows] <= reach)
 
 
-@st.cache_data(max_entries=24, show_spinner=False)
-def still(folder: str, stamp: int, size: tuple[int, int] = (560, 300)) -> bytes | None:
-    """A run's map as a PNG with a clear background; None where there is none that can be read.
+def still(run: RunInfo, size: tuple[int, int] = (560, 300)) -> bytes | None:
+    """A run's map as a PNG with a clear background; None where there is none that can be shown.
 
     Args:
-        stamp: of the map's file: see `RunInfo.map_stamp`.
         size: width and height in pixels.
     """
+    return _still(str(run.folder), run.map_stamp, run.card.weights_sha256, size)
+
+
+@st.cache_data(max_entries=24, show_spinner=False)
+def _still(folder: str, stamp: int, weights: str, size: tuple[int, int]) -> bytes | None:
     from ui.cluster_map.still_map import draw_map
 
     try:
         arrays = runs.read_map(Path(folder))
     except ValueError:
         return None
-    return None if arrays is None else draw_map(arrays.xy, arrays.labels, size)
+    if arrays is None or arrays.weights != weights:
+        return None
+    return draw_map(arrays.xy, arrays.labels, size)
 
 
 def needs_fit(ask: Ask) -> bool:
@@ -266,6 +291,11 @@ def _attacker_note(run: RunInfo, attack: str) -> dict[str, str] | None:
             return opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: expected readable tensors, got {error}") from None
+
+
+def _of_these_weights(run: RunInfo, part: _Part | None) -> _Part | None:
+    """A part of a run's folder; None where it was made for other weights than the card's."""
+    return None if part is None or part.weights != run.card.weights_sha256 else part
 
 
 def _frozen(value: Any) -> Any:

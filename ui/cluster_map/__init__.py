@@ -50,7 +50,7 @@ from __future__ import annotations
 
 from ui.cluster_map.colours import COLOURS, Colouring, ramps
 from ui.cluster_map.mount import cluster_map
-from ui.cluster_map.packing import LIMIT, sprite_sheet, stratified
+from ui.cluster_map.packing import LIMIT, stratified
 from ui.cluster_map.view import (
     MapOptions,
     MapState,
@@ -76,6 +76,5 @@ __all__ = [
     "Sprites",
     "cluster_map",
     "ramps",
-    "sprite_sheet",
     "stratified",
 ]

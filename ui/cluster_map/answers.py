@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ui.cluster_map.checks import check_finite, check_rows, check_shape
-from ui.cluster_map.packing import Base, to_uint8
+from ui.cluster_map.packing import Base
 from ui.cluster_map.wire import Sections
 
 if TYPE_CHECKING:
@@ -115,7 +115,15 @@ def _image(where: str, image: Any) -> NDArray[np.uint8]:
     check_finite(where, image)
     if np.shape(image)[-3] not in (1, 3):
         raise ValueError(f"{where}: expected 1 or 3 channels, got shape {np.shape(image)}")
-    return to_uint8(image)
+    return _to_uint8(image)
+
+
+def _to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images in [0, 1] as bytes; bytes as they are."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        return images
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def lone_part(row: int | None, view: MapView, base: Base) -> dict[str, Any] | None:

@@ -318,7 +318,7 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
         going = path.smallest <= strength if value.get("only_moved") else np.ones(len(at), bool)
         rows = np.concatenate([shown[still], path.rows[going]])
         xy = np.concatenate([xy[still], at[going]])
-    return np.sort(rows[packing.inside(np.asarray(value["polygon"], np.float64), xy)])
+    return np.sort(rows[inside(np.asarray(value["polygon"], np.float64), xy)])
 
 
 def positions(
@@ -328,3 +328,14 @@ def positions(
     k = int(np.clip(np.searchsorted(strengths, strength, "right") - 1, 0, len(strengths) - 2))
     t = np.clip((strength - strengths[k]) / (strengths[k + 1] - strengths[k]), 0, 1)
     return xy[k] + (xy[k + 1] - xy[k]) * t
+
+
+def inside(polygon: NDArray[np.floating], xy: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(n,) which of the (n, 2) points lie inside the (v, 2) polygon, by the even-odd rule."""
+    x, y = xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
+    result = np.zeros(len(xy), bool)
+    for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        crosses = (ay > y) != (by > y)
+        if ay != by:
+            result ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
+    return result

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import threading
 import zlib
 from collections import OrderedDict
@@ -66,35 +65,6 @@ def _gaps(rows: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.uint
     """
     steps = np.diff(rows, prepend=-1)
     return np.minimum(steps, 255).astype(np.uint8), steps[steps >= 255].astype(np.uint32)
-
-
-def sprite_sheet(images: NDArray[Any], columns: int = 40) -> bytes:
-    """A PNG sheet of (m, c, h, w) images, in [0, 1] or bytes: what `Sprites.sheet` returns.
-
-    Raises:
-        ValueError: another number of channels.
-    """
-    from PIL import Image
-
-    pixels = to_uint8(images)
-    m, c, h, w = pixels.shape
-    if c not in (1, 3):
-        raise ValueError(f"sprite_sheet: expected images of 1 or 3 channels, got {c}")
-    sheet = np.zeros((-(-m // columns) * h, columns * w, c), np.uint8)
-    for i, image in enumerate(pixels):
-        y, x = i // columns * h, i % columns * w
-        sheet[y : y + h, x : x + w] = image.transpose(1, 2, 0)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if c == 1 else sheet).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images in [0, 1] as bytes; bytes as they are."""
-    images = np.asarray(images)
-    if images.dtype == np.uint8:
-        return images
-    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,14 +291,3 @@ def message(
     for number, png in tiles.items():
         everything[f"tile.{number}"] = np.frombuffer(png, np.uint8)
     return pack(header, everything)
-
-
-def inside(polygon: NDArray[np.floating], xy: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(n,) which of the (n, 2) points lie inside the (v, 2) polygon, by the even-odd rule."""
-    x, y = xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
-    result = np.zeros(len(xy), bool)
-    for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        crosses = (ay > y) != (by > y)
-        if ay != by:
-            result ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
-    return result

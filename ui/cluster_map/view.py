@@ -20,7 +20,7 @@ class Sprites:
 
     Image i is in sheet i // per_sheet, row-major. `sheet(j)` returns the PNG bytes of sheet j, for
     example `functools.partial(clustcore.datasets.shipped.sheet, "mnist")`; for other data
-    `sprite_sheet` makes one.
+    `clustcore.datasets.shipped.encode_sheet` makes one.
     """
 
     sheet: Callable[[int], bytes]

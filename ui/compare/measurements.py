@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clustcore.experiments import report
+from clustcore.experiments import alrdc_results
 from ui.parts import sentences
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read(data: str) -> list[Judged]:
     Raises:
         ValueError: the file is damaged.
     """
-    entries = report.alrdc_entries()
+    entries = alrdc_results.entries()
     try:
         mine = [entry for entry in entries if entry["data"] == data]
         groups = sorted({(entry["mode"], entry["n_train"]) for entry in mine})
@@ -111,7 +111,7 @@ def read(data: str) -> list[Judged]:
         ]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{report.ALRDC}: expected the entries of `reproduce alrdc`, got {error!r}"
+            f"{alrdc_results.RESULTS}: expected the entries of `reproduce alrdc`, got {error!r}"
         ) from None
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from clustcore.experiments import bar
 from clustcore.runs import RunInfo
 from clustcore.types import AttackPath
-from ui import attack, cached, notes, scene
+from ui import cached, notes, scene
 from ui.cluster_map import (
     COLOURS,
     MapOptions,
@@ -21,24 +22,17 @@ from ui.cluster_map import (
     stratified,
 )
 from ui.compare import measurements, sentences
-from ui.parts import compute, frames
+from ui.parts import charts, compute, frames
 from ui.parts import sentences as numbers
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
-_FONT = {"font_family": "Source Sans, sans-serif"}
 _MEASURED = (
     "Measured on the models that `python -m clustcore reproduce alrdc` trained, of which seed 0 of "
     "the full ones ships. The old attacker was fitted to the undefended model, and the paper's "
     "defence was trained against it; the others were fitted anew to each model. All shift the "
     "embedding as far as they learned to, not as far as the dial says: one that finds no cheap way "
     "stays short (rho), so of two attackers on a model the worse counts."
-)
-_BAR = (
-    " The bar: at the budget where the attacks together have moved half of the undefended model's "
-    "samples, the worst case moves at most a sixth of the defended one's, for at most 2 points of "
-    "accuracy, at most 1.2 times the decoder's error, and half of each sample's 15 nearest "
-    "neighbours kept."
 )
 
 
@@ -82,7 +76,7 @@ def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]
     found = []
     for run in (now.run, now.beside):
         ask = cached.runs.Ask(run, now.key, now.fit).under(target=None)
-        found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
+        found.append([ask] if now.attack == "noise" else [ask, cached.runs.control_of(ask)])
     return found[0], found[1]
 
 
@@ -149,7 +143,7 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     if of_a is not None and of_b is not None:
         st.download_button(
             "Attacked samples, both models (CSV)",
-            lambda: frames.csv(_frame(of_a, of_b)),
+            lambda: frames.csv(frames.compared_frame(of_a, of_b)),
             file_name=f"compared-{now.run.name}-{now.beside.name}-{now.attack}-{now.norm}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -236,20 +230,6 @@ def _clear() -> None:
     entries.order_map(select=[])
 
 
-def _frame(a: AttackPath, b: AttackPath) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "sample": a.rows,
-            "cluster_a": a.labels[0],
-            "cluster_b": b.labels[0],
-            "smallest_strength_a": a.smallest,
-            "smallest_strength_b": b.smallest,
-        }
-    )
-
-
 def figures(now: scene.Scene, found: cached.runs.Pair) -> None:
     """Curves of both models with bands, drawn once opened: plotly is a large download."""
     box = st.expander(
@@ -302,7 +282,6 @@ def _curves(
     from clustcore.measures import figures as draw
 
     truth = cached.images.truth(found.a).y
-    theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
     rows = paths[0].rows
     y = None if truth is None else truth[rows]
     names = (now.run.name, now.beside.name)
@@ -337,9 +316,9 @@ def _curves(
             quantity=quantity,
             axis=axis,
             caption=caption,
-            theme=theme,
+            theme=charts.theme(),
         )
-        place.plotly_chart(figure.update_layout(_FONT), theme=None, key=f"curve_{which}")
+        place.plotly_chart(figure.update_layout(charts.FONT), theme=None, key=f"curve_{which}")
     st.caption(
         "Bands: 95 %. Moved share, accuracy and transfer by Wilson's interval, NMI and purity by "
         "1.96 bootstrap standard errors. Dotted: random noise of equal size."
@@ -375,7 +354,7 @@ def judged(now: scene.Scene) -> None:
         _measured(one)
         if one.bars:
             st.markdown("\n".join(f"- {line}" for line in one.bars))
-    st.caption(_MEASURED + (_BAR if any(one.bars for one in found) else ""))
+    st.caption(_MEASURED + (f" {bar.words()}" if any(one.bars for one in found) else ""))
     st.download_button(
         "All measurements, seed by seed (CSV)",
         lambda: frames.csv(measurements.frame(found)),

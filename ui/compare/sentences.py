@@ -13,6 +13,7 @@ from ui import cached, notes, scene
 from ui.cluster_map.packing import quantise_smallest
 from ui.parts import compute
 from ui.parts import sentences as numbers
+from ui.parts.moved import threshold
 
 
 def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:
@@ -125,7 +126,7 @@ def counts(
         end: of the dial.
         among: rows to count, or None for all.
     """
-    at = numbers.threshold(strength, end)
+    at = threshold(strength, end)
     of_a, of_b = (quantise_smallest(one.smallest, end) for one in (a, b))
     codes = alignment.joint(of_a, of_b, at)
     if among is not None:

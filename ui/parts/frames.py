@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clustcore.measures import cluster_table, margin
 from clustcore.types import AttackPath, MapArrays
-from ui.parts.sentences import moved_rows, smallest_of, step_of
+from ui.parts.moved import moved_rows, smallest_of, step_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +77,21 @@ def moved_frame(path: AttackPath, strength: float, end: float) -> pd.DataFrame:
             "strength_of_step": np.full(len(moved), path.strengths[step]),
             "l2_at_step": path.l2[step][moved],
             "linf_at_step": path.linf[step][moved],
+        }
+    )
+
+
+def compared_frame(a: AttackPath, b: AttackPath) -> pd.DataFrame:
+    """The attacked samples of two models: cluster and smallest strength under each, for a file."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "sample": a.rows,
+            "cluster_a": a.labels[0],
+            "cluster_b": b.labels[0],
+            "smallest_strength_a": a.smallest,
+            "smallest_strength_b": b.smallest,
         }
     )
 

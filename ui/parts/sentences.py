@@ -1,4 +1,4 @@
-"""Numbers as sentences, and which samples they count as moved. No Streamlit here."""
+"""Numbers as sentences. No Streamlit here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, MapArrays
-from ui.cluster_map.packing import quantise_smallest
-from ui.cluster_map.wire import NEVER
+from ui.parts.moved import moved_rows, step_of
 
 
 def strength_text(value: float) -> str:
@@ -23,29 +22,6 @@ def signed(value: float, form: str) -> str:
     if not float(text):
         return f"±{text}"
     return ("+" if value > 0 else "−") + text  # noqa: RUF001
-
-
-def moved_rows(path: AttackPath, strength: float, end: float) -> NDArray[np.int64]:
-    """Positions in the path of the samples that have moved: `smallest <= strength`.
-
-    To 1/65,534 of the dial, upwards, as the map counts them: a sample moves at its very strength,
-    which float32 alone would miss.
-
-    Args:
-        end: of the dial.
-    """
-    return np.flatnonzero(quantise_smallest(path.smallest, end) <= threshold(strength, end))
-
-
-def threshold(strength: float, end: float) -> int:
-    """A strength on the map's scale of `smallest`, rounded up as that is."""
-    return min(math.ceil(strength / end * (NEVER - 1) - 1e-6), NEVER - 1)
-
-
-def step_of(path: AttackPath, strength: float) -> int:
-    """The path's first stored strength at or above this one: there a moved sample is counted."""
-    step = int(np.searchsorted(path.strengths, np.float32(strength), side="left"))
-    return min(step, len(path.strengths) - 1)
 
 
 def sentence(path: AttackPath | None, strength: float, end: float) -> str:
@@ -90,14 +66,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def smallest_of(path: AttackPath | None, n: int) -> NDArray[np.float32]:
-    """(n,) the smallest strength of every sample: NaN where it never moved, or has no path."""
-    out = np.full(n, np.nan, np.float32)
-    if path is not None:
-        out[path.rows] = path.smallest
-    return out
 
 
 def median_flip(smallest: NDArray[np.floating]) -> str:

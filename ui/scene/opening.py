@@ -59,7 +59,7 @@ def _opened(page: str, title: str, status_below: bool) -> RunPage | None:
     notes.data_note(cached.images.no_folder(now.run))
     arrays = cached.runs.map_arrays(now.run)
     if arrays is None:
-        notes.no_map(now.run)
+        notes.no_map(now.run, cached.runs.stale_map(now.run))
         return None
     return RunPage(now, arrays, status, controls)
 

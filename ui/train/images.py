@@ -12,7 +12,7 @@ from clustcore.datasets.archive import unpack
 from clustcore.datasets.folder import find
 from clustcore.datasets.peek import Peek, folders
 from clustcore.locations import OPEN_APP
-from clustcore.maps.live import FEWEST
+from clustcore.manifold import FEWEST
 from ui import cached, notes, scene
 
 
@@ -113,7 +113,7 @@ def unpack_upload() -> None:
         place = unpack(file, data_folder() / "uploads")
         try:
             parted = (place / "train").is_dir() and (place / "test").is_dir()
-            find(place / "train" if parted else place, 100_000)
+            find(place / "train" if parted else place)
         except ValueError:
             shutil.rmtree(place)
             raise

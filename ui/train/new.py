@@ -250,12 +250,7 @@ def _begin(plan: Plan, found: Sequence[Job]) -> None:
 
 
 def _free_name(plan: Plan, found: Sequence[Job]) -> str:
-    data = plan.data.rpartition("/")[2].rpartition(":")[2]
-    if plan.defence is None:
-        base = f"my-{plan.model}-{data}"
-    else:
-        base = f"{plan.source}-{plan.defence.replace('_', '-')}"
-    base = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)[:70]
+    base = plan.default_name[:70]  # with room for a number behind it
     count, name = 1, base
     while _wrong_name(name, found):
         count, name = count + 1, f"{base}-{count + 1}"

@@ -13,16 +13,16 @@ from clustcore.models import MODELS
 from clustcore.runs import jobs
 from clustcore.runs.jobs import Job
 from clustcore.runs.progress import History, read_history
+from clustcore.training.collapse import COLLAPSED, largest_share
 from ui import cached, notes, scene, shell
 from ui.cluster_map.still_map import draw_map
-from ui.parts import sentences
+from ui.parts import charts, sentences
 from ui.train import new
 
 _PAUSE = 2.0  # seconds between two looks
 _MAP, _FEW = (640, 440), (400, 275)  # pixels; of fewer samples than _MANY, for larger dots
 _MANY = 1500
-_FONT = {"font_family": "Source Sans, sans-serif", "title_font_size": 14}
-_ALMOST_ALL = 0.95  # of the samples in one cluster
+_FONT = {**charts.FONT, "title_font_size": 14}
 
 
 def watch(job: Job, status: Any, controls: Any) -> None:
@@ -164,8 +164,8 @@ def _progress(job: Job, history: History) -> None:
 
 def _notice(history: History) -> None:
     sizes = history.sizes[-1]
-    share = sizes.max() / max(1, sizes.sum())
-    if share > _ALMOST_ALL and not _undecided(history):
+    share = largest_share(sizes.tolist())
+    if share > COLLAPSED and not _undecided(history):
         st.warning(
             f"{share:.0%} of the samples are in cluster {sizes.argmax()}. Early on that may pass; "
             "if it stays, other weights of the losses or a lower learning rate help.",
@@ -205,7 +205,7 @@ def _map(job: Job) -> None:
         return
     if run is not None and arrays is not None:
         n = len(arrays.xy)
-        still = cached.runs.still(str(job.folder), run.map_stamp, _size(n))
+        still = cached.runs.still(run, _size(n))
         st.image(still, width="stretch", alt=f"Map of {job.name}")
         st.caption(f"The finished run's map · {n:,} images, {notes.plain(arrays.split)} split")
     elif job.state == "mapping":
@@ -224,7 +224,7 @@ def _sizes(job: Job, history: History) -> None:
     from clustcore.measures import figures
 
     sizes = history.sizes[-1]
-    figure = figures.cluster_bars(sizes, caption=_caption(job, history), theme=_theme())
+    figure = figures.cluster_bars(sizes, caption=_caption(job, history), theme=charts.theme())
     figure.update_layout(height=340, **_FONT)
     st.plotly_chart(figure, theme=None, key="train_sizes", alt="Samples in each cluster")
     empty = int((sizes == 0).sum())
@@ -250,7 +250,7 @@ def _curves(job: Job, history: History) -> None:
         history.sizes,
         entropy,
         caption=_caption(job, history),
-        theme=_theme(),
+        theme=charts.theme(),
     )
     figure.update_layout(_FONT)
     st.plotly_chart(figure, theme=None, key="train_history", alt="Loss, sizes and entropy by epoch")
@@ -267,7 +267,3 @@ def _caption(job: Job, history: History) -> Any:
 
     seed = int(job.plan.train.get("seed", 0))
     return Caption(f"epoch {job.epochs}", int(history.sizes[-1].sum()), seed)
-
-
-def _theme() -> Any:
-    return "dark" if st.context.theme.type == "dark" else "light"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clustcore import runs
 from clustcore.runs import RunInfo
-from clustcore.types import PathKey
+from clustcore.types import MinFlips, PathKey
 from tests.support import demo
 from tests.support.demo import ask
 from ui import cached
@@ -68,7 +68,34 @@ def test_a_damaged_map_names_its_file(run: RunInfo) -> None:
     (run.folder / "map.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"map\.npz: expected a readable npz"):
         cached.runs.map_arrays(run)
-    assert cached.runs.still(str(run.folder), run.map_stamp) is None
+    assert cached.runs.still(run) is None
+
+
+def test_what_was_made_for_other_weights_is_left_aside(run: RunInfo) -> None:
+    table = MinFlips(
+        rows=np.arange(2),
+        smallest=np.array([0.1, 0.2], np.float32),
+        after=np.array([1, 0], np.uint8),
+        norm="linf",
+        space="pixels",
+        seed=0,
+        weights=demo.WEIGHTS,
+    )
+    runs.write_min_flips(run.folder, table)
+
+    def found(run: RunInfo) -> list[bool]:
+        parts = (
+            cached.runs.map_arrays(run),
+            cached.runs.still(run),
+            cached.runs.path(ask(run)),
+            cached.runs.min_flips(run, "pixels", "linf"),
+        )
+        return [part is not None for part in parts]
+
+    assert found(run) == [True] * 4
+    demo.change_card(run.folder, weights_sha256="1" * 64)
+    assert found(runs.find_run("demo")) == [False] * 4
+    assert found(run) == [True] * 4
 
 
 def test_neighbours_are_those_of_a_slow_search(run: RunInfo) -> None:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.support.map_views import decode, make_view, pin_of, whole
 from ui.cluster_map import MapOptions, Sprites, packing
-from ui.cluster_map.mount import _catch_up, _parts, _selected, positions
+from ui.cluster_map.mount import _catch_up, _parts, _selected, inside, positions
 
 
 def page() -> None:
@@ -45,6 +45,13 @@ def test_positions_lie_on_the_path(strength: float) -> None:
         for axis in range(2):
             expected = np.interp(strength, path.strengths, path.xy[:, j, axis])
             assert at[j, axis] == pytest.approx(expected, abs=1e-4)
+
+
+def test_inside_agrees_with_a_box() -> None:
+    xy = np.random.default_rng(0).uniform(-1, 2, (500, 2))
+    box = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+    expected = ((xy > 0) & (xy < 1)).all(1)
+    np.testing.assert_array_equal(inside(box, xy), expected)
 
 
 def test_a_large_selection_is_answered_from_the_arrays() -> None:

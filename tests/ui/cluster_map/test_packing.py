@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.support.map_views import back, big_view, make_view, whole
-from ui.cluster_map import checks, packing, sprite_sheet
+from ui.cluster_map import checks, packing
 from ui.cluster_map.packing import quantise_smallest, stratified
 from ui.cluster_map.script import joined
 from ui.cluster_map.wire import NEVER
@@ -201,24 +201,3 @@ def test_rasters_that_do_not_fit_are_named() -> None:
     raster = dataclasses.replace(raster, winner=np.zeros((8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"MapView.raster.winner: expected a square grid"):
         checks.check_view(make_view(raster=raster))
-
-
-def test_sprite_sheet_puts_image_i_in_row_i_over_columns() -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
-    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) * np.ones((1, 1, 3, 4), np.uint8)
-    sheet = np.asarray(Image.open(BytesIO(sprite_sheet(images, columns=2))))
-    assert sheet.shape == (9, 8)
-    for i in range(5):
-        assert (sheet[i // 2 * 3 : i // 2 * 3 + 3, i % 2 * 4 : i % 2 * 4 + 4] == i).all()
-    with pytest.raises(ValueError, match="expected images of 1 or 3 channels, got 2"):
-        sprite_sheet(np.zeros((1, 2, 3, 3)))
-
-
-def test_inside_agrees_with_a_box() -> None:
-    xy = np.random.default_rng(0).uniform(-1, 2, (500, 2))
-    box = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    expected = ((xy > 0) & (xy < 1)).all(1)
-    np.testing.assert_array_equal(packing.inside(box, xy), expected)

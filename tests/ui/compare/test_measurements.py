@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clustcore.experiments import report
+from clustcore.experiments import alrdc_results
 from tests.support import demo
 from ui.compare import measurements
 from ui.parts import frames, sentences
@@ -18,7 +18,7 @@ from ui.parts import frames, sentences
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the measurements are looked for."""
-    monkeypatch.setattr(report, "ALRDC", tmp_path / "alrdc.json")
+    monkeypatch.setattr(alrdc_results, "RESULTS", tmp_path / "alrdc.json")
     return tmp_path / "alrdc.json"
 
 

@@ -15,6 +15,7 @@ from tests.support import demo
 from tests.support.cards import some_card
 from ui import home, notes
 from ui.parts import frames, sentences
+from ui.parts.moved import moved_rows
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +79,16 @@ def test_a_sample_moves_at_its_smallest_strength_and_not_below(path: AttackPath)
     step = 0.4 / 65_534
     for i in (0, 10, 59):
         s = float(path.smallest[i])
-        assert i in sentences.moved_rows(path, s, 0.4)
-        assert i not in sentences.moved_rows(path, s - 2 * step, 0.4)
+        assert i in moved_rows(path, s, 0.4)
+        assert i not in moved_rows(path, s - 2 * step, 0.4)
     still = dataclasses.replace(path, smallest=np.full(demo.M, np.nan, np.float32))
-    assert len(sentences.moved_rows(still, 0.4, 0.4)) == 0
+    assert len(moved_rows(still, 0.4, 0.4)) == 0
 
 
 def test_a_strength_that_float32_rounds_down_still_moves_its_samples(path: AttackPath) -> None:
     at = np.full(demo.M, np.float32(0.0300000068), np.float32)  # one step of float32 above 0.03
     assert not (at <= np.float32(0.03)).any()
-    assert len(sentences.moved_rows(dataclasses.replace(path, smallest=at), 0.03, 0.4)) == demo.M
+    assert len(moved_rows(dataclasses.replace(path, smallest=at), 0.03, 0.4)) == demo.M
 
 
 def test_the_file_of_moved_samples_is_sorted_and_says_where_they_went(path: AttackPath) -> None:

@@ -5,7 +5,8 @@ import { h, named, text } from "./dom.js";
 /** @typedef {ReturnType<typeof create>} Bars */
 /** @typedef {ReturnType<typeof buildRow>} Row */
 
-export const MANY = 12; // beyond twelve clusters bars and flow show the largest only
+export const MANY = 12; // beyond so many clusters bars and flow show the largest only
+export const LARGEST = 10; // so many of them
 
 /**
  * @param {string} testid
@@ -45,7 +46,7 @@ export function update({ side, list, rows }, p, clean, hint) {
   let order = p.map((_, c) => c);
   if (p.length > MANY) {
     const larger = (/** @type {number} */ c) => Math.max(p[c], clean?.[c] ?? 0);
-    order = order.sort((a, b) => larger(b) - larger(a)).slice(0, 10);
+    order = order.sort((a, b) => larger(b) - larger(a)).slice(0, LARGEST);
   }
   while (rows.length > order.length) rows.pop()?.root.remove();
   while (rows.length < order.length) {

@@ -1,6 +1,6 @@
 // Cluster -> cluster counts of the moved samples, as a table, or as the largest of them where there are many clusters.
 
-import { MANY } from "./bars.js";
+import { LARGEST, MANY } from "./bars.js";
 import * as core from "./core.js";
 import { attribute, h, swatch, text } from "./dom.js";
 
@@ -130,7 +130,7 @@ function showCell({ cells, shown, k }, { counts, largest }, a, b, first) {
 function list({ body, choose, k }, counts) {
   const order = [...counts.keys()].filter((cell) => counts[cell]);
   order.sort((a, b) => counts[b] - counts[a]);
-  const lines = order.slice(0, 10).map((cell) => {
+  const lines = order.slice(0, LARGEST).map((cell) => {
     const a = Math.floor(cell / k);
     const b = cell % k;
     const number = h("span", { text: core.group(counts[cell]) });
