@@ -176,14 +176,10 @@ def defend(
         >>> import tempfile
         >>> few = load_samples("mnist").take(np.arange(100))
         >>> run = load_run("drc-mnist", "cpu")
-        >>> made = defend(run, "pgd_at", few, epochs=1, batch=50, folder=tempfile.mkdtemp(), steps=2)
-        Traceback (most recent call last):
-        ValueError: train: unknown field 'steps'; known: ...
-        >>> made = defend(
-        ...     run, "pgd_at", few, config={"steps": 1}, epochs=1, batch=50, folder=tempfile.mkdtemp()
-        ... )
-        >>> made
-        Run('drc-mnist-pgd-at', 'drc' on 'mnist', 10 clusters, defended by 'pgd_at', without a map, on cpu)
+        >>> place = tempfile.mkdtemp()
+        >>> made = defend(run, "pgd_at", few, config={"steps": 1}, epochs=1, batch=50, folder=place)
+        >>> made.name, made.card.summary
+        ('drc-mnist-pgd-at', "'drc' on 'mnist', 10 clusters, defended by 'pgd_at'")
         >>> made.card.defence.source, made.card.weights_sha256 == run.card.weights_sha256
         ('drc-mnist', False)
     """

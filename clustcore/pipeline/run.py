@@ -226,7 +226,7 @@ def attack(
 
         In the embedding, a budget in units of R:
 
-        >>> inside = attack(run.model, x, eps=1.0, norm="l2", space="embedding", steps=10, restarts=1)
+        >>> inside = attack(run.model, x, eps=1.0, norm="l2", space="embedding", steps=10)
         >>> inside.z_adv.shape, inside.x_adv is None
         (torch.Size([20, 64]), True)
     """
