@@ -56,8 +56,8 @@ def assemble(
         A run whose map and paths are made elsewhere: its folder holds one bare path.
 
         >>> import os, tempfile
+        >>> from unittest.mock import patch
         >>> import clustcore
-        >>> os.environ["DRIFTMAP_RUNS"] = tempfile.mkdtemp()  # where one's own runs lie
         >>> few = clustcore.load_samples("digits").take(np.arange(30))
         >>> loop = {"config": {"width": 2, "dim": 2}, "epochs": 2, "batch": 30, "device": "cpu"}
         >>> brought = clustcore.train("dec", few, folder=tempfile.mkdtemp(), **loop)
@@ -65,7 +65,8 @@ def assemble(
         >>> path = paths.bare_path(brought, few, paths.path_rows(few), noise)
         >>> files = runs.write_bare(brought.folder, path)
         >>> quick = ProjectionConfig(steps=50, batch=32, width=16, landmarks=16)
-        >>> folder = assemble(brought.folder, "mine", few, config=quick)
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     folder = assemble(brought.folder, "mine", few, config=quick)
         >>> [entry.attack for entry in runs.read_card(folder).scores.attacked]
         ['noise']
     """

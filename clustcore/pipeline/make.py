@@ -426,16 +426,16 @@ def add_run(
 
     Examples:
         >>> import os, tempfile
+        >>> from unittest.mock import patch
         >>> import clustcore
-        >>> os.environ["DRIFTMAP_RUNS"] = tempfile.mkdtemp()  # where one's own runs lie
         >>> model = clustcore.load_run("drc-mnist", "cpu").model  # or one of your own: see `wrap`
         >>> few = clustcore.load_samples("mnist").take(np.arange(100))
         >>> quick = projection.ProjectionConfig(
         ...     steps=50, batch=32, width=16, landmarks=16
         ... )
-        >>> add_run("mine", model, few, config=quick).name
-        'mine'
-        >>> clustcore.load_run("mine", "cpu")
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     folder = add_run("mine", model, few, config=quick)
+        ...     clustcore.load_run("mine", "cpu")
         Run('mine', 'drc' on 'mnist', 10 clusters, with a map, on cpu)
     """
     folder = runs.new_folder(name)

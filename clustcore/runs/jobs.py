@@ -159,9 +159,10 @@ def jobs() -> list[Job]:
     """Every training that was started here, the newest first; damaged ones are left out.
 
     Examples:
-        >>> import os, tempfile
-        >>> os.environ["DRIFTMAP_RUNS"] = tempfile.mkdtemp()  # where one's own runs lie
-        >>> jobs()
+        >>> import tempfile
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     jobs()
         []
     """
     found = []
