@@ -273,8 +273,8 @@ def evaluate(
         >>> run = load_run("drc-mnist", "cpu")
         >>> few = clustcore.load_samples("mnist").take(np.arange(200))
         >>> clean = evaluate(run.model, few)
-        >>> clean.n, round(clean.acc, 2)
-        (200, 0.99)
+        >>> clean.n, round(clean.acc, 3)
+        (200, 0.995)
         >>> attacked = evaluate(run.model, few, under="fgsm", eps=0.2)
         >>> attacked.acc < clean.acc, attacked.moved.value > 0.5
         (True, True)
