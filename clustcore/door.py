@@ -79,6 +79,24 @@ def train(
             name that is there already.
         TimeoutError: `minutes` were over first; the same call goes on.
         TrainingFailed: it diverged, collapsed into one cluster, or found no memory.
+
+    Examples:
+        DEC on 200 digits, two epochs: long enough to see how it goes.
+
+        >>> import tempfile
+        >>> few = load_samples("digits", "train").take(np.arange(200))
+        >>> small = {"width": 4, "dim": 4}
+        >>> place = tempfile.mkdtemp()
+        >>> told = []
+        >>> run = train(
+        ...     "dec", few, config=small, epochs=2, device="cpu", folder=place, on_epoch=told.append
+        ... )
+        >>> run
+        Run('my-dec-digits', 'dec' on 'digits', 10 clusters, without a map, on cpu)
+        >>> [(epoch.stage, sum(epoch.sizes)) for epoch in told]
+        [('autoencode', 200), ('cluster', 200)]
+        >>> run.card.data.n, run.model.dim
+        (200, 4)
     """
     images = _images(data, root, download)
     place = _place(folder)
@@ -152,6 +170,17 @@ def defend(
             has none.
         TimeoutError: `minutes` were over first; the same call goes on.
         TrainingFailed: it diverged, collapsed into one cluster, or found no memory.
+
+    Examples:
+        >>> import tempfile
+        >>> few = load_samples("mnist").take(np.arange(100))
+        >>> run = load_run("drc-mnist", "cpu")
+        >>> place = tempfile.mkdtemp()
+        >>> made = defend(run, "pgd_at", few, config={"steps": 1}, epochs=1, batch=50, folder=place)
+        >>> made.name, made.card.summary
+        ('drc-mnist-pgd-at', "'drc' on 'mnist', 10 clusters, defended by 'pgd_at'")
+        >>> made.card.defence.source, made.card.weights_sha256 == run.card.weights_sha256
+        ('drc-mnist', False)
     """
     source = load_run(run, device or "auto") if isinstance(run, str) else run
     device = device or str(source.device)

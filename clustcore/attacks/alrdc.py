@@ -36,6 +36,13 @@ class Perturb(nn.Module):
 
     "affine" is the paper's, three linear layers with nothing between: together one affine map,
     which `folded` makes of them. "relu" has ReLU between, and is the stronger.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> shift = Perturb(shape=(1, 8, 8), dim=4)
+        >>> x = torch.rand(3, 1, 8, 8)
+        >>> shift(x).shape, torch.allclose(shift(x), shift.folded()(x), atol=1e-5)
+        (torch.Size([3, 4]), True)
     """
 
     def __init__(
@@ -381,6 +388,15 @@ def attack_loss(
         weight_y: w, of the overlap.
         weight_x: of the change of the image.
         weight_d: of the shift's length.
+
+    Examples:
+        >>> y, delta = torch.eye(2), torch.zeros(2, 3)
+        >>> total, parts = attack_loss(None, None, y, y, delta)  # nothing moved: full overlap
+        >>> total.item(), sorted(parts)
+        (40.0, ['overlap', 'shift'])
+        >>> total, _ = attack_loss(None, None, y, y.flip(1), delta + 1)  # moved; the shift's cost
+        >>> total.item()
+        3.0
     """
     parts = {
         "overlap": (y * y_adv).sum(1).mean(),

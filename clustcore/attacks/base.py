@@ -297,6 +297,13 @@ def check_strengths(
 
     Raises:
         ValueError: they are not.
+
+    Examples:
+        >>> check_strengths([0, 0.1, 0.2], Budget(0.2))
+        tensor([0.0000, 0.1000, 0.2000])
+        >>> check_strengths([0, 0.1], Budget(0.2))
+        Traceback (most recent call last):
+        ValueError: strengths: expected the last to be the budget's 0.2..., got 0.1
     """
     values = torch.as_tensor(np.asarray(strengths), dtype=torch.float32)
     good = values.ndim == 1 and len(values) > 1 and bool(values.isfinite().all())

@@ -44,6 +44,13 @@ def margin(
 
     Above 0 the sample has moved. The own cluster is masked with -inf, never by multiplication: a
     masked 0 would lead where all scores are negative.
+
+    Examples:
+        >>> s = torch.tensor([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0]])
+        >>> margin(s, torch.tensor([0, 0]), None)  # the second has left cluster 0
+        tensor([-2.,  1.])
+        >>> margin(s, torch.tensor([0, 0]), torch.tensor([2, 2]))  # none is in cluster 2
+        tensor([-3., -2.])
     """
     own = (labels if aim is None else aim)[:, None]
     lead = s.scatter(1, own, -torch.inf).amax(1) - s.gather(1, own)[:, 0]
@@ -59,6 +66,13 @@ def soft_margin(
     the softened maximum climbs towards several at once. `soften` is its temperature in standard
     deviations of a sample's scores, so that the scale of the scores does not matter; at 0 it is the
     margin itself.
+
+    Examples:
+        >>> s, labels = torch.tensor([[3.0, 1.0, 0.9]]), torch.tensor([0])
+        >>> soft_margin(s, labels, soften=0.0)  # the margin itself
+        tensor([-2.])
+        >>> bool(soft_margin(s, labels, soften=0.3) > -2)  # both of the others count
+        True
     """
     own = labels[:, None]
     others = s.scatter(1, own, -torch.inf)
@@ -73,6 +87,14 @@ def value(
 
     Raises:
         ValueError: `dlr` with fewer than three clusters, or `feature` with an aim.
+
+    Examples:
+        >>> z = s = torch.tensor([[3.0, 1.0, 0.0]])
+        >>> clean = Reference(torch.tensor([0]), z, s.softmax(1), aim=None, soft=None)
+        >>> value("margin", z, s, clean), value("feature", z, s, clean)
+        (tensor([-2.]), tensor([0.]))
+        >>> [round(v, 2) for v in value("dlr", z, s, clean).tolist()]  # in units of 3 - 0
+        [-0.67]
     """
     if objective in ("margin", "multi_targeted"):
         if reference.aim is None and reference.soften:

@@ -187,7 +187,19 @@ class _Outlook:
 
 
 class Best:
-    """The point of the best margin found for each sample, and that margin."""
+    """The point of the best margin found for each sample, and that margin.
+
+    Examples:
+        >>> from clustcore.attacks.base import Budget, Goal, Target
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> problem = Problem(brighter, x, Goal(), Budget(0.2))
+        >>> best = Best(problem, problem.points, problem.s)
+        >>> points = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2)
+        >>> best.offer(best.unmoved(), points, problem.answer(points)[1])
+        >>> best.count(), [round(v, 2) for v in best.margin.tolist()]
+        (1, [0.2])
+    """
 
     def __init__(
         self, problem: Problem, points: Float[Tensor, "n ..."], s: Float[Tensor, "n k"]
@@ -217,7 +229,17 @@ class Best:
 def stretched(
     problem: Problem, points: Float[Tensor, "n ..."], radii: Float[Tensor, " n"]
 ) -> Float[Tensor, "n ..."]:
-    """The changes scaled to the length of the radii, inside [0, 1]."""
+    """The changes scaled to the length of the radii, inside [0, 1].
+
+    Examples:
+        >>> from clustcore.attacks.base import Budget, Goal, Target
+        >>> brighter = Target(embed=lambda x: x.flatten(1), scores=lambda z: z)
+        >>> x = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> problem = Problem(brighter, x, Goal(), Budget(0.2))
+        >>> further = stretched(problem, x + torch.tensor([-0.1, 0.1]), problem.radii(0.2))
+        >>> [round(v, 2) for v in further.flatten().tolist()]
+        [0.4, 0.6]
+    """
     delta = points - problem.points
     size = problem.size(points)
     factor = radii / size.clamp_min(torch.finfo(delta.dtype).tiny)

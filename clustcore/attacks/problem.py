@@ -430,12 +430,22 @@ def _fill(part: Tensor) -> Tensor:
 
 
 def wide(values: Shaped[Tensor, " m"], like: Tensor) -> Shaped[Tensor, "m ..."]:
-    """One value per row, shaped to spread over the other axes of `like`."""
+    """One value per row, shaped to spread over the other axes of `like`.
+
+    Examples:
+        >>> wide(torch.tensor([1.0, 2.0]), torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 1, 1, 1])
+    """
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def length(delta: Float[Tensor, "m ..."]) -> Float[Tensor, " m"]:
-    """The L2 norm of each row."""
+    """The L2 norm of each row.
+
+    Examples:
+        >>> length(torch.tensor([[3.0, 4.0], [0.0, 1.0]]).view(2, 1, 1, 2))
+        tensor([5., 1.])
+    """
     return delta.flatten(1).norm(dim=1)
 
 
@@ -444,6 +454,12 @@ def check_samples(x: Tensor, space: str) -> None:
 
     Raises:
         ValueError: they are not.
+
+    Examples:
+        >>> check_samples(torch.zeros(4, 1, 2, 2), "pixels")
+        >>> check_samples(torch.full((4, 1, 2, 2), 255.0), "pixels")
+        Traceback (most recent call last):
+        ValueError: x: expected pixels in [0, 1], got 255 to 255
     """
     wanted = "(n, c, h, w)" if space == "pixels" else "(n, c, h, w) or (n, d)"
     shape = tuple(x.shape)
@@ -466,6 +482,10 @@ def check_ids(ids: Sequence | np.ndarray | Tensor | None, n: int) -> Int[Tensor,
 
     Raises:
         ValueError: another count, or not whole numbers.
+
+    Examples:
+        >>> check_ids(None, 3), check_ids([7, 1, 4], 3)
+        (tensor([0, 1, 2]), tensor([7, 1, 4]))
     """
     if ids is None:
         return torch.arange(n)

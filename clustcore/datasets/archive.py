@@ -44,6 +44,15 @@ def inspect(
 
     Raises:
         ValueError: as `unpack`, but for what shows only when the images are read.
+
+    Examples:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> with zipfile.ZipFile(file, "w") as archive:
+        ...     archive.writestr("pets/cat.png", bytes(10))
+        ...     archive.writestr("pets/notes.txt", "no image")
+        >>> inspect(file)
+        Contents(images=1, skipped=1, bytes=10)
     """
     with _open(file) as archive:
         plan, skipped = _plan(archive, _name(file), max_bytes, max_files)
@@ -72,6 +81,24 @@ def unpack(
             folders or twice of one name; too many files or bytes, or packed too tightly; no images.
             Nothing is left behind then.
         OSError: the archive cannot be read, or the folder not written.
+
+    Examples:
+        >>> import tempfile
+        >>> into = Path(tempfile.mkdtemp())
+        >>> with zipfile.ZipFile(into / "pets.zip", "w") as archive:
+        ...     archive.writestr("pets/cats/1.png", bytes(10))
+        ...     archive.writestr("pets/dogs/1.png", bytes(10))
+        >>> folder = unpack(into / "pets.zip", into)
+        >>> folder.name.startswith("pets"), sorted(path.name for path in folder.iterdir())
+        (True, ['cats', 'dogs'])
+
+        A path that leads outside is refused, and nothing is written:
+
+        >>> with zipfile.ZipFile(into / "bad.zip", "w") as archive:
+        ...     archive.writestr("../cat.png", bytes(10))
+        >>> unpack(into / "bad.zip", into)
+        Traceback (most recent call last):
+        ValueError: bad.zip: ...
     """
     name = _name(file)
     into.mkdir(parents=True, exist_ok=True)

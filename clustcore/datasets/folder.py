@@ -45,6 +45,18 @@ def load(
         ValueError: no such folder, a root outside `base`, a size or channels out of range, more
             than `limit` images or `MAX_VALUES` values, fewer than two that can be read, or a single
             class (then its own folder is what to name).
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cats", "dogs"):
+        ...     (root / name).mkdir()
+        ...     for i in range(2):
+        ...         Image.new("L", (40, 30), 60 * i).save(root / name / f"{i}.png")
+        >>> found = load("pets", "train", root, size=16)
+        >>> found.x.shape, found.y.tolist(), found.class_names, found.split
+        ((4, 1, 16, 16), [0, 0, 1, 1], ('cats', 'dogs'), 'all')
     """
     if root is None:
         raise ValueError("data set 'folder': expected root=<folder of images>, got none")
@@ -103,6 +115,16 @@ def find(
 
     Raises:
         ValueError: none at all, more than `limit`, or all in one sub-folder.
+
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for file in ("cats/1.png", "cats/2.png", "dogs/1.jpg", "dogs/notes.txt"):
+        ...     (root / file).parent.mkdir(exist_ok=True)
+        ...     (root / file).touch()
+        >>> files, labels, classes = find(root, limit=100)
+        >>> [file.name for file in files], labels.tolist(), classes
+        (['1.png', '2.png', '1.jpg'], [0, 0, 1], ('cats', 'dogs'))
     """
     files = list_images(root)
     groups = [
@@ -130,7 +152,16 @@ def find(
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files that lie directly in a folder, sorted by name; hidden ones left out."""
+    """The image files that lie directly in a folder, sorted by name; hidden ones left out.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("b.png", "a.JPG", ".hidden.png", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [file.name for file in list_images(folder)]
+        ['a.JPG', 'b.png']
+    """
     with os.scandir(folder) as entries:
         found: Sequence[str] = [
             entry.path

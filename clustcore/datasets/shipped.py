@@ -83,6 +83,11 @@ def source(name: str) -> dict[str, Any]:
 
     Raises:
         ValueError: no such data set ships, or the file is missing or damaged.
+
+    Examples:
+        >>> about = source("mnist")
+        >>> about["n"], about["width"], about["licence"].partition(",")[0]
+        (10000, 28, 'CC BY-SA 3.0')
     """
     if name not in SOURCES:
         raise ValueError(f"unknown shipped data set {name!r}; known: {', '.join(SOURCES)}")
@@ -100,6 +105,10 @@ def sheet(name: str, index: int) -> bytes:
 
     Raises:
         ValueError: no such data set, sheet or file.
+
+    Examples:
+        >>> Image.open(io.BytesIO(sheet("mnist", 0))).size  # 40 x 25 images of 28 x 28
+        (1120, 700)
     """
     info = source(name)
     if not 0 <= index < info["sheets"]:
@@ -113,6 +122,11 @@ def images(name: str) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3
 
     Raises:
         ValueError: no such data set, or a file is missing, damaged or of another size.
+
+    Examples:
+        >>> x = images("mnist")
+        >>> x.shape, x.dtype, x.flags.writeable
+        ((10000, 28, 28), dtype('uint8'), False)
     """
     info = source(name)
     x = _from_archive(name, info) if _is_colour(info) else _from_sheets(name, info)
@@ -125,6 +139,10 @@ def labels(name: str) -> UInt8[np.ndarray, " n"]:
 
     Raises:
         ValueError: no such data set, or the file is missing, damaged or of another length.
+
+    Examples:
+        >>> labels("mnist")[:5].tolist()
+        [7, 2, 1, 0, 4]
     """
     n, path = source(name)["n"], ASSETS / name / "labels.npy"
     try:
@@ -141,6 +159,12 @@ def verify(name: str) -> None:
 
     Raises:
         ValueError: a file is missing or differs.
+
+    Examples:
+        >>> verify("mnist")  # silent where all is as it shipped
+        >>> verify("no-such-data")
+        Traceback (most recent call last):
+        ValueError: unknown shipped data set 'no-such-data'; known: mnist, ...
     """
     for file, expected in source(name)["sha256"].items():
         got = hashlib.sha256(_bytes(name, file)).hexdigest()
@@ -153,7 +177,14 @@ def encode_sheet(
     columns: int = COLUMNS,
     rows: int | None = None,
 ) -> bytes:
-    """Images row by row on one lossless PNG, the rest black; also for data that do not ship."""
+    """Images row by row on one lossless PNG, the rest black; also for data that do not ship.
+
+    Examples:
+        >>> x = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2)
+        >>> back = np.asarray(Image.open(io.BytesIO(encode_sheet(x, columns=2))))
+        >>> back.shape, back[:2, :2].tolist()  # the first image, unchanged
+        ((4, 4), [[0, 1], [2, 3]])
+    """
     n, h, w = x.shape[:3]
     rows = -(-n // columns) if rows is None else rows
     grid = np.zeros((rows * columns, *x.shape[1:]), np.uint8)
@@ -167,7 +198,16 @@ def encode_sheet(
 
 
 def forget() -> None:
-    """Drop what was read: the files were written anew."""
+    """Drop what was read: the files were written anew.
+
+    Examples:
+        >>> first = images("mnist")
+        >>> images("mnist") is first
+        True
+        >>> forget()
+        >>> images("mnist") is first
+        False
+    """
     images.cache_clear()
     _made_sheet.cache_clear()
 

@@ -48,6 +48,16 @@ class AdversarialView(Defence[AdversarialViewConfig]):
 
     The attack raises the runner-up's score against the own cluster's; both are the starting
     model's clusters and this model's scores.
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> _ = torch.manual_seed(0)
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> defence = AdversarialView(AdversarialViewConfig(eps=0.1, steps=2), model)
+        >>> x, labels = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)
+        >>> found = defence.attacked(model, x, labels, torch.tensor(0.1))
+        >>> found.shape, bool((found - x).abs().max() <= 0.1 + 1e-6)
+        (torch.Size([4, 1, 8, 8]), True)
     """
 
     name = "adversarial_view"

@@ -41,6 +41,18 @@ class ALRDCDefence(Defence[ALRDCDefenceConfig]):
     on augmented views beside the cross-entropy to the starting clusters (`weight_t`), without
     which the clusters drift. Without a decoder T sees no image, and where there is no variance the
     noise is 0.
+
+    Examples:
+        >>> from clustcore.attacks.alrdc import Perturb
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> ALRDCDefence(ALRDCDefenceConfig(), model)
+        Traceback (most recent call last):
+        ValueError: alrdc: expected the fitted attacker of the starting run, got none; ...
+        >>> defence = ALRDCDefence(ALRDCDefenceConfig(), model, attacker=Perturb((1, 8, 8), 2))
+        >>> x = torch.rand(4, 1, 8, 8)
+        >>> sorted(defence.term(model, Views(x, x, x, torch.arange(4)), {}).parts)
+        ['m1', 'm2']
     """
 
     name = "alrdc"
@@ -91,6 +103,15 @@ def information(
 
     The least of it, over T, falls as the mutual information rises (a bound of Jensen-Shannon's
     kind). A row of `seen` moves as one, so that image and assignment stay together.
+
+    Examples:
+        A discriminator that cannot tell anything says 1/2 of all: the loss is 2 ln 2.
+
+        >>> blind = nn.Linear(3, 1)
+        >>> _ = nn.init.zeros_(blind.weight), nn.init.zeros_(blind.bias)
+        >>> order = torch.tensor([1, 0])
+        >>> round(information(blind, torch.zeros(2, 1), torch.eye(2), order).item(), 3)
+        1.386
     """
     true = discriminator(torch.cat([z, seen], 1))
     false = discriminator(torch.cat([z, seen[order]], 1))

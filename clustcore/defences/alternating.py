@@ -80,6 +80,16 @@ class Alternating(Defence[AlternatingConfig]):
     KL alone is nearly flat where both assignments are sure; the cross-entropy reads the scores and
     widens the margin further. y is not followed back: attacked samples come to clean ones, not the
     reverse.
+
+    Examples:
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> defence = Alternating(AlternatingConfig(epochs=2, eps=0.05), model)
+        >>> defence.attacker(torch.zeros(4, 1, 8, 8)).shape  # shifts of the embedding
+        torch.Size([4, 2])
+        >>> AlternatingConfig(rho=0.0, eps=0.0)
+        Traceback (most recent call last):
+        ValueError: AlternatingConfig: expected rho or eps above 0, got 0 for both: nothing attacks
     """
 
     name = "alternating"
@@ -177,7 +187,13 @@ class Alternating(Defence[AlternatingConfig]):
 
 
 def consistency(y: Float[Tensor, "n k"], y_adv: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """KL(y || y'), the mean over samples."""
+    """KL(y || y'), the mean over samples.
+
+    Examples:
+        >>> y = torch.tensor([[0.9, 0.1]])
+        >>> consistency(y, y).item(), round(consistency(y, y.flip(1)).item(), 2)
+        (0.0, 1.76)
+    """
     y, y_adv = y.float(), y_adv.float()
     return (torch.xlogy(y, y) - y * y_adv.clamp_min(1e-30).log()).sum(1).mean()
 
@@ -195,6 +211,14 @@ def likeness(
 
     0 where every cluster was only moved, turned or scaled, so that shrinking costs nothing and
     neighbours stay neighbours. 0 also where no two samples share a cluster.
+
+    Examples:
+        >>> start = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+        >>> labels = torch.tensor([0, 0, 0])
+        >>> round(likeness(3 * start + 1, start, labels, clusters=1).item(), 6)  # scaled and moved
+        0.0
+        >>> likeness(start.clamp(max=1), start, labels, clusters=1).item() > 0.01
+        True
     """
     with torch.autocast(z.device.type, enabled=False):  # squares cancel in half precision
         own = F.one_hot(labels, clusters).float()

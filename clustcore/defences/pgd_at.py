@@ -34,6 +34,17 @@ class PGDTraining(Defence[PGDTrainingConfig]):
     """Upkeep + weight x cross-entropy of attacked images to their clean cluster.
 
     That cluster is the starting model's: one taken anew as the model changes could drift.
+
+    Examples:
+        >>> import torch
+        >>> from clustcore.models.dec import DEC, DECConfig
+        >>> _ = torch.manual_seed(0)
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8)))
+        >>> defence = PGDTraining(PGDTrainingConfig(eps=0.1, steps=2), model)
+        >>> x = torch.rand(4, 1, 8, 8)
+        >>> state = {"start": torch.zeros(4, dtype=torch.long), "share": torch.tensor(1.0)}
+        >>> sorted(defence.term(model, Views(x, x, x, torch.arange(4)), state).parts)
+        ['attacked', 'moved']
     """
 
     name = "pgd_at"

@@ -52,6 +52,13 @@ def clean(run: Run, samples: Samples) -> dict[str, Any]:
 
     That is the mean squared distance of an image from what the decoder makes of its embedding (sum
     over pixels; None without a decoder).
+
+    Examples:
+        >>> import clustcore
+        >>> run = clustcore.load_run("dec-mnist", "cpu")
+        >>> found = clean(run, clustcore.load_samples("mnist").take(np.arange(100)))
+        >>> found["n"], found["used"], found["acc"] > 0.8, found["reconstruction"] > 0
+        (100, 10, True, True)
     """
     found = cluster(run.model, samples.x)
     scores = measures.scores(found.labels, samples.y, run.model.clusters)
@@ -129,7 +136,15 @@ def learned(run: Run, samples: Samples, attacker: Learned, config: JudgeConfig) 
 
 
 def rows_of(samples: Samples, config: JudgeConfig) -> NDArray[np.int64]:
-    """The samples that the per-sample attacks get: the same for every model of a data set."""
+    """The samples that the per-sample attacks get: the same for every model of a data set.
+
+    Examples:
+        >>> import clustcore
+        >>> samples = clustcore.load_samples("mnist")
+        >>> rows = rows_of(samples, JudgeConfig(n=100))
+        >>> np.bincount(samples.y[rows]).tolist()  # of each class its share
+        [10, 11, 10, 10, 10, 9, 10, 10, 10, 10]
+    """
     n = min(config.n, len(samples))
     return measures.sample_rows(n, len(samples), samples.y, seed=config.seed)
 
@@ -192,6 +207,16 @@ def worst(
 
     PGD on the margin with restarts; PGD at every other cluster in turn, for the samples that are
     left; in the embedding also learned attackers, scaled to the budget.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> quick = JudgeConfig(n=20, steps=5, restarts=1)
+        >>> found = worst(run, samples, "embedding", "l2", 1.0, quick)
+        >>> found["n"], sorted(found["by_attack"])
+        (20, ['pgd', 'with every target'])
+        >>> found["moved"] >= max(found["by_attack"].values())
+        True
     """
     moved, shares = _worst(run, samples, space, norm, eps, config, attackers)
     whole = measures.share(moved, seed=config.seed)
@@ -402,7 +427,15 @@ def fresh_attackers(
 def neighbour_overlap(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n e"], count: int = NEIGHBOURS
 ) -> float:
-    """The mean share of a sample's nearest neighbours in one embedding that are so in the other."""
+    """The mean share of a sample's nearest neighbours in one embedding that are so in the other.
+
+    Examples:
+        >>> a = np.random.default_rng(0).normal(size=(200, 4))
+        >>> neighbour_overlap(a, 3 * a)  # scaled: nobody's neighbours change
+        1.0
+        >>> neighbour_overlap(a, np.random.default_rng(1).normal(size=(200, 4))) < 0.3
+        True
+    """
     from sklearn.neighbors import NearestNeighbors
 
     near = [

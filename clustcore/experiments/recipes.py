@@ -238,17 +238,32 @@ RECIPES: dict[str, Recipe] = {
 
 
 def run_name(name: str, seed: int, quick: bool = False) -> str:
-    """What the run of a recipe and a seed is called until it ships under the recipe's name."""
+    """What the run of a recipe and a seed is called until it ships under the recipe's name.
+
+    Examples:
+        >>> run_name("drc-mnist", 1), run_name("drc-mnist", 0, quick=True)
+        ('drc-mnist-seed1', 'quick-drc-mnist-seed0')
+    """
     return f"{'quick-' if quick else ''}{name}-seed{seed}"
 
 
 def benchmark_name(data: str, plan: str) -> str:
-    """The name that the runs of a benchmark begin with."""
+    """The name that the runs of a benchmark begin with.
+
+    Examples:
+        >>> benchmark_name("cifar10", "best")
+        'drc-cifar10-best'
+    """
     return f"drc-{data}-{plan}"
 
 
 def ablation_name(data: str, what: str) -> str:
-    """The name that the runs of a row of the ablation begin with."""
+    """The name that the runs of a row of the ablation begin with.
+
+    Examples:
+        >>> ablation_name("mnist", "views"), ablation_name("mnist", "shipped")
+        ('ablation-mnist-views', 'drc-mnist')
+    """
     return f"drc-{data}" if what == "shipped" else f"ablation-{data}-{what}"
 
 
@@ -260,6 +275,11 @@ def ablation(data: str, what: str) -> Recipe:
 
     Raises:
         ValueError: a data set or a row that the ablation has not.
+
+    Examples:
+        >>> alone, views = (ablation("mnist", what).plan.config for what in ("alone", "views"))
+        >>> dict(views.items() - alone.items())
+        {'views': 4}
     """
     name = f"drc-{data}"
     known = [n.removeprefix("drc-") for n, r in RECIPES.items() if "alone" in r.variants]

@@ -262,7 +262,16 @@ def _finish(
 
 
 def ship(source: Path, target: Path) -> None:
-    """Copy a run's parts into the shipped runs; the new folder takes the old one's place."""
+    """Copy a run's parts into the shipped runs; the new folder takes the old one's place.
+
+    Examples:
+        >>> import tempfile
+        >>> source = runs.find_run("drc-mnist").folder
+        >>> target = Path(tempfile.mkdtemp()) / "mine"
+        >>> ship(source, target)
+        >>> runs.read_card(target) == runs.read_card(source), runs.has_weights(target)
+        (True, True)
+    """
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(

@@ -45,7 +45,19 @@ class ALRDCConfig(Config):
 
 
 class ALRDC(Model[ALRDCConfig]):
-    """Encoder f, decoder g, clustering network p on mu, and the clusters' means m."""
+    """Encoder f, decoder g, clustering network p on mu, and the clusters' means m.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> config = ALRDCConfig(clusters=3, dim=4, width=2, p_hidden=8, input_shape=(1, 8, 8))
+        >>> model = ALRDC(config)
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> z = model.embed(x)
+        >>> z.shape, model.scores(z).shape, model.decode(z).shape
+        (torch.Size([5, 4]), torch.Size([5, 3]), torch.Size([5, 1, 8, 8]))
+        >>> bool((model.noise_scale(x) > 0).all())  # the standard deviation of the code
+        True
+    """
 
     Config = ALRDCConfig
     has_decoder = True
@@ -220,6 +232,13 @@ def elbo(
     reconstruction = E ||x - decoded||^2; kl = E sum_k y_k KL(N(mu, s^2) || N(m_k, 1)); entropy = E
     sum_k y_k log(y_k + 1e-7), which is minus the assignment's entropy. The code's objective is 2.5
     reconstruction + kl + entropy.
+
+    Examples:
+        >>> x, mu = torch.zeros(2, 1, 1, 2), torch.zeros(2, 3)
+        >>> sure = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> parts = elbo(x, x + 0.5, mu, torch.zeros(2, 3), torch.zeros(2, 3), sure)
+        >>> {name: round(value.item(), 2) for name, value in parts.items()}
+        {'reconstruction': 0.5, 'kl': 0.0, 'entropy': 0.0}
     """
     spread = (log_variance.exp() - 1 - log_variance).sum(1) / 2
     distance = (mu[:, None] - means[None]).square().sum(2) / 2

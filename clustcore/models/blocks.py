@@ -16,6 +16,14 @@ class Normalise(nn.Module):
     """(x - mean) / std per channel, as the model's first layer.
 
     Budgets stay in pixel units of [0, 1].
+
+    Examples:
+        >>> normalise = Normalise(channels=1)
+        >>> x = torch.tensor([0, 255], dtype=torch.uint8).repeat(100).view(-1, 1, 1, 1)
+        >>> normalise.measure(x)
+        >>> black, white = normalise(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)).flatten().tolist()
+        >>> round(black, 1), round(white, 1)
+        (-1.0, 1.0)
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,7 +43,12 @@ class Normalise(nn.Module):
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    """The layers whose statistics belong to the images that they saw in training."""
+    """The layers whose statistics belong to the images that they saw in training.
+
+    Examples:
+        >>> len(batch_norms(SmallCNN(1, 2))), len(batch_norms(SmallCNN(1, 2, norm="group")))
+        (4, 0)
+    """
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
 
 
@@ -46,6 +59,17 @@ def batch_statistics(model: nn.Module, momentum: float | None) -> Iterator[None]
     Args:
         momentum: with which the running statistics follow: 0 leaves them, None makes them the mean
             over the batches to come.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1).eval()
+        >>> x = torch.tensor([[0.0], [2.0]])
+        >>> norm(x).flatten().round(decimals=2).tolist()  # by its running statistics
+        [0.0, 2.0]
+        >>> with batch_statistics(norm, momentum=0.0):
+        ...     norm(x).flatten().round(decimals=2).tolist()
+        [-1.0, 1.0]
+        >>> norm.training, norm.running_mean.item()
+        (False, 0.0)
     """
     training, layers = model.training, batch_norms(model)
     before = [layer.momentum for layer in layers]
@@ -63,12 +87,22 @@ def batch_statistics(model: nn.Module, momentum: float | None) -> Iterator[None]
 
 
 def norm_of(kind: str, channels: int) -> nn.Module:
-    """Batch normalisation, or "group": group normalisation, which knows no other sample."""
+    """Batch normalisation, or "group": group normalisation, which knows no other sample.
+
+    Examples:
+        >>> type(norm_of("batch", 8)).__name__, type(norm_of("group", 8)).__name__
+        ('BatchNorm2d', 'GroupNorm')
+    """
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(2, channels)
 
 
 def conv(inputs: int, outputs: int, stride: int, norm: str = "batch") -> nn.Sequential:
-    """3x3 convolution, normalisation, ReLU."""
+    """3x3 convolution, normalisation, ReLU.
+
+    Examples:
+        >>> conv(1, 4, stride=2)(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 4, 4, 4])
+    """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
         norm_of(norm, outputs),
@@ -80,6 +114,11 @@ class SmallCNN(nn.Module):
     """A CNN for 28x28 and 32x32 images that two CPU cores train in minutes.
 
     It has four convolutions, averaged.
+
+    Examples:
+        >>> net = SmallCNN(channels=1, width=16)
+        >>> net.dim, net(torch.zeros(2, 1, 28, 28)).shape
+        (64, torch.Size([2, 64]))
     """
 
     def __init__(self, channels: int, width: int, norm: str = "batch") -> None:
@@ -107,6 +146,13 @@ class NarrowCNN(nn.Module):
 
     Each group of two convolutions is pooled after its first. Images wider than 48 pixels are pooled
     once more, after the first layer.
+
+    Examples:
+        >>> net = NarrowCNN(channels=3, side=32)
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 256])
+        >>> round(sum(p.numel() for p in net.parameters()) / 1e6, 1)  # millions of weights
+        1.1
     """
 
     def __init__(self, channels: int, side: int, norm: str = "batch") -> None:
@@ -134,6 +180,11 @@ class ResNet(nn.Module):
     (He et al., arXiv 1512.03385, section 4.2; PICA's protocol).
 
     Images wider than 48 pixels are pooled once after the stem, as in the original.
+
+    Examples:
+        >>> net = ResNet("resnet18", channels=3, side=32)
+        >>> net.dim, net(torch.zeros(2, 3, 32, 32)).shape
+        (512, torch.Size([2, 512]))
     """
 
     def __init__(self, kind: str, channels: int, side: int, norm: str = "batch") -> None:
@@ -165,6 +216,13 @@ def backbone(
 
     Raises:
         ValueError: images too small to be pooled as often as the backbone does.
+
+    Examples:
+        >>> backbone("small", (1, 28, 28), width=8, norm="batch").dim
+        32
+        >>> backbone("narrow", (3, 4, 4), width=8, norm="batch")
+        Traceback (most recent call last):
+        ValueError: backbone 'narrow': expected images of at least 8 pixels a side, got 4 x 4
     """
     if kind == "small":
         return SmallCNN(shape[0], width, norm)

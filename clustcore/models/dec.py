@@ -42,6 +42,18 @@ class DEC(Model[DECConfig]):
     """Convolutional autoencoder; soft assignment by Student's t kernel around learned centroids.
 
     Scores are minus squared distances, so that attacks see no kernel: the argmax is the same.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> model = DEC(DECConfig(clusters=3, dim=2, width=2, input_shape=(1, 8, 8))).eval()
+        >>> z = model.embed(torch.rand(4, 1, 8, 8))
+        >>> z.shape, model.decode(z).shape
+        (torch.Size([4, 2]), torch.Size([4, 1, 8, 8]))
+
+        An untrained model's centroids lie on one point, so that no cluster is nearer than another:
+
+        >>> model.soft(z).round(decimals=3).unique().tolist()
+        [0.3330000042915344]
     """
 
     Config = DECConfig
@@ -174,13 +186,24 @@ def sharpen(q: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
     """The target distribution P (DEC, eq. 3).
 
     Confident assignments weigh more, large clusters less.
+
+    Examples:
+        >>> q = torch.tensor([[0.8, 0.2], [0.6, 0.4]])
+        >>> [[round(v, 2) for v in row] for row in sharpen(q).tolist()]  # the sure one gets surer
+        [[0.87, 0.13], [0.49, 0.51]]
     """
     weight = q.square() / q.sum(0)
     return weight / weight.sum(1, keepdim=True)
 
 
 def divergence(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """KL(P || Q), the mean over samples (DEC, eq. 2; the paper sums, which only rescales gamma)."""
+    """KL(P || Q), the mean over samples (DEC, eq. 2; the paper sums, which only rescales gamma).
+
+    Examples:
+        >>> q = torch.tensor([[0.8, 0.2], [0.6, 0.4]])
+        >>> divergence(q, q).item(), divergence(sharpen(q), q).item() > 0
+        (0.0, True)
+    """
     return F.kl_div(q.clamp_min(1e-8).log(), p, reduction="batchmean")
 
 

@@ -150,7 +150,16 @@ class DRCConfig(Config):
 
 
 class DRC(Model[DRCConfig]):
-    """Backbone, one linear layer; L = L_AF + L_AP + lambda L_CR in every stage."""
+    """Backbone, one linear layer; L = L_AF + L_AP + lambda L_CR in every stage.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> model = DRC(DRCConfig(clusters=5, width=4, input_shape=(1, 8, 8)))
+        >>> model.dim, model(torch.zeros(3, 1, 8, 8)).shape
+        (16, torch.Size([3, 5]))
+        >>> [(stage.name, stage.epochs) for stage in model.stages()]  # as published: one stage
+        [('drc', 20)]
+    """
 
     Config = DRCConfig
     helpers = ("projector.",)
@@ -376,6 +385,15 @@ def contrast(
     With rows of Z this is the paper's L_AF (N-way), with columns of P its L_AP (K-way). One-
     directional, as published. Departure: `normalize` uses cosine similarity, as the same authors'
     next paper does; raw dot products saturate L_AP, whose logits reach N/K.
+
+    Examples:
+        Each row is nearest to its counterpart: the loss is small. In another order it is not.
+
+        >>> z = torch.eye(3)
+        >>> round(contrast(z, z, tau=0.1, normalize=True).item(), 4)
+        0.0001
+        >>> round(contrast(z, z[[1, 2, 0]], tau=0.1, normalize=True).item(), 1)
+        10.0
     """
     if normalize:
         anchor, other = F.normalize(anchor, dim=1), F.normalize(other, dim=1)
@@ -388,6 +406,13 @@ def balance(p: Float[Tensor, "n k"], form: str) -> Float[Tensor, ""]:
 
     `square` is the paper's (1/N) sum_k (sum_i p_ik)^2, which grows with the batch; `entropy` is ln
     K - H(mean p), the form of PICA, GCC and CC, which does not.
+
+    Examples:
+        >>> even, one = torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> balance(even, "entropy").item(), round(balance(one, "entropy").item(), 3)  # ln 2
+        (0.0, 0.693)
+        >>> balance(even, "square").item(), balance(one, "square").item()
+        (1.0, 2.0)
     """
     if form == "square":
         return p.sum(0).square().sum() / len(p)

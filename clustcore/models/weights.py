@@ -27,6 +27,13 @@ def save_weights(folder: Path, model: Model, *, half: bool = True) -> str:
 
     Args:
         half: store floating point tensors in half precision; `load_model` gives float32 back.
+
+    Examples:
+        >>> import tempfile
+        >>> model = build("dec", {"width": 2, "dim": 2})
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> len(save_weights(folder, model)), [file.name for file in folder.iterdir()]
+        (64, ['weights.safetensors'])
     """
     tensors = {}
     for name, value in model.state_dict().items():
@@ -42,6 +49,14 @@ def build(kind: str, config: Mapping[str, Any], where: str = "card") -> Model:
 
     Raises:
         ValueError: unknown model, or a config it does not take.
+
+    Examples:
+        >>> model = build("dec", {"clusters": 3, "dim": 4})
+        >>> type(model).__name__, model.clusters, model.dim
+        ('DEC', 3, 4)
+        >>> build("dec", {"layers": 5})
+        Traceback (most recent call last):
+        ValueError: card: field 'config': unknown field 'layers'; known: ...
     """
     try:
         cls = lookup(MODELS, kind, "model")
@@ -61,6 +76,12 @@ def load_model(folder: Path, card: Card | None = None) -> Model:
     Raises:
         ValueError: the card or the weights are missing, damaged, tampered with, or do not fit
             together.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> model = load_model(runs.find_run("drc-mnist").folder)
+        >>> model.training, any(p.requires_grad for p in model.parameters())
+        (False, False)
     """
     card = read_card(folder) if card is None else card
     path, data = folder / WEIGHTS, _weights(folder, card)
@@ -82,6 +103,14 @@ def split_weights(folder: Path, out: Path, limit: int = PART) -> list[Path]:
 
     Raises:
         ValueError: see `load_model`.
+
+    Examples:
+        >>> import tempfile
+        >>> from clustcore import runs
+        >>> folder, out = runs.find_run("drc-mnist").folder, Path(tempfile.mkdtemp())
+        >>> parts = split_weights(folder, out, limit=50_000)
+        >>> len(parts), all(part.stat().st_size <= 50_000 for part in parts)
+        (2, True)
     """
     data = _weights(folder, read_card(folder))
     count = -(-len(data) // limit)
@@ -95,6 +124,17 @@ def join_weights(folder: Path, out: Path) -> Path:
 
     Raises:
         ValueError: see `load_model`; nothing is written then.
+
+    Examples:
+        >>> import shutil, tempfile
+        >>> from clustcore import runs
+        >>> folder, out = runs.find_run("drc-mnist").folder, Path(tempfile.mkdtemp())
+        >>> parts = split_weights(folder, out, limit=50_000)
+        >>> _ = shutil.copy(folder / "card.json", out)
+        >>> sha256(join_weights(out, out)) == sha256(folder / WEIGHTS)
+        True
+        >>> sorted(file.name for file in out.iterdir())
+        ['card.json', 'weights.safetensors']
     """
     return _write(_weights(folder, read_card(folder)), [out / WEIGHTS])[0]
 
@@ -132,7 +172,17 @@ def _weights(folder: Path, card: Card) -> bytes:
 
 
 def fill(model: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Load tensors into a module, and refuse what does not fit, or is not finite."""
+    """Load tensors into a module, and refuse what does not fit, or is not finite.
+
+    Examples:
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> fill(layer, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "mine")
+        >>> layer.weight.tolist()
+        [[1.0, 1.0]]
+        >>> fill(layer, {"weight": torch.ones(1, 3), "bias": torch.zeros(1)}, "mine")
+        Traceback (most recent call last):
+        ValueError: mine: tensor 'weight': expected shape (1, 2), got (1, 3)
+    """
     own = model.state_dict()
     if missing := sorted(set(own) - set(tensors)):
         raise ValueError(f"{where}: expected tensor {missing[0]!r}, got none of that name")
@@ -162,6 +212,15 @@ def begin_with(model: Model, source: Model, where: str) -> None:
 
     Raises:
         ValueError: another architecture; the message names the first tensor that differs.
+
+    Examples:
+        >>> model, source = (build("dec", {"width": 2, "dim": 2}) for _ in range(2))
+        >>> begin_with(model, source, "the first run")
+        >>> all(bool((a == b).all()) for a, b in zip(model.parameters(), source.parameters()))
+        True
+        >>> begin_with(model, build("dec", {"width": 2, "dim": 3}), "another run")
+        Traceback (most recent call last):
+        ValueError: another run: tensor 'centroids': expected shape (10, 2), got shape (10, 3)
     """
     if type(model) is not type(source):
         raise ValueError(

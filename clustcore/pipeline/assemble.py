@@ -38,8 +38,8 @@ def assemble(
     not stale is left: a call that was interrupted goes on where it stood.
 
     Args:
-        folder: holds `card.json`, the weights (see `checkpoint.split_weights`) and one or more of
-            the paths of `parts.PATHS` (see `runs.write_bare`), and, where there are any,
+        folder: holds `card.json`, the weights (see `models.weights.split_weights`) and one or more
+            of the paths of `contents.PATHS` (see `runs.write_bare`), and, where there are any,
             `history.csv` and the tables of smallest flips.
         samples: what the paths were walked on; the map is made of them.
         on_step: called with (done, total, sentence) between steps; may raise to cancel.
@@ -51,6 +51,24 @@ def assemble(
     Raises:
         ValueError: a file is missing or damaged, or of other weights; the model does not find the
             samples where the paths begin; or a name that cannot be had. Nothing is written then.
+
+    Examples:
+        A run whose map and paths are made elsewhere: its folder holds one bare path.
+
+        >>> import os, tempfile
+        >>> from unittest.mock import patch
+        >>> import clustcore
+        >>> few = clustcore.load_samples("digits").take(np.arange(30))
+        >>> loop = {"config": {"width": 2, "dim": 2}, "epochs": 2, "batch": 30, "device": "cpu"}
+        >>> brought = clustcore.train("dec", few, folder=tempfile.mkdtemp(), **loop)
+        >>> noise = contents.PATHS[3]
+        >>> path = paths.bare_path(brought, few, paths.path_rows(few), noise)
+        >>> files = runs.write_bare(brought.folder, path)
+        >>> quick = ProjectionConfig(steps=50, batch=32, width=16, landmarks=16)
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     folder = assemble(brought.folder, "mine", few, config=quick)
+        >>> [entry.attack for entry in runs.read_card(folder).scores.attacked]
+        ['noise']
     """
     card = runs.read_card(folder)
     weights = card.weights_sha256

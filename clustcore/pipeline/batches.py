@@ -30,6 +30,15 @@ def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
 
     Raises:
         ValueError: images of another shape than the model's, NaN, or outside [0, 1].
+
+    Examples:
+        >>> import clustcore
+        >>> samples = clustcore.load_samples("mnist")
+        >>> found = cluster(clustcore.load_run("drc-mnist", "cpu").model, samples.x[:8])
+        >>> found
+        Clustering(z=float32[8, 64], s=float32[8, 10], p=float32[8, 10])
+        >>> found.labels.tolist(), samples.y[:8].tolist()  # clusters bear numbers of their own
+        ([4, 5, 1, 7, 0, 1, 0, 3], [7, 2, 1, 0, 4, 1, 4, 9])
     """
     _check_shape(x, model)
     device = next(model.parameters()).device
@@ -48,7 +57,14 @@ def cluster(model: Model, x: Images, batch: int = 1000) -> Clustering:
 
 
 def cluster_all(model: Model, x: Images) -> Clustering:
-    """`cluster`, every process taking its rows; all get the whole."""
+    """`cluster`, every process taking its rows; all get the whole.
+
+    Examples:
+        >>> import clustcore
+        >>> model = clustcore.load_run("drc-mnist", "cpu").model
+        >>> len(cluster_all(model, np.zeros((3, 1, 28, 28), np.float32)).labels)
+        3
+    """
     if world() == 1:
         return cluster(model, x)
     mine = cluster(model, x[own_rows(len(x))])
@@ -56,17 +72,32 @@ def cluster_all(model: Model, x: Images) -> Clustering:
 
 
 def own_rows(n: int) -> slice:
-    """This process's rows of n; of fewer rows than there are processes each takes all."""
+    """This process's rows of n; of fewer rows than there are processes each takes all.
+
+    Examples:
+        >>> own_rows(100)  # of a single process: all
+        slice(0, 100, None)
+    """
     return shard(n) if n >= world() else slice(0, n)
 
 
 def joined(array: NDArray[Any], n: int) -> NDArray[Any]:
-    """The n rows of which each process has its own, as `own_rows` gave them out."""
+    """The n rows of which each process has its own, as `own_rows` gave them out.
+
+    Examples:
+        >>> joined(np.arange(3), 3).tolist()  # all of them are here already
+        [0, 1, 2]
+    """
     return array if len(array) == n else collect(array, n)
 
 
 def parts_of(n: int) -> list[slice]:
-    """Cut n rows into parts that an attack takes at once."""
+    """Cut n rows into parts that an attack takes at once.
+
+    Examples:
+        >>> parts_of(1200)
+        [slice(0, 500, None), slice(500, 1000, None), slice(1000, 1200, None)]
+    """
     return [slice(i, min(i + _BATCH, n)) for i in range(0, n, _BATCH)]
 
 
@@ -75,6 +106,15 @@ def check_images(x: Images, model: Model) -> Tensor:
 
     Raises:
         ValueError: another shape than the model's, none at all, NaN, or values outside [0, 1].
+
+    Examples:
+        >>> import clustcore
+        >>> model = clustcore.load_run("drc-mnist", "cpu").model
+        >>> check_images(np.full((2, 1, 28, 28), 255, np.uint8), model).max()  # bytes become [0, 1]
+        tensor(1.)
+        >>> check_images(np.zeros((2, 1, 32, 32), np.float32), model)
+        Traceback (most recent call last):
+        ValueError: images: expected shape (n, 1, 28, 28), got (2, 1, 32, 32)
     """
     _check_shape(x, model)
     return _pixels(x, slice(0, len(x)), model)

@@ -44,7 +44,23 @@ def make_map(
     on_step: OnStep | None = None,
     config: projection.ProjectionConfig | None = None,
 ) -> MapArrays:
-    """Fit the projector, draw map and regions, and write both into the run."""
+    """Fit the projector, draw map and regions, and write both into the run.
+
+    Examples:
+        A run of 60 digits, and its map by networks far smaller than the default ones:
+
+        >>> import tempfile
+        >>> import clustcore
+        >>> few = clustcore.load_samples("digits").take(np.arange(60))
+        >>> small = {"width": 2, "dim": 2}
+        >>> loop = {"epochs": 2, "batch": 30, "device": "cpu"}
+        >>> run = clustcore.train("dec", few, config=small, folder=tempfile.mkdtemp(), **loop)
+        >>> quick = projection.ProjectionConfig(steps=50, batch=32, width=16, landmarks=16)
+        >>> make_map(run, few, config=quick).xy.shape
+        (60, 2)
+        >>> run.map.raster.winner.shape, run.info.has_map
+        ((200, 200), True)
+    """
     clean = cluster_all(run.model, samples.x)
     if not is_main():  # UMAP is one process's work
         wait()
@@ -96,7 +112,19 @@ def min_flips(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> MinFlips:
-    """The smallest change found that flips each sample; runs on until all flip."""
+    """The smallest change found that flips each sample; runs on until all flip.
+
+    Examples:
+        >>> import tempfile
+        >>> import clustcore
+        >>> few = clustcore.load_samples("digits").take(np.arange(60))
+        >>> small = {"width": 2, "dim": 2}
+        >>> loop = {"epochs": 2, "batch": 30, "device": "cpu"}
+        >>> run = clustcore.train("dec", few, config=small, folder=tempfile.mkdtemp(), **loop)
+        >>> table = min_flips(run, few, np.arange(3), "embedding", "l2")
+        >>> table.smallest.shape, bool((table.smallest > 0).all())
+        ((3,), True)
+    """
     cls = lookup(ATTACKS, "min_flip", "attack")
     budget = Budget(eps=float("inf"), norm=norm, space=space, unit=run.unit)
     smallest, after = [], []
@@ -144,6 +172,18 @@ def fit_attacker(
 
     Raises:
         ValueError: unknown attack, one that learns nothing, or images that are not the model's.
+
+    Examples:
+        >>> import tempfile
+        >>> import clustcore
+        >>> few = clustcore.load_samples("digits").take(np.arange(60))
+        >>> small = {"width": 2, "dim": 2}
+        >>> loop = {"epochs": 2, "batch": 30, "device": "cpu"}
+        >>> run = clustcore.train("dec", few, config=small, folder=tempfile.mkdtemp(), **loop)
+        >>> fit_attacker(run, few, config=ALRDCConfig(epochs=1)).name
+        'alrdc.safetensors'
+        >>> run.attackers  # whether each is stale
+        {'alrdc': False}
     """
     cls = lookup(ATTACKS, attack, "attack")
     if not cls.learned:
@@ -164,13 +204,25 @@ def attacker_images(samples: Samples) -> Samples:
     """What learned attackers learn from.
 
     They are no more images than the paper's saw, drawn without labels.
+
+    Examples:
+        >>> from clustcore.datasets.arrays import samples
+        >>> images = attacker_images(samples(np.zeros((12_000, 1, 2, 2), np.float32)))
+        >>> len(images), bool((np.diff(images.ids) > 0).all())
+        (10000, True)
     """
     rows = np.random.default_rng(0).permutation(len(samples))[: runs.FIT_SAMPLES]
     return samples.take(np.sort(rows))
 
 
 def paths_of(run: Run) -> list[PathKey]:
-    """The paths a run carries: the usual ones, and those of the learned attackers it has."""
+    """The paths a run carries: the usual ones, and those of the learned attackers it has.
+
+    Examples:
+        >>> import clustcore
+        >>> [runs.path_name(key) for key in paths_of(clustcore.load_run("alrdc-mnist", "cpu"))][-2:]
+        ['noise-embedding-l2.npz', 'alrdc-embedding-l2.npz']
+    """
     return [*PATHS, *(PathKey(attack, "embedding", "l2") for attack in run.attackers)]
 
 
@@ -178,6 +230,20 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
     """Write the run's paths and its two `min_flip` tables.
 
     Those that are there and not stale are left.
+
+    Examples:
+        A copy of a shipped run lacks one path, and gets it again:
+
+        >>> import tempfile
+        >>> import clustcore
+        >>> from clustcore.pipeline.run import run_in
+        >>> folder = Path(tempfile.mkdtemp()) / "mine"
+        >>> _ = shutil.copytree(runs.find_run("drc-mnist").folder, folder)
+        >>> file = folder / "paths" / "noise-embedding-l2.npz"
+        >>> file.unlink()
+        >>> make_paths(run_in(folder, "mine", "cpu"), clustcore.load_samples("mnist"))
+        >>> file.is_file()
+        True
     """
     for key in paths_of(run):
         file = run.folder / "paths" / runs.path_name(key)
@@ -202,6 +268,16 @@ def measure(run: Run, samples: Samples) -> CardScores:
     Attacked at the reported budgets.
 
     Figures at a budget are read off the stored paths, so that the card says what the dial shows.
+
+    Examples:
+        >>> import clustcore
+        >>> run = clustcore.load_run("drc-mnist", "cpu")
+        >>> found = measure(run, clustcore.load_samples("mnist"))
+        >>> found.n, abs(found.acc - run.card.scores.acc) < 0.001
+        (10000, True)
+        >>> entry = found.attacked[0]
+        >>> entry.attack, entry.n, entry.moved == run.card.scores.attacked[0].moved
+        ('pgd', 2000, True)
     """
     clean = cluster(run.model, samples.x)
     whole = measures.scores(clean.labels, samples.y, run.model.clusters)

@@ -26,6 +26,16 @@ def export(run: Run, samples: Samples, out: Path, report: Callable[[str], None])
     elsewhere.
 
     Files that are there already, of these weights, are left.
+
+    Examples:
+        >>> import tempfile
+        >>> import clustcore
+        >>> run, out, told = clustcore.load_run("drc-mnist", "cpu"), Path(tempfile.mkdtemp()), []
+        >>> export(run, clustcore.load_samples("mnist"), out, told.append)
+        >>> [line.removeprefix(f"{out}: ") for line in told]
+        ['weights, card and history', 'map and paths']
+        >>> len(list(out.glob("paths/*.npz")))
+        6
     """
     if is_main():
         out.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,16 @@ def make_run(
     Raises:
         ValueError: a plan of a defence; images, teacher or `start` that do not fit the model; for
             all else see `train`.
+
+    Examples:
+        >>> import tempfile
+        >>> import clustcore
+        >>> few = clustcore.load_samples("digits", "train").take(np.arange(100))
+        >>> small = {"width": 2, "dim": 2, "autoencode": 1, "cluster": 1}
+        >>> plan = Plan("dec", "digits", small, train={"device": "cpu", "batch": 50})
+        >>> folder = make_run("mine", plan, few, folder=Path(tempfile.mkdtemp()))
+        >>> sorted(file.name for file in folder.iterdir())
+        ['card.json', 'history.csv', 'weights.safetensors']
     """
     if plan.model is None:
         raise ValueError(f"plan of {name!r}: expected a model, got the defence {plan.defence!r}")
@@ -141,6 +151,15 @@ def teach_on(
     Raises:
         ValueError: a run that was trained on other images, too few of them, or an embedding that is
             constant or not finite.
+
+    Examples:
+        >>> import clustcore
+        >>> run = clustcore.load_run("drc-mnist", "cpu")
+        >>> few = clustcore.load_samples("mnist").take(np.arange(200))
+        >>> config = TeachConfig(pca=10, dim=5, manifolds=1, starts=1)
+        >>> teacher = teach_on(run, few, config)
+        >>> len(teacher.clusters), len(set(teacher.clusters)), teacher.on == run.card.weights_sha256
+        (200, 10, True)
     """
     known = run.card.data.name
     if known != samples.name:
@@ -185,6 +204,23 @@ def defend(
         ValueError: a plan without a defence or of another source, an unknown defence or setting,
             images that do not fit, or a defence against a fitted attacker where the source has none
             that was fitted on its weights.
+
+    Examples:
+        >>> import tempfile
+        >>> import clustcore
+        >>> run = clustcore.load_run("drc-mnist", "cpu")
+        >>> few = clustcore.load_samples("mnist").take(np.arange(50))
+        >>> plan = Plan(
+        ...     None,
+        ...     "mnist",
+        ...     {"epochs": 1},
+        ...     train={"device": "cpu", "batch": 50},
+        ...     source="drc-mnist",
+        ...     defence="control",
+        ... )
+        >>> folder = defend("mine", run, plan, few, folder=Path(tempfile.mkdtemp()))
+        >>> runs.read_card(folder).summary
+        "'drc' on 'mnist', 10 clusters, defended by 'control'"
     """
     if plan.defence is None or plan.source != source.name:
         raise ValueError(
@@ -387,6 +423,20 @@ def add_run(
 
     Raises:
         ValueError: a name that is no plain folder name, or one that is taken.
+
+    Examples:
+        >>> import os, tempfile
+        >>> from unittest.mock import patch
+        >>> import clustcore
+        >>> model = clustcore.load_run("drc-mnist", "cpu").model  # or one of your own: see `wrap`
+        >>> few = clustcore.load_samples("mnist").take(np.arange(100))
+        >>> quick = projection.ProjectionConfig(
+        ...     steps=50, batch=32, width=16, landmarks=16
+        ... )
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     folder = add_run("mine", model, few, config=quick)
+        ...     clustcore.load_run("mine", "cpu")
+        Run('mine', 'drc' on 'mnist', 10 clusters, with a map, on cpu)
     """
     folder = runs.new_folder(name)
     if isinstance(model, Wrapped) and not model.config.builder:

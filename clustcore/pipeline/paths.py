@@ -34,7 +34,14 @@ class PinFrames:
 
 
 def path_rows(samples: Samples) -> NDArray[np.int64]:
-    """The rows that get a path: a seeded sample, the same for every model of a data set."""
+    """The rows that get a path: a seeded sample, the same for every model of a data set.
+
+    Examples:
+        >>> import clustcore
+        >>> rows = path_rows(clustcore.load_samples("mnist"))
+        >>> len(rows), rows[:3].tolist()
+        (2000, [485, 726, 3939])
+    """
     n = min(runs.PATH_SAMPLES, len(samples))
     return measures.sample_rows(n, len(samples), samples.y, seed=0)
 
@@ -49,6 +56,13 @@ def compute_path(
 
     Raises:
         ValueError: unknown attack, space, norm or target, or a run without a map.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> path = compute_path(run, samples, PathKey("pgd", "pixels", "linf"))  # one that ships
+        >>> path.xy.shape, bool((path.xy[0] == run.map.xy[path.rows]).all())
+        ((11, 2000, 2), True)
     """
     _check_samples(run, samples)
     info = run.info
@@ -77,6 +91,13 @@ def walk(
     """Compute the path of these rows, in parts, so that progress shows and memory stays bounded.
 
     Every process takes its rows; all get the whole.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> path = walk(run, samples, np.arange(3), PathKey("noise", "embedding", "l2"))
+        >>> path.xy.shape, path.labels[0].tolist() == run.map.labels[:3].tolist()
+        ((11, 3, 2), True)
     """
     parts = [draw(run, part, ahead) for part in _bare_parts(run, samples, rows, key, on_step)]
     return _whole(parts, len(rows))
@@ -92,6 +113,13 @@ def bare_path(
     """`walk` for a run without a map: what needs the model's gradients, to be drawn later.
 
     Its embeddings are float16, a map's own precision.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> path = bare_path(run, samples, np.arange(3), PathKey("noise", "embedding", "l2"))
+        >>> path.z.shape, path.z.dtype
+        ((11, 3, 64), dtype('float16'))
     """
     parts = [
         dataclasses.replace(part, z=part.z.astype(np.float16))
@@ -105,6 +133,13 @@ def draw(run: Run, bare: BarePath, ahead: bool = False) -> AttackPath:
 
     Raises:
         ValueError: a run without a map, or embeddings that are not finite.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> bare = bare_path(run, samples, np.arange(3), PathKey("noise", "embedding", "l2"))
+        >>> draw(run, bare).xy.shape
+        (11, 3, 2)
     """
     if run.projector is None or run.map is None:
         raise ValueError(
@@ -132,6 +167,25 @@ def transfer(
     Raises:
         ValueError: another space than pixels, a target, runs mapped on other samples, or images
             that do not fit B.
+
+    Examples:
+        Noise on 30 digits, made for one small model and shown to another:
+
+        >>> import tempfile
+        >>> import clustcore
+        >>> from clustcore.maps.projection import ProjectionConfig
+        >>> from clustcore.pipeline.contents import make_map
+        >>> few = clustcore.load_samples("digits").take(np.arange(30))
+        >>> loop = {"config": {"width": 2, "dim": 2}, "epochs": 2, "batch": 30, "device": "cpu"}
+        >>> a, b = (
+        ...     clustcore.train("dec", few, seed=seed, folder=tempfile.mkdtemp(), **loop)
+        ...     for seed in (0, 1)
+        ... )
+        >>> for run in (a, b):
+        ...     arrays = make_map(run, few, config=ProjectionConfig(steps=50, batch=32, width=16))
+        >>> moved = transfer(a, b, few, PathKey("noise", "pixels", "linf"))
+        >>> moved.shape, float(moved[0]), bool((moved <= 1).all())
+        ((11,), 0.0, True)
     """
     if key.space != "pixels":
         raise ValueError(
@@ -159,6 +213,15 @@ def pin_frames(run: Run, samples: Samples, row: int, key: PathKey) -> PinFrames:
 
     Raises:
         ValueError: no such row.
+
+    Examples:
+        >>> import clustcore
+        >>> run, samples = clustcore.load_run("drc-mnist", "cpu"), clustcore.load_samples("mnist")
+        >>> pin = pin_frames(run, samples, 0, PathKey("noise", "pixels", "linf"))
+        >>> pin.frames.shape, bool((pin.frames[0] == samples.x[0]).all())
+        ((11, 1, 28, 28), True)
+        >>> pin.path.rows.tolist(), pin.decoded is None  # this model has no decoder
+        ([0], True)
     """
     _check_samples(run, samples)
     if not 0 <= row < len(samples):

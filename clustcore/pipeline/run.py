@@ -138,6 +138,13 @@ def load_run(name: str, device: str = "auto") -> Run:
 
     Raises:
         ValueError: unknown run, damaged card or weights, or no such device here.
+
+    Examples:
+        >>> run = load_run("drc-mnist", "cpu")
+        >>> run
+        Run('drc-mnist', 'drc' on 'mnist', 10 clusters, with a map, on cpu)
+        >>> run.model.input_shape, run.model.dim, run.map.xy.shape
+        ((1, 28, 28), 64, (10000, 2))
     """
     return open_run(runs.find_run(name), device)
 
@@ -147,6 +154,11 @@ def run_in(folder: Path, name: str, device: str = "auto") -> Run:
 
     Raises:
         ValueError: damaged card or weights, or no such device here.
+
+    Examples:
+        >>> folder = runs.find_run("drc-mnist").folder
+        >>> run_in(folder, "under another name", "cpu").name
+        'under another name'
     """
     return open_run(RunInfo(name, folder, runs.read_card(folder)), device)
 
@@ -156,6 +168,11 @@ def open_run(info: RunInfo, device: str = "auto") -> Run:
 
     Raises:
         ValueError: damaged card or weights, or no such device here.
+
+    Examples:
+        >>> [found] = [info for info in runs.list_runs() if info.name == "drc-mnist"]
+        >>> open_run(found, "cpu").card.data.name
+        'mnist'
     """
     where = pick_device(device)
     model = load_model(info.folder, info.card).to(where)
@@ -191,6 +208,27 @@ def attack(
 
     Raises:
         ValueError: unknown attack, norm, space or setting, a negative strength, or unfit images.
+
+    Examples:
+        >>> import clustcore
+        >>> run = load_run("drc-mnist", "cpu")
+        >>> x = clustcore.load_samples("mnist").x[:20]
+        >>> found = attack(run.model, x, eps=0.1, steps=10, restarts=1)
+        >>> found.moved.shape, found.x_adv.shape
+        (torch.Size([20]), torch.Size([20, 1, 28, 28]))
+        >>> bool(found.moved.any()), round(found.linf.max().item(), 3)
+        (True, 0.1)
+
+        Noise of the same size moves fewer:
+
+        >>> bool(attack(run.model, x, "noise", eps=0.1).moved.sum() < found.moved.sum())
+        True
+
+        In the embedding, a budget in units of R:
+
+        >>> inside = attack(run.model, x, eps=1.0, norm="l2", space="embedding", steps=10)
+        >>> inside.z_adv.shape, inside.x_adv is None
+        (torch.Size([20, 64]), True)
     """
     x = check_images(x, model)
     search = _named(name, settings)
@@ -229,6 +267,17 @@ def evaluate(
     Args:
         under: An attack's name, or one that is ready; `budget` then holds `eps`, `norm`, `space`
             and, beside a name, the attack's settings.
+
+    Examples:
+        >>> import clustcore
+        >>> run = load_run("drc-mnist", "cpu")
+        >>> few = clustcore.load_samples("mnist").take(np.arange(200))
+        >>> clean = evaluate(run.model, few)
+        >>> clean.n, round(clean.acc, 3)
+        (200, 0.995)
+        >>> attacked = evaluate(run.model, few, under="fgsm", eps=0.2)
+        >>> attacked.acc < clean.acc, attacked.moved.value > 0.5
+        (True, True)
     """
     n = len(samples)
     clean = cluster_all(model, samples.x)
@@ -247,14 +296,44 @@ def evaluate(
     )
 
 
-def project(model: Model, samples: Samples, seed: int = 0, on_step: OnStep | None = None) -> Layout:
-    """Map a model's embedding of samples: UMAP, fitted once, teaches the projector pair."""
+def project(
+    model: Model,
+    samples: Samples,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    config: projection.ProjectionConfig | None = None,
+) -> Layout:
+    """Map a model's embedding of samples: UMAP, fitted once, teaches the projector pair.
+
+    Args:
+        config: how the map is made; the defaults where there is none.
+
+    Examples:
+        >>> import clustcore
+        >>> run = load_run("drc-mnist", "cpu")
+        >>> few = clustcore.load_samples("mnist").take(np.arange(100))
+        >>> quick = projection.ProjectionConfig(steps=50, batch=32, width=16, landmarks=16)
+        >>> layout = project(run.model, few, config=quick)
+        >>> layout.xy.shape, 0 < layout.trustworthiness <= 1
+        ((100, 2), True)
+
+        Another embedding of the same size has its place on this map, too:
+
+        >>> layout.projector.place(np.zeros((1, 64), np.float32)).shape
+        (1, 2)
+    """
     z = cluster(model, samples.x).z
-    return projection.fit(z, projection.ProjectionConfig(), seed=seed, on_step=on_step)
+    return projection.fit(z, config, seed=seed, on_step=on_step)
 
 
 def target_of(model: Model) -> Target:
-    """What an attack may ask of a model, and no more."""
+    """What an attack may ask of a model, and no more.
+
+    Examples:
+        >>> target = target_of(load_run("drc-mnist", "cpu").model)
+        >>> target.scores(target.embed(torch.zeros(1, 1, 28, 28))).shape
+        torch.Size([1, 10])
+    """
     return Target.of(model)
 
 
@@ -265,13 +344,30 @@ def attack_of(run: Run, name: str) -> Attack:
 
     Raises:
         ValueError: unknown attack, or a learned one without a fitted attacker.
+
+    Examples:
+        >>> attack_of(load_run("drc-mnist", "cpu"), "fgsm").name
+        'fgsm'
+        >>> learned = attack_of(load_run("alrdc-mnist", "cpu"), "alrdc")
+        >>> learned.fitted_on == load_run("alrdc-mnist", "cpu").card.weights_sha256
+        True
     """
     cls = lookup(ATTACKS, name, "attack")
     return cls.load(runs.attacker_file(run.info, name)) if cls.learned else cls()
 
 
 def reconstruct(run: Run, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """An image (c, h, w) through encoder and decoder; None where there is no decoder."""
+    """An image (c, h, w) through encoder and decoder; None where there is no decoder.
+
+    Examples:
+        >>> import clustcore
+        >>> x = clustcore.load_samples("mnist").x[0]
+        >>> image = reconstruct(load_run("dec-mnist", "cpu"), x)
+        >>> image.shape, bool(np.abs(image - x).mean() < 0.1)
+        ((1, 28, 28), True)
+        >>> reconstruct(load_run("drc-mnist", "cpu"), x) is None  # it has no decoder
+        True
+    """
     if not run.model.has_decoder:
         return None
     with torch.no_grad():
@@ -284,6 +380,15 @@ def probe(run: Run, xy: tuple[float, float]) -> Probe:
 
     Raises:
         ValueError: the run has no map yet.
+
+    Examples:
+        Where a sample stands, the model finds that sample's cluster:
+
+        >>> run = load_run("dec-mnist", "cpu")
+        >>> x, y = run.map.xy[0]
+        >>> found = probe(run, (float(x), float(y)))
+        >>> found.trusted, found.image.shape, bool(found.p.argmax() == run.map.labels[0])
+        (True, (1, 28, 28), True)
     """
     if run.projector is None or run.map is None:
         raise ValueError(

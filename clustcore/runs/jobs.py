@@ -53,7 +53,12 @@ class Job:
 
 
 def map_line(folder: Path) -> str:
-    """The command that makes the map of a run, trained here or not, for a terminal."""
+    """The command that makes the map of a run, trained here or not, for a terminal.
+
+    Examples:
+        >>> map_line(Path("runs/mine"))
+        'python -m clustcore project mine'
+    """
     root = None
     with contextlib.suppress(ValueError):
         root = read_plan(folder).root
@@ -61,7 +66,12 @@ def map_line(folder: Path) -> str:
 
 
 def unable() -> str:
-    """Why no job can be started on this system; empty where one can."""
+    """Why no job can be started on this system; empty where one can.
+
+    Examples:
+        >>> bool(unable()) == (not files.LOCKS)
+        True
+    """
     if not files.LOCKS:
         return (
             "A training is followed by file locks, for which it needs a POSIX system (Linux, "
@@ -80,6 +90,12 @@ def start(plan: Plan) -> Job:
         ValueError: a name that is no plain folder name or is taken, or a training of this name that
             runs now.
         OSError: the folder cannot be written.
+
+    Examples:
+        >>> plan = Plan("dec", "digits", {"width": 4, "dim": 4}, name="mine")
+        >>> job = start(plan)  # doctest: +SKIP
+        >>> job.state, job.total  # doctest: +SKIP
+        ('running', None)
     """
     return _launch(runs.new_folder(plan.name or ""), plan)
 
@@ -89,6 +105,12 @@ def resume(folder: Path) -> Job:
 
     Raises:
         ValueError: it has finished, runs now, or its plan is missing or damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> resume(Path(tempfile.mkdtemp()))  # nothing was ever started here
+        Traceback (most recent call last):
+        ValueError: ...plan.json: expected JSON, got ...
     """
     return start(read_plan(folder))
 
@@ -98,6 +120,11 @@ def make_map(folder: Path) -> Job:
 
     Raises:
         ValueError: it runs now, was not trained to its end, or its plan is missing or damaged.
+
+    Examples:
+        >>> make_map(Path("runs/mine"))
+        Traceback (most recent call last):
+        ValueError: run 'mine': expected one trained to its end, got no card.json
     """
     if not (folder / "card.json").is_file():
         raise ValueError(f"run {folder.name!r}: expected one trained to its end, got no card.json")
@@ -112,6 +139,9 @@ def stop(folder: Path) -> None:
 
     Raises:
         ValueError: the training was started by hand, elsewhere, or the job's file is damaged.
+
+    Examples:
+        >>> stop(Path("runs/mine"))  # which does not run: nothing happens
     """
     if not _locked(folder):
         if files.is_locked(folder):
@@ -126,7 +156,15 @@ def stop(folder: Path) -> None:
 
 
 def jobs() -> list[Job]:
-    """Every training that was started here, the newest first; damaged ones are left out."""
+    """Every training that was started here, the newest first; damaged ones are left out.
+
+    Examples:
+        >>> import tempfile
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, DRIFTMAP_RUNS=tempfile.mkdtemp()):  # where own runs lie
+        ...     jobs()
+        []
+    """
     found = []
     place = runs.folders()[1]
     for folder in place.iterdir() if place.is_dir() else []:
@@ -143,6 +181,18 @@ def status(folder: Path) -> Job:
 
     Raises:
         ValueError: there is none in this folder, or its files are damaged.
+
+    Examples:
+        What a job leaves whose processes ended without a last word:
+
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "mine"
+        >>> folder.mkdir()
+        >>> files.write_json(folder / "plan.json", Plan("dec", "digits").to_dict())
+        >>> files.write_json(folder / "job.json", {"pid": 4321, "started": 1.7e9})
+        >>> job = status(folder)
+        >>> job.name, job.state, job.epochs
+        ('mine', 'stopped', 0)
     """
     for process in _STARTED[:]:
         if process.poll() is not None:
@@ -186,7 +236,16 @@ def _state(folder: Path, told: Told, running: bool, stopped: bool) -> tuple[str,
 
 
 def log_tail(folder: Path) -> str:
-    """The end of what the processes of a job have printed since it was last started."""
+    """The end of what the processes of a job have printed since it was last started.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> files.write_json(folder / "job.json", {"pid": 4321, "started": 1.7e9, "log": 6})
+        >>> _ = (folder / "log.txt").write_text("older epoch 0")
+        >>> log_tail(folder)
+        'epoch 0'
+    """
     try:
         with (folder / LOG).open("rb") as file:
             file.seek(max(_process(folder)["log"], (folder / LOG).stat().st_size - _TAIL))
@@ -237,6 +296,14 @@ def read_plan(folder: Path) -> Plan:
 
     Raises:
         ValueError: it is missing or damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "mine"
+        >>> folder.mkdir()
+        >>> files.write_json(folder / "plan.json", Plan("dec", "digits").to_dict())
+        >>> read_plan(folder).name, read_plan(folder).data
+        ('mine', 'digits')
     """
     path = folder / _PLAN
     return dataclasses.replace(Plan.from_dict(_json(path), str(path)), name=folder.name)
@@ -267,6 +334,10 @@ def main(argv: Sequence[str]) -> int:
 
     Args:
         argv: the run's name, and `--only-map` where it is trained.
+
+    Examples:
+        >>> main(["mine", "--only-map"])  # doctest: +SKIP
+        0
     """
     name, only_map = argv[0], _ONLY_MAP in argv[1:]
     folder = runs.folders()[1] / name

@@ -27,13 +27,28 @@ def tell(event: str, **values: Any) -> None:
     """Add a line to the file that the environment names, where it names one.
 
     Of several processes under torchrun the first one tells.
+
+    Examples:
+        >>> import tempfile
+        >>> os.environ[ASK] = str(Path(tempfile.mkdtemp()) / PROGRESS)
+        >>> tell("ended", command="train", code=0)
+        >>> read_progress(Path(os.environ.pop(ASK)).parent).command
+        'train'
     """
     if (path := os.environ.get(ASK)) and os.environ.get("RANK", "0") == "0":
         add(Path(path), event, **values)
 
 
 def add(path: Path, event: str, **values: Any) -> None:
-    """Add a line to a file: what happened, and what belongs to it."""
+    """Add a line to a file: what happened, and what belongs to it.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / PROGRESS
+        >>> add(file, "ended", command="train", code=0)
+        >>> print(file.read_text().strip())
+        {"event": "ended", "command": "train", "code": 0}
+    """
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event} | values) + "\n")
 
@@ -49,7 +64,17 @@ class Told:
 
 
 def read_progress(folder: Path) -> Told:
-    """What a job has told; nothing where there is no file, as of a job of an earlier version."""
+    """What a job has told; nothing where there is no file, as of a job of an earlier version.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> read_progress(folder)
+        Told(total=None, command='', code=0, reason='')
+        >>> add(folder / PROGRESS, "ended", command="train", code=-9)
+        >>> read_progress(folder).code
+        -9
+    """
     told = Told()
     try:
         lines = (folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -96,6 +121,16 @@ def read_history(folder: Path) -> History:
 
     Raises:
         ValueError: the file is damaged.
+
+    Examples:
+        >>> from clustcore import runs
+        >>> history = read_history(runs.find_run("drc-mnist").folder)
+        >>> history.stage, history.sizes.shape
+        (['taught', 'taught', 'taught', 'taught'], (4, 10))
+        >>> sorted(history.parts), bool(history.loss[-1] < history.loss[0])
+        (['af', 'ap', 'cr', 'guide'], True)
+        >>> len(read_history(Path("no-such-run")).loss)
+        0
     """
     path = folder / "history.csv"
     try:
