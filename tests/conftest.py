@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny images, a tiny trained run, and the flags of the marks."""
+"""Shared fixtures: tiny images, a tiny trained run, and what the marks need."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from clustcore.pipeline.run import Run
     from clustcore.runs import RunInfo
     from clustcore.types import Samples
+
+pytest_plugins = ["tests.support.slow"]
 
 # No test is timed, not even by hypothesis: a busy machine fails nothing.
 with contextlib.suppress(ModuleNotFoundError):
@@ -43,16 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--run-slow` runs what trains for minutes."""
-    parser.addoption("--run-slow", action="store_true", help="run tests that really train")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what was not asked for, or cannot run here, with the reason."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, with the reason."""
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--run-slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: give --run-slow"))
         if "gpu" in item.keywords:
             import torch
 
