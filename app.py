@@ -12,4 +12,4 @@ with opening.plain_page("Home"):
     st.title("Driftmap: what holds a cluster together, and what pulls it apart?", anchor=False)
     home.about()
     home.doors()
-    home.gallery(list_runs())
+    home.run_cards(list_runs())

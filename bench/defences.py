@@ -50,7 +50,8 @@ def run(quick: bool = False) -> dict[str, Any]:
 def _steps(x: Any, batch: int) -> dict[str, Callable[[], None]]:
     import torch
 
-    from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, Perturb
+    from clustcore.attacks.alrdc import ALRDCAttack, Perturb
+    from clustcore.attacks.alrdc_config import ALRDCConfig
     from clustcore.defences import DEFENCES
     from clustcore.models.alrdc import ALRDC
     from clustcore.models.alrdc import ALRDCConfig as ModelConfig

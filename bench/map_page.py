@@ -29,6 +29,8 @@ def load(n: int) -> tuple[MapArrays, AttackPath, AttackPath]:
     path = read_path(folder / "paths" / path_name(PathKey("pgd", "pixels", "linf")))
     noise = read_path(folder / "paths" / path_name(PathKey("noise", "pixels", "linf")))
     arrays = read_map(folder)
+    if arrays is None or path is None or noise is None:
+        raise ValueError(f"run {RUN!r}: expected its map, its path and its control, got fewer")
     if n > len(arrays.xy):
         more = load_npz(Path(os.environ["BENCH_POINTS"]))
         arrays = dataclasses.replace(arrays, **{name: more[name][:n] for name in more})

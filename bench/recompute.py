@@ -30,10 +30,12 @@ def run(quick: bool = False) -> dict[str, Any]:
         if not info.shipped or info.readiness != "ready":
             continue
         opened = clustcore.load_run(info.name, "cpu")
-        samples = clustcore.load_samples(opened.map.data)
-        width = float(np.ptp(opened.map.xy[:, 0]))
+        samples = clustcore.load_samples(opened.mapped.data)
+        width = float(np.ptp(opened.mapped.xy[:, 0]))
         for key in paths_of(opened):
             stored = runs.stored_path(info, key)
+            if stored is None:
+                raise ValueError(f"{info.name}: expected the path {key}, got none")
             chosen = np.random.default_rng(0).permutation(len(stored.rows))[
                 : 20 if quick else SAMPLES
             ]

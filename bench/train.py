@@ -107,7 +107,7 @@ def _job(device: torch.device, size: Size) -> tuple[Any, Any]:
     settings = TrainConfig(
         batch=size.batch, seed=SEED, precision=size.precision, compile=size.compile
     )
-    job = throughput.job_of(DRC(config), x, settings, AugmentConfig(**AUGMENT), device)
+    job = throughput.training_of(DRC(config), x, settings, AugmentConfig.from_dict(AUGMENT), device)
     return job, job.model.stages()[0]
 
 

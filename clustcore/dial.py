@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.datasets import DATASETS
-from clustcore.types import NORMS, SPACES
+from clustcore.types import as_norm, as_space
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,8 @@ def dial(data: str, space: str, norm: str) -> Dial:
         ... )  # colour images share one
         True
     """
-    if space not in SPACES:
-        raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
-    if space == "embedding":
+    norm = as_norm(norm)
+    if as_space(space) == "embedding":
         return Dial(2.0, 0.3)
     entry = DATASETS.get(data.partition(":")[0])
     own = "mnist" if entry is None else entry.dial

@@ -21,8 +21,10 @@ import numpy as np
 
 try:
     import fcntl
+
+    LOCKS = True
 except ImportError:  # not on Windows: nothing is held there
-    fcntl = None
+    LOCKS = False
 
 PART = 15 * 2**20  # bytes of a part of what is split, so that it passes where 16 MiB are the most
 
@@ -102,7 +104,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training into a run's folder while the block runs.
 
     The lock is the operating system's: it goes with the process, however that ends.
@@ -111,7 +113,7 @@ def hold(folder: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
+    if not LOCKS:
         yield
         return
     path = folder / ".lock"
@@ -134,7 +136,7 @@ def hold(folder: Path) -> Iterator[None]:
             return
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process trains into this folder now."""
     try:
         with (folder / ".lock").open("rb") as file:
@@ -149,7 +151,7 @@ def lock(file: IO[Any], *, shared: bool = False) -> bool:
     Args:
         shared: only ask: locks that ask do not keep one another out.
     """
-    if fcntl is None:
+    if not LOCKS:
         return True
     for _ in range(1 if shared else 5):
         try:

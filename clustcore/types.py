@@ -26,6 +26,38 @@ SPACES: tuple[Space, ...] = ("pixels", "embedding")
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 
+def as_space(name: str) -> Space:
+    """The space of this name.
+
+    Raises:
+        ValueError: there is none.
+
+    Examples:
+        >>> as_space("pixel")
+        Traceback (most recent call last):
+        ValueError: unknown space 'pixel'; known: pixels, embedding
+    """
+    if name not in SPACES:
+        raise ValueError(f"unknown space {name!r}; known: {', '.join(SPACES)}")
+    return name
+
+
+def as_norm(name: str) -> Norm:
+    """The norm of this name.
+
+    Raises:
+        ValueError: there is none.
+
+    Examples:
+        >>> as_norm("l1")
+        Traceback (most recent call last):
+        ValueError: unknown norm 'l1'; known: linf, l2
+    """
+    if name not in NORMS:
+        raise ValueError(f"unknown norm {name!r}; known: {', '.join(NORMS)}")
+    return name
+
+
 @runtime_checkable
 class Images(Protocol):
     """Images read a slice at a time.

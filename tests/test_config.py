@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustcore.attacks import ATTACKS
+from clustcore.attacks.base import Attack
 from clustcore.config import Config, digest, setting
+from clustcore.defences import DEFENCES
+from clustcore.defences.base import Defence
 from clustcore.dial import dial
 from clustcore.maps.projection import ProjectionConfig
 from clustcore.models import MODELS
+from clustcore.models.base import Model
 from clustcore.registry import lookup
 from clustcore.training.epoch import TrainConfig
 from clustcore.training.teacher import TeachConfig
@@ -42,6 +47,19 @@ def test_every_config_says_what_its_fields_mean_and_survives_json(config):
     assert config.from_dict(made.to_dict()) == made
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.new = 1
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [(r, name) for r in (MODELS, ATTACKS, DEFENCES) for name in r],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_class_says_the_type_of_its_settings(registry, name):
+    # without it a checker of types would let any field of `self.config` pass
+    cls = lookup(registry, name, "entry")
+    bases = [base for one in cls.__mro__ for base in vars(one).get("__orig_bases__", ())]
+    (said, *_) = (b for b in bases if typing.get_origin(b) in (Model, Attack, Defence))
+    assert typing.get_args(said) == (cls.Config,)
 
 
 def test_a_value_out_of_range_is_said():

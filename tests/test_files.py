@@ -38,13 +38,15 @@ def test_a_full_disk_while_saving_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_who_holds_a_run_keeps_others_out(tmp_path):
     folder = tmp_path / "run"
-    code = f"from clustcore import files\nwith files.hold(files.Path({str(folder)!r})): print('in')"
+    code = (
+        f"from clustcore import files\nwith files.locked(files.Path({str(folder)!r})): print('in')"
+    )
     command = [sys.executable, "-c", code]
-    with files.hold(folder):
-        assert files.held(folder)
+    with files.locked(folder):
+        assert files.is_locked(folder)
         done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)
         assert f"run 'run' is being trained by another process (pid {os.getpid()})" in done.stderr
-    assert not files.held(folder)
+    assert not files.is_locked(folder)
     assert not list(folder.iterdir())
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300)
     assert done.stdout == "in\n"
@@ -52,6 +54,6 @@ def test_who_holds_a_run_keeps_others_out(tmp_path):
 
 def test_a_lock_left_by_a_dead_process_holds_nothing(tmp_path):
     (tmp_path / ".lock").write_text("123")
-    assert not files.held(tmp_path)
-    with files.hold(tmp_path):
+    assert not files.is_locked(tmp_path)
+    with files.locked(tmp_path):
         assert (tmp_path / ".lock").read_text().endswith(str(os.getpid()))

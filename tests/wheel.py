@@ -54,11 +54,11 @@ plan = Plan("dec", "digits", config, train=train, name="mine")
 job = jobs.start(plan)
 while job.state == "running":
     time.sleep(0.5)
-    job = jobs.look(job.folder)
+    job = jobs.status(job.folder)
 while job.state == "mapping":  # a map is not made here: that takes a while
     jobs.stop(job.folder)
     time.sleep(0.5)
-    job = jobs.look(job.folder)
+    job = jobs.status(job.folder)
 assert job.state == "finished", (job, jobs.log_tail(job.folder))
 print("trained", job.folder, "by", runs.read_card(job.folder).to_json()["code"])
 """

@@ -92,9 +92,9 @@ def _attack_map(
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.reject_stale,
     )
-    if waits:
+    if row is not None and waits:
         with st.spinner(notes.model_note(f"computing the images of sample {row}"), show_time=True):
             cached.models.attempt(
                 "pin", what, lambda: cached.models.pin_frames(now.ask, row, now.device)
@@ -157,15 +157,10 @@ def _detail(
     """What is known of the pinned sample, and whether its attacked images are still to come."""
     images = cached.images.images_or_none(arrays)
     image = None if images is None else images[row]
-    at = np.flatnonzero(path.rows == row) if path is not None else []
     if path is None:
         return Pin(row, image=image), False
+    at = np.flatnonzero(path.rows == row)
     near = cached.runs.neighbours(arrays, row)
-    nearest = {
-        "neighbours": near.rows,
-        "near": near.near,
-        "neighbour_images": None if images is None else images[near.rows],
-    }
     found = cached.models.pin_frames(now.ask, row, now.device, compute=False)
     loadable = images is not None and now.run.has_weights
     waits = found is None and loadable and not failed
@@ -190,8 +185,10 @@ def _detail(
         clusters=one.labels[:, i],
         l2=one.l2[:, i],
         smallest=smallest,
+        neighbours=near.rows,
+        near=near.near,
+        neighbour_images=None if images is None else images[near.rows],
         note=" ".join(remarks),
-        **nearest,
     ), waits
 
 
@@ -205,7 +202,7 @@ def figures(now: scene.Scene, path: AttackPath | None) -> None:
     from clustcore import measures
     from clustcore.measures import figures as draw
 
-    theme = "dark" if st.context.theme.type == "dark" else "light"
+    theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
     noise = None if now.attack == "noise" else cached.runs.path(control_of(now.ask))
     curve = measures.security_curve(path, noise=noise, seed=now.seed)
     data = f"{now.data_label}, {now.run.name}"

@@ -137,10 +137,10 @@ def _explore_map(now: scene.Scene, arrays: MapArrays, choice: ViewChoice) -> Non
         select=order.get("select"),
         zoom=order.get("zoom"),
         on_pin_change=_set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.reject_stale,
         on_probe=_set_probe,
     )
-    if pin_waits:
+    if row is not None and pin_waits:
         with st.spinner(notes.model_note("decoding the image"), show_time=True):
             cached.models.attempt(
                 "image", row, lambda: cached.models.reconstruction(now.run, row, now.device)
@@ -197,8 +197,7 @@ def _detail(
     found = cached.models.reconstruction(now.run, row, now.device, compute=False)
     waits = found is None and now.run.has_weights and images is not None
     smallest, note = None, ""
-    at = np.flatnonzero(path.rows == row) if path is not None else []
-    if len(at):
+    if path is not None and len(at := np.flatnonzero(path.rows == row)):
         smallest = float(path.smallest[at[0]])
         note = f"{scene.attack_name(now.attack)}, {now.unit}"
     return Pin(
@@ -217,7 +216,7 @@ def _detail(
 
 def _probe(now: scene.Scene, arrays: MapArrays) -> tuple[Probe | None, bool]:
     """The answer for the place that was clicked, and whether its image is still to come."""
-    place = st.session_state.get("probe")
+    place: tuple[float, float] | None = st.session_state.get("probe")
     if place is None:
         return None, False
     p, trusted = regions.look_up(arrays.raster, place)
@@ -287,4 +286,3 @@ def _set_pin(row: int | None) -> None:
 
 def _set_probe(x: float, y: float) -> None:
     st.session_state["probe"] = (float(x), float(y))
-    entries.hold()

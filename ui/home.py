@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from clustcore.runs import CardScores, RunInfo
 from ui import cached, notes, scene, shell
 
-_DOORS = (
+_DOORS: tuple[tuple[str, Mapping[str, str], str, str], ...] = (  # page, its link, title, text
     (
         "Explore",
         {},
@@ -65,7 +65,7 @@ def doors() -> None:
             )
 
 
-def gallery(runs: Sequence[RunInfo]) -> None:
+def run_cards(runs: Sequence[RunInfo]) -> None:
     """A card per run: still map, data, model, defence, headline numbers, readiness.
 
     A broken card says why and is no link.

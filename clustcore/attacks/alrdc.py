@@ -44,7 +44,7 @@ class Perturb(nn.Module):
         super().__init__()
         if kind not in ("affine", "relu"):
             raise ValueError(f"unknown kind of perturbation {kind!r}; known: affine, relu")
-        self.shape, self.dim, self.kind, self.is_folded = tuple(shape), dim, kind, folded
+        self.shape, self.dim, self.kind, self.is_folded = shape, dim, kind, folded
         sizes = [self.shape[0] * self.shape[1] * self.shape[2], *(() if folded else _HIDDEN), dim]
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in itertools.pairwise(sizes):
@@ -89,7 +89,7 @@ class Unscaled:
         return self.before != self.after
 
 
-class Learned(Attack, ABC):
+class Learned(Attack[ALRDCConfig], ABC):
     """A shift of the embedding that a network has learned; ready once `fit` or `load` was called.
 
     At a strength, each sample's shift is brought to the length of the strength, so that one
@@ -167,7 +167,8 @@ class Learned(Attack, ABC):
                 sums: dict[str, float] = {}
                 for rows in torch.randperm(len(x), generator=generator).split(self.config.batch):
                     delta = perturb(_unit(x[rows], device))
-                    loss, parts = self._loss(target, *codes.draw(rows, generator), delta, unit)
+                    mu, noise = codes.draw(rows, generator)
+                    loss, parts = self._loss(target, mu, noise, delta, unit)
                     if not torch.isfinite(loss):
                         raise ValueError(
                             f"{self.name}: fit: epoch {epoch}: expected a finite loss, got "
@@ -291,11 +292,7 @@ class Learned(Attack, ABC):
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
         super()._check(problem, radii)
         perturb = self._ready()
-        if problem.images is None:
-            raise ValueError(
-                f"{self.name}: x: expected images, from which it reads the shift, got embeddings"
-            )
-        got = (tuple(problem.images.shape[1:]), problem.points.shape[1])
+        got = (tuple(self._images(problem).shape[1:]), problem.points.shape[1])
         if got != (perturb.shape, perturb.dim):
             raise ValueError(
                 f"{self.name}: expected images {perturb.shape} and an embedding of {perturb.dim} "
@@ -310,10 +307,17 @@ class Learned(Attack, ABC):
             )
         return self.perturb
 
+    def _images(self, problem: Problem) -> Float[Tensor, "n c h w"]:
+        if problem.images is None:
+            raise ValueError(
+                f"{self.name}: x: expected images, from which it reads the shift, got embeddings"
+            )
+        return problem.images
+
     def _shifts(self, problem: Problem) -> Float[Tensor, "n d"]:
         perturb = self._ready().to(problem.device)
         with torch.no_grad():
-            return perturb(problem.images.float()).to(problem.points)
+            return perturb(self._images(problem).float()).to(problem.points)
 
 
 @final

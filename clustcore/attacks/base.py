@@ -10,15 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clustcore import config as configs
 from clustcore.attacks.problem import Budget, Goal, Problem, Report, Target, wide
-from clustcore.config import Config
 from clustcore.display import brief
 from clustcore.types import SPACES, AttackResult
 
@@ -26,6 +26,8 @@ __all__ = ["Attack", "Budget", "Goal", "PathResult", "Problem", "Target", "dead_
 
 # (done, total, sentence); may raise to cancel.
 OnStep = Callable[[int, int, str], None]
+
+C = TypeVar("C", bound=configs.Config)  # the settings of a search
 
 _ROUNDS = 10  # of bisection for `smallest`: 1/1024 of a step of the dial
 
@@ -49,6 +51,17 @@ class PathResult:
     before: Int[Tensor, " n"]
 
     @property
+    def images(self) -> Float[Tensor, "S n c h w"]:
+        """The attacked images.
+
+        Raises:
+            ValueError: the attack was in the embedding.
+        """
+        if self.x_adv is None:
+            raise ValueError("path: expected attacked images, got one in the embedding")
+        return self.x_adv
+
+    @property
     def labels(self) -> Int[Tensor, "S n"]:
         """The cluster of each sample at each strength."""
         return self.s.argmax(2)
@@ -56,7 +69,7 @@ class PathResult:
     __repr__ = brief
 
 
-class Attack(ABC):
+class Attack(ABC, Generic[C]):
     """A way to look for a small change that moves a sample into another cluster.
 
     Calling it answers for one strength, `path` for all strengths of a dial. The order of the
@@ -79,12 +92,12 @@ class Attack(ABC):
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type[Config]] = Config
+    Config: type[C] = cast("type[C]", configs.Config)  # of a search without settings
     spaces: ClassVar[tuple[str, ...]] = SPACES  # where it has an answer
     targeted: ClassVar[bool] = True  # whether it has one into a chosen cluster
     learned: ClassVar[bool] = False  # whether it must be fitted to a model first
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: C | None = None) -> None:
         self.config = self.Config() if config is None else config
 
     def __repr__(self) -> str:
@@ -123,7 +136,7 @@ class Attack(ABC):
             points = problem.within(self._search(problem, radii), radii)
             _, s = problem.answer(points)
             l2, linf = problem.sizes(points)
-        points, pixels = points.cpu(), budget.space == "pixels"
+        points, pixels = points.cpu(), problem.space == "pixels"
         return AttackResult(
             x_adv=points if pixels else None,
             z_adv=None if pixels else points,
@@ -131,8 +144,8 @@ class Attack(ABC):
             before=problem.before.cpu(),
             after=s.argmax(1).cpu(),
             eps=(radii / problem.unit).cpu(),
-            norm=budget.norm,
-            space=budget.space,
+            norm=problem.norm,
+            space=problem.space,
             l2=l2.cpu(),
             linf=linf.cpu(),
             steps=problem.steps,

@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clustcore.attacks.base import Attack, Budget, Goal, Problem, Target
+from clustcore.config import Config
 
 
 @final
-class Exact(Attack):
+class Exact(Attack[Config]):
     """Straight to the nearest wall of the own cell: r = min_j (s_c - s_j) / ||w_c - w_j||, in L2.
 
     For scores W z + b up to a term that all clusters share: linear heads, and centroids, whose
@@ -62,11 +63,6 @@ class Exact(Attack):
 
     def _check(self, problem: Problem, radii: Float[Tensor, " n"]) -> None:
         super()._check(problem, radii)
-        if problem.target.head is None:
-            raise ValueError(
-                "exact: head: expected scores affine in z up to a common term, "
-                "got a model without such a head"
-            )
         weight, bias = _head(problem)
         k, d = problem.s.shape[1], problem.points.shape[1]
         if weight.shape != (k, d) or bias.shape != (k,):
@@ -83,6 +79,11 @@ class Exact(Attack):
 
 
 def _head(problem: Problem) -> tuple[Tensor, Tensor]:
+    if problem.target.head is None:
+        raise ValueError(
+            "exact: head: expected scores affine in z up to a common term, "
+            "got a model without such a head"
+        )
     weight, bias = problem.target.head
     return weight.detach().to(problem.points), bias.detach().to(problem.points)
 

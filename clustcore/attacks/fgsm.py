@@ -11,10 +11,11 @@ from torch import Tensor
 from clustcore.attacks import objectives
 from clustcore.attacks.base import Attack, Problem
 from clustcore.attacks.problem import wide
+from clustcore.config import Config
 
 
 @final
-class FGSM(Attack):
+class FGSM(Attack[Config]):
     """One gradient step of length eps: along the gradient's sign in L-inf, along it in L2.
 
     Departure: an objective that is flat at the clean sample is climbed from a random point half-way

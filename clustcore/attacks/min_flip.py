@@ -9,17 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clustcore import config
 from clustcore.attacks.base import Attack, Problem
 from clustcore.attacks.pgd import PGD, Best, PGDConfig, stretched
 from clustcore.attacks.problem import wide
-from clustcore.config import setting
+from clustcore.config import Config, setting
 
 _ROUNDS = 8  # of bisection along the line from a flip back to its clean sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinFlipConfig(config.Config):
+class MinFlipConfig(Config):
     """How closely the smallest flip is looked for."""
 
     steps: int = setting(20, "gradient steps of each round", range=(1, 1000))
@@ -30,7 +29,7 @@ class MinFlipConfig(config.Config):
 
 
 @final
-class MinFlip(Attack):
+class MinFlip(Attack[MinFlipConfig]):
     """PGD at each sample's own strength, doubled until it flips, then bisected.
 
     `eps` is where the search ends: infinity runs on until all have flipped or the domain ends. The

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from clustcore.attacks.base import Attack, Problem
 from clustcore.attacks.problem import length, wide
+from clustcore.config import Config
 
 
 @final
-class Noise(Attack):
+class Noise(Attack[Config]):
     """A random direction per sample, scaled to the budget, not flattered by the borders of [0, 1].
 
     L-inf: plus or minus eps per pixel, turned inward where it would be cut off. L2: a uniform

@@ -46,7 +46,7 @@ class PGDConfig(Config):
 
 
 @final
-class PGD(Attack):
+class PGD(Attack[PGDConfig]):
     """Gradient steps of decaying length, brought back into the ball and into [0, 1] after each.
 
     The best margin that any step reaches is kept, whatever objective is climbed. A sample that has

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clustcore import memory
 from clustcore.attacks import objectives
 from clustcore.attacks.seeds import draw
-from clustcore.types import NORMS, SPACES
+from clustcore.types import as_norm, as_space
 
 # Samples per pass: on a CPU the activations of more no longer fit the cache.
 _BATCH = {"cpu": 128, "other": 1024}
@@ -149,11 +149,8 @@ class Budget:
     unit: float | int | np.number = 1.0
 
     def __post_init__(self) -> None:
-        if self.space not in SPACES:
-            raise ValueError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
-        if self.norm not in NORMS:
-            raise ValueError(f"unknown norm {self.norm!r}; known: {', '.join(NORMS)}")
-        if self.space == "embedding" and self.norm != "l2":
+        space, norm = as_space(self.space), as_norm(self.norm)
+        if space == "embedding" and norm != "l2":
             raise ValueError(f"norm: expected 'l2' in the embedding, got {self.norm!r}")
         lowest = torch.as_tensor(self.eps, dtype=torch.float64).min().item()
         if not lowest >= 0:  # also where it is NaN
@@ -202,7 +199,7 @@ class Problem:
     ) -> None:
         check_samples(x, budget.space)
         self.target, self.goal, self.seed = target, goal, seed
-        self.norm, self.space = budget.norm, budget.space
+        self.norm, self.space = as_norm(budget.norm), as_space(budget.space)
         self.unit = float(budget.unit) if budget.space == "embedding" else 1.0
         self.ids = check_ids(ids, len(x))
         self.steps = 0
@@ -220,10 +217,10 @@ class Problem:
         self._check_answer()
         self.before = self.s.argmax(1)
         self.open = self.before != (-1 if goal.target is None else goal.target)
-        soft = self.s.softmax(1)
-        if target.soft is not None:
-            soft = self._in_batches(lambda part: (target.soft(part),), self.z)[0]
-        self._reference = objectives.Reference(self.before, self.z, soft, None, target.soft)
+        soft, own = self.s.softmax(1), target.soft
+        if own is not None:
+            soft = self._in_batches(lambda part: (own(part),), self.z)[0]
+        self._reference = objectives.Reference(self.before, self.z, soft, None, own)
 
     def _check_answer(self) -> None:
         n = len(self.points)

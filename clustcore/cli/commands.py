@@ -100,7 +100,7 @@ def _attack(argv: list[str]) -> int:
     from clustcore.pipeline.paths import compute_path
     from clustcore.pipeline.run import attack_of, evaluate, load_run
     from clustcore.registry import lookup
-    from clustcore.types import NORMS, SPACES, PathKey
+    from clustcore.types import NORMS, SPACES, PathKey, as_norm
 
     args = parse(
         argv,
@@ -116,7 +116,7 @@ def _attack(argv: list[str]) -> int:
     )
     attack = lookup(ATTACKS, args.attack, "attack")
     space = args.space or attack.spaces[0]
-    norm = args.norm or ("linf" if space == "pixels" else "l2")
+    norm = as_norm(args.norm or ("linf" if space == "pixels" else "l2"))
     dial(args.data or "mnist", space, norm)  # a wrong space or norm is said before the run opens
     if args.fit and not attack.learned:
         raise ValueError(f"attack --fit: expected a learned attack, got {args.attack!r}")

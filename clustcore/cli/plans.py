@@ -36,9 +36,9 @@ def plan_from_file(argv: list[str]) -> Plan:
         plan = Plan.from_dict(json.loads(Path(where).read_text(encoding="utf-8")), where)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: expected JSON, got {error}") from None
-    if plan.defence is None:
+    if plan.model is not None:
         lookup(MODELS, plan.model, "model")
-    else:
+    if plan.defence is not None:
         lookup(DEFENCES, plan.defence, "defence")
     plan = dataclasses.replace(
         plan,

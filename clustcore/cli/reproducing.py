@@ -45,7 +45,7 @@ def reproduce(argv: list[str]) -> int:
 
 
 def _data(argv: list[str]) -> None:
-    from clustcore.datasets.shipping import make
+    from clustcore.datasets.make_shipped import make
 
     make(_root(_said(argv, "data", only=_ONLY)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,13 @@ def samples_of(
     name = name or card.data.name
     split = split or judged_split(name, card.data.split)
     root = None if split == "test" and name in SOURCES else root  # what ships is at hand
-    shape = {}
-    # what the model was trained on decides, not the first image found
+    load = functools.partial(load_samples, name, split, root=root, download=download)
     if name.partition(":")[0] == "folder":
+        # what the model was trained on decides, not the first image found
         channels, size, _ = card.input_shape
-        shape = {"channels": channels, "size": size}
-    samples = load_samples(name, split, root=root, download=download, **shape)
+        samples = load(channels=channels, size=size)
+    else:
+        samples = load()
     say_skipped(samples)
     return samples
 

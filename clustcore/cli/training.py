@@ -28,7 +28,7 @@ def defend(argv: list[str]) -> int:
 
 
 def _carry_out(plan: Plan) -> int:
-    folder = _trained(plan) if plan.defence is None else _defended(plan)
+    folder = _trained(plan) if plan.source is None else _defended(plan, plan.source)
     finished = (folder / "card.json").is_file()
     print(f"{folder}: {'trained' if finished else 'stopped; the same command goes on'}")
     return 0
@@ -43,7 +43,7 @@ def _trained(plan: Plan) -> Path:
     start = None if plan.start_from is None else load_run(plan.start_from, "cpu")
     with Bars() as bars:
         return make_run(
-            plan.name,
+            plan.run_name,
             plan,
             samples,
             teacher,
@@ -53,14 +53,14 @@ def _trained(plan: Plan) -> Path:
         )
 
 
-def _defended(plan: Plan) -> Path:
+def _defended(plan: Plan, source: str) -> Path:
     from clustcore.pipeline.make import defend
     from clustcore.pipeline.run import load_run
 
-    run = load_run(plan.source, plan.train.get("device", "auto"))
+    run = load_run(source, plan.train.get("device", "auto"))
     samples = samples_of(run.card, plan.data, plan.split, plan.root, plan.download)
     with Bars() as bars:
-        return defend(plan.name, run, plan, samples, on_epoch=bars.epoch, on_step=bars.batch)
+        return defend(plan.run_name, run, plan, samples, on_epoch=bars.epoch, on_step=bars.batch)
 
 
 def _teacher_of(plan: Plan, samples: Samples) -> Teacher | None:

@@ -14,7 +14,14 @@ from clustcore.registry import DataEntry, lookup
 from clustcore.types import Samples
 
 _MERGED = ("train", "test", "all")
-_COLOUR = {"dial": "cifar10", "splits": _MERGED}  # what the colour benchmarks have in common
+
+
+def _colour(where: str, title: str, judged: str = "test", download: bool = False) -> DataEntry:
+    # what the colour benchmarks have in common
+    return DataEntry(
+        where, title=title, dial="cifar10", splits=_MERGED, judged=judged, download=download
+    )
+
 
 DATASETS = {
     "digits": DataEntry("clustcore.datasets.digits:load", title="Digits, 8 x 8", dial="digits"),
@@ -22,28 +29,15 @@ DATASETS = {
     "fashion-mnist": DataEntry(
         "clustcore.datasets.mnist:load", title="Fashion-MNIST", dial="fashion-mnist", download=True
     ),
-    "cifar10": DataEntry(
-        "clustcore.datasets.cifar:load", title="CIFAR-10", download=True, **_COLOUR
+    "cifar10": _colour("clustcore.datasets.cifar:load", "CIFAR-10", download=True),
+    "cifar10-jpeg": _colour("clustcore.datasets.cifar:load", "CIFAR-10 (JPEG copy)"),
+    "cifar100-20": _colour(
+        "clustcore.datasets.cifar:load_super_classes", "CIFAR-100, 20 super-classes", download=True
     ),
-    "cifar10-jpeg": DataEntry(
-        "clustcore.datasets.cifar:load", title="CIFAR-10 (JPEG copy)", **_COLOUR
-    ),
-    "cifar100-20": DataEntry(
-        "clustcore.datasets.cifar:load_super_classes",
-        title="CIFAR-100, 20 super-classes",
-        download=True,
-        **_COLOUR,
-    ),
-    "stl10": DataEntry("clustcore.datasets.stl:load", title="STL-10", download=True, **_COLOUR),
-    "imagenet-10": DataEntry(
-        "clustcore.datasets.imagenet:load", title="ImageNet-10", judged="", **_COLOUR
-    ),
-    "imagenet-dogs": DataEntry(
-        "clustcore.datasets.imagenet:load", title="ImageNet-Dogs", judged="", **_COLOUR
-    ),
-    "tiny-imagenet": DataEntry(
-        "clustcore.datasets.imagenet:load_tiny", title="Tiny-ImageNet", **_COLOUR
-    ),
+    "stl10": _colour("clustcore.datasets.stl:load", "STL-10", download=True),
+    "imagenet-10": _colour("clustcore.datasets.imagenet:load", "ImageNet-10", judged=""),
+    "imagenet-dogs": _colour("clustcore.datasets.imagenet:load", "ImageNet-Dogs", judged=""),
+    "tiny-imagenet": _colour("clustcore.datasets.imagenet:load_tiny", "Tiny-ImageNet"),
     "folder": DataEntry(
         "clustcore.datasets.folder:load",
         title="Folder",

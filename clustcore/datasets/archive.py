@@ -37,7 +37,7 @@ class Contents:
     bytes: int  # of the images, unpacked
 
 
-def look(
+def inspect(
     file: IOBase | Path, *, max_bytes: int = 500_000_000, max_files: int = 100_000
 ) -> Contents:
     """What `unpack` would write of an archive, from its table alone.

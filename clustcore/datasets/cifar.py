@@ -124,7 +124,7 @@ def list_folder(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.
     files, y, found = find(folder, limit=100_000)
     wrong = [f"no {name}" for name in classes if name not in found]
     wrong += [f"also {name}" for name in found if name not in classes]
-    if wrong:
+    if wrong or y is None:
         names = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
         raise ValueError(f"{folder}: expected the sub-folders {names}, got {', '.join(wrong[:5])}")
     return files, y

@@ -7,6 +7,7 @@ decoded on all cores.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -79,12 +80,15 @@ class _Apart:
     def __init__(self, files: Sequence[Path], x: UInt8[np.ndarray, "n c s s"]) -> None:
         self.x = x
         self.names = "\0".join(str(file.absolute()) for file in files)
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             command(__name__, *map(str, x.shape)),
             cwd=START,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert process.stdin is not None  # both are pipes, as asked for
+        assert isinstance(process.stdout, io.BufferedReader)
+        self.process, self.told, self.answer = process, process.stdin, process.stdout
 
     def __enter__(self) -> _Apart:
         return self
@@ -92,8 +96,8 @@ class _Apart:
     def tell(self) -> None:
         """Say which files are its own."""
         with contextlib.suppress(BrokenPipeError):  # it has ended: `result` says so
-            self.process.stdin.write(os.fsencode(self.names))
-            self.process.stdin.close()
+            self.told.write(os.fsencode(self.names))
+            self.told.close()
 
     def result(self) -> dict[int, str]:
         """What is wrong, by row.
@@ -101,8 +105,8 @@ class _Apart:
         Raises:
             OSError: the process ended before it was done.
         """
-        bad, place = self.process.stdout.readline(), memoryview(self.x).cast("B")
-        if not bad or self.process.stdout.readinto(place) != len(place):
+        bad, place = self.answer.readline(), self.x.data.cast("B")
+        if not bad or self.answer.readinto(place) != len(place):
             code = self.process.wait()
             raise OSError(f"decoding images: expected them all, got a process that ended: {code}")
         return {int(row): reason for row, reason in json.loads(bad).items()}
@@ -110,8 +114,8 @@ class _Apart:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         with contextlib.suppress(BrokenPipeError):  # what it was not told
-            self.process.stdin.close()
-        self.process.stdout.close()
+            self.told.close()
+        self.answer.close()
         self.process.wait()
 
 

@@ -78,7 +78,8 @@ def _folder(where: str) -> Peek:
             readable[file] = header(file)
         except ValueError as error:
             unread.append(f"{file.relative_to(place)}: {error}")
-    opened, thumbs = list(readable), []
+    opened = list(readable)
+    thumbs: list[UInt8[np.ndarray, "c h w"]] = []
     spread = opened[:: max(1, len(opened) // THUMBS)]
     for file in dict.fromkeys(spread + opened):  # others in place of damaged ones
         if len(thumbs) == THUMBS:
@@ -183,7 +184,8 @@ def peek_apart(name: str, download: bool = False) -> Peek:
     if "error" in found:
         raise ValueError(found["error"])
     found["sheet"] = base64.b64decode(found["sheet"])
-    return Peek(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    found |= {name: tuple(v) for name, v in found.items() if isinstance(v, list)}
+    return Peek(**found)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ Grey ones lie as lossless sheets that are the data and the map's sprites at once
 row: image i is in sheet i // 1000. Colour ones lie as the files they came in, `images.tar.xz`,
 which is a sixth of the size; their sheets are made on demand. Beside them `labels.npy` and
 `source.json` (source, licence, classes, geometry, sha256 of each file). Needs numpy and Pillow
-only. `shipping.make` writes the folders.
+only. `make_shipped.make` writes the folders.
 """
 
 from __future__ import annotations
@@ -204,11 +204,10 @@ def _from_archive(name: str, info: dict[str, Any]) -> UInt8[np.ndarray, "n h w 3
     try:
         with tarfile.open(fileobj=io.BytesIO(_bytes(name, ARCHIVE)), mode="r|xz") as tar:
             for member in tar:
-                if not member.isfile() or member.size > _MAX_FILE_BYTES or count == n:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is None or member.size > _MAX_FILE_BYTES or count == n:
                     raise ValueError(f"{member.name!r} of {member.size} bytes as number {count}")
-                with Image.open(
-                    io.BytesIO(tar.extractfile(member).read()), formats=["JPEG"]
-                ) as jpg:
+                with Image.open(io.BytesIO(file.read()), formats=["JPEG"]) as jpg:
                     if jpg.size != size:
                         raise ValueError(f"{member.name!r} of {jpg.width} x {jpg.height} pixels")
                     x[count] = np.asarray(jpg.convert("RGB"))

@@ -40,7 +40,7 @@ class AdversarialViewConfig(DefenceConfig):
 
 
 @final
-class AdversarialView(Defence):
+class AdversarialView(Defence[AdversarialViewConfig]):
     """Upkeep, the contrast of an attacked view, and its cross-entropy to its cluster.
 
     Upkeep + weight x (L_AF + L_AP) of the first view and an attacked second one + weight_t x

@@ -30,7 +30,7 @@ class ALRDCDefenceConfig(DefenceConfig):
 
 
 @final
-class ALRDCDefence(Defence):
+class ALRDCDefence(Defence[ALRDCDefenceConfig]):
     """L_def = L_clu + 2.5 (M1 + M2), the paper's loss.
 
     T tells which decoded image and assignment belong to which latent, across the attack, and the
@@ -46,6 +46,7 @@ class ALRDCDefence(Defence):
     name = "alrdc"
     Config = ALRDCDefenceConfig
     needs_attacker = True
+    attacker: nn.Module
 
     def _build(self, model: Model) -> None:
         pixels = math.prod(model.input_shape) if model.has_decoder else 0

@@ -71,7 +71,7 @@ class AlternatingConfig(DefenceConfig):
 
 
 @final
-class Alternating(Defence):
+class Alternating(Defence[AlternatingConfig]):
     """Upkeep, and what keeps attacked points in their clusters.
 
     Upkeep + weight_kl x KL(y || y') + weight_margin x cross-entropy, the means over the points of
@@ -84,6 +84,8 @@ class Alternating(Defence):
 
     name = "alternating"
     Config = AlternatingConfig
+    attacker: Perturb
+    inner: torch.optim.Optimizer
 
     def _build(self, model: Model) -> None:
         # frozen but for its own steps, so that the model's optimiser leaves it alone

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Generic, TypeVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,10 @@ class DefenceConfig(Config):
     epochs: int = setting(5, "further epochs over the training images", range=(1, 1000))
 
 
-class Defence(nn.Module, ABC):
+C = TypeVar("C", bound=DefenceConfig)
+
+
+class Defence(nn.Module, ABC, Generic[C]):
     """What is added to a trained model's upkeep.
 
     Parameters that require a gradient are trained with the model's; an attacker inside has its own
@@ -59,13 +62,13 @@ class Defence(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type[DefenceConfig]] = DefenceConfig
+    Config: type[C] = cast("type[C]", DefenceConfig)  # of a defence without further settings
     needs_attacker: ClassVar[bool] = False
 
     @final
     def __init__(
         self,
-        config: DefenceConfig,
+        config: C,
         model: Model,
         attacker: nn.Module | None = None,
         seed: int = 0,
@@ -96,9 +99,10 @@ class Defence(nn.Module, ABC):
         """One stage: the model's upkeep, and the term.
 
         Raises:
-            ValueError: the model is not trained here.
+            ValueError: the model is not trained here, or keeps no loss.
         """
         upkeep = model.upkeep()
+        keep = upkeep.criterion
 
         @torch.no_grad()
         def begin(data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -113,7 +117,7 @@ class Defence(nn.Module, ABC):
         def loss(views: Views, state: dict[str, Tensor]) -> Loss:
             self.step_attacker(model, views, state)
             with batch_statistics(model, 0.0):
-                kept = upkeep.loss(views, state)
+                kept = keep(views, state)
             # in this order: the term reads the running statistics, which are the clean images'
             with torch.no_grad(), batch_statistics(model, 0.1):
                 model(views.clean)
@@ -140,7 +144,7 @@ class Defence(nn.Module, ABC):
 
 
 @final
-class Control(Defence):
+class Control(Defence[DefenceConfig]):
     """The same further steps without any defence: what a defended model is measured against.
 
     Examples:

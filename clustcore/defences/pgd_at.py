@@ -30,7 +30,7 @@ class PGDTrainingConfig(DefenceConfig):
 
 
 @final
-class PGDTraining(Defence):
+class PGDTraining(Defence[PGDTrainingConfig]):
     """Upkeep + weight x cross-entropy of attacked images to their clean cluster.
 
     That cluster is the starting model's: one taken anew as the model changes could drift.

@@ -21,7 +21,8 @@ from clustcore.experiments.recipes import RECIPES
 from clustcore.experiments.report import ALRDC, alrdc_entries
 from clustcore.experiments.reproduce import load_split, train_seed
 from clustcore.pipeline.contents import attacker_images
-from clustcore.pipeline.run import Run, attack_of, load_run, target_of
+from clustcore.pipeline.run import Run, load_run, target_of
+from clustcore.runs import attacker_file
 from clustcore.types import Samples
 
 DATA = ("mnist", "fashion-mnist")
@@ -51,7 +52,7 @@ def reproduce_alrdc(
         for seed in seeds:
             entry = _entry(name, seed, train, test, context, config)
             if is_main():
-                _keep(entry)
+                _save(entry)
             context.report(f"{ALRDC}: {name}, seed {seed}{', quick' if quick else ''}")
 
 
@@ -72,8 +73,9 @@ def _entry(
     kinds = ("undefended", *_DEFENCES)
     # the paper's defence keeps a copy of what it was trained against
     defended = models[kinds.index("alrdc")]
-    old = attack_of(defended, "alrdc")
-    if old.fitted_on != defended.card.defence.from_weights:
+    old = ALRDCAttack.load(attacker_file(defended.info, "alrdc"))
+    against = defended.card.defence
+    if against is None or old.fitted_on != against.from_weights:
         raise ValueError(
             f"run {defended.name!r}: expected the attacker it was trained against, got one fitted "
             "anew since; move the run away to have it made anew"
@@ -87,7 +89,12 @@ def _entry(
             attacker = _fit(run, images, seed) if who == "adaptive" else old
             under = judge.learned(run, test, attacker, config)
             rows.append({"model": what, "attacker": who, "clean": clean, "under": under})
-    entry = {
+    bars = []
+    if not context.quick:
+        for space, norm in _SPACES:
+            context.report(f"alrdc-{data}: the bar, {space}")
+            bars.append(judge.bar(models[0], models[-1], test, images, space, norm, config))
+    return {
         "data": data,
         "seed": seed,
         "mode": "quick" if context.quick else "full",
@@ -97,13 +104,8 @@ def _entry(
         "device": str(models[0].device),
         "weights": [run.card.weights_sha256 for run in models],
         "rows": rows,
-        "bar": [],
+        "bar": bars,
     }
-    if not context.quick:
-        for space, norm in _SPACES:
-            context.report(f"alrdc-{data}: the bar, {space}")
-            entry["bar"].append(judge.bar(models[0], models[-1], test, images, space, norm, config))
-    return entry
 
 
 def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
@@ -114,7 +116,7 @@ def _fit(run: Run, images: Samples, seed: int) -> ALRDCAttack:
     return attacker
 
 
-def _keep(entry: dict[str, Any]) -> None:
+def _save(entry: dict[str, Any]) -> None:
     key = ("data", "mode", "seed")
     others = [e for e in alrdc_entries() if any(e[k] != entry[k] for k in key)]
     entries = sorted([*others, entry], key=lambda e: (e["mode"], e["data"], e["seed"]))

@@ -23,7 +23,7 @@ from clustcore.models.base import Model, Stage, TrainData
 from clustcore.models.weights import build, save_weights
 from clustcore.runs.plan import Plan
 from clustcore.training import throughput
-from clustcore.training.epoch import Job, TrainConfig, choose_precision, compiled
+from clustcore.training.epoch import TrainConfig, Training, choose_precision, compiled
 from clustcore.training.loop import train
 from clustcore.training.throughput import Pace
 from clustcore.training.views import AugmentConfig
@@ -54,7 +54,7 @@ def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None
     stages = model.stages()
     for stage in stages:
         stage.clusters = False  # noise has none
-    model.stages = lambda: stages
+    vars(model)["stages"] = lambda: stages  # before the class's own
     noise = _noise(_SMOKE * batch, shape)
     # a rate that wants warming up could overflow within these steps
     settings = plan.train | {"minutes": 0.0, "snapshots": 0, "compile": False, "lr": 1e-5}
@@ -93,34 +93,40 @@ def measure(
     shape = tuple(pixels.shape[1:])
     model = _model(plan, shape, {"head_steps": 10})
     settings = TrainConfig.from_dict(plan.train | {"compile": False}, "train")
-    job = throughput.job_of(
+    training = throughput.training_of(
         model, pixels, settings, AugmentConfig.from_dict(plan.augment, "augment"), device
     )
     stages = {stage.name: stage for stage in model.stages()}
     first = stages[next(iter(shares))]
     if settings.precision == "auto":
-        report(choose_precision(job, first, 0))
-    kind = torch.bfloat16 if (job.precision or settings.precision) == "bfloat16" else torch.float32
-    ways = {"eager": {name: throughput.pace(job, stages[name], seconds) for name in shares}}
-    heads = _heads(plan, model, job.data) if "heads" in stages else 0.0
+        report(choose_precision(training, first, 0))
+    kind = (
+        torch.bfloat16
+        if (training.precision or settings.precision) == "bfloat16"
+        else torch.float32
+    )
+    ways = {"eager": {name: throughput.pace(training, stages[name], seconds) for name in shares}}
+    heads = _heads(plan, model, training.data) if "heads" in stages else 0.0
     compiling = 0.0
     if device.type == "cuda":
-        ways["compiled"], compiling = _compiled(job, stages, shares, seconds)
+        ways["compiled"], compiling = _compiled(training, stages, shares, seconds)
     rates = {
-        way: {name: throughput.views_of(job, stages[name]) / p.step for name, p in paces.items()}
+        way: {
+            name: throughput.views_of(training, stages[name]) / p.step for name, p in paces.items()
+        }
         for way, paces in ways.items()
     }
     for way, found in rates.items():
         said = ", ".join(f"{name} {rate:,.0f}" for name, rate in found.items())
         report(f"views/s, {way}: {said}")
-    flops = throughput.flops_of_a_view(job, first)
+    flops = throughput.flops_of_a_view(training, first)
     peak = throughput.peak(device, kind, 8192 if device.type == "cuda" else 1024)
     way = list(ways)[-1]
     own = ways[way][first.name]
     figures = {
         "machine": describe(device),
         "precision": str(kind).removeprefix("torch."),
-        "batch": job.batch,
+        "batch": training.batch,
         "views_per_s": rates,
         "of_resident_step": own.resident / own.step,
         "flops_per_view": flops,
@@ -133,7 +139,7 @@ def measure(
         f"{way}, the loop is at {figures['of_resident_step']:.0%} of the same step on one batch, "
         f"and at {figures['of_peak']:.0%} of the peak of products"
     )
-    return Measured(ways, heads, compiling, job.batches, figures)
+    return Measured(ways, heads, compiling, training.batches, figures)
 
 
 def lay_out(plan: Plan, shares: dict[str, float], measured: Measured, minutes: float) -> Plan:
@@ -171,14 +177,14 @@ def lay_out(plan: Plan, shares: dict[str, float], measured: Measured, minutes: f
 
 
 def _compiled(
-    job: Job, stages: dict[str, Stage], shares: dict[str, float], seconds: float
+    training: Training, stages: dict[str, Stage], shares: dict[str, float], seconds: float
 ) -> tuple[dict[str, Pace], float]:
     # the paces, and how long the first steps took
-    job.fast = compiled(job.model.embed)
+    training.fast = compiled(training.model.embed)
     began = time.monotonic()
-    paces = {name: throughput.pace(job, stages[name], seconds) for name in shares}
+    paces = {name: throughput.pace(training, stages[name], seconds) for name in shares}
     took = time.monotonic() - began - 2 * seconds * len(shares)
-    job.fast = None
+    training.fast = None
     return paces, max(0.0, took)
 
 
@@ -187,9 +193,9 @@ def _heads(plan: Plan, model: Model, data: TrainData) -> float:
     times = []
     for steps in (10, 60):
         model.config = dataclasses.replace(model.config, head_steps=steps)
-        (stage,) = (stage for stage in model.stages() if stage.name == "heads")
+        (fit,) = (stage.begin for stage in model.stages() if stage.begin and stage.name == "heads")
         began = time.monotonic()
-        stage.begin(data, 0, {})
+        fit(data, 0, {})
         times.append(time.monotonic() - began)
     each = max(0.0, times[1] - times[0]) / 50
     steps = type(model.config).from_dict(plan.config, "config").head_steps
@@ -199,7 +205,7 @@ def _heads(plan: Plan, model: Model, data: TrainData) -> float:
 def _model(plan: Plan, shape: tuple[int, ...], change: dict[str, Any]) -> Model:
     config = {"input_shape": list(shape)} | plan.config | change
     torch.manual_seed(0)
-    return build(plan.model, config)
+    return build(plan.model_name, config)
 
 
 def _noise(n: int, shape: tuple[int, ...]) -> torch.Tensor:

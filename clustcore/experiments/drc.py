@@ -91,10 +91,10 @@ def reproduce_drc(
                 smoke(recipe.plan, (3, side, side), device)
                 works = f"{describe(device)}: learns, saves and opens"
                 context.report(f"{name}, {PLANS[plan]}: {works}")
-            found, error = _samples(name, recipe.plan.split, context)
-            if error is not None:
-                context.report(f"{name}, {PLANS[plan]}: not run: {error}")
-                wrong += [f"{name}: {error}"] if _place(name, context).is_dir() else []
+            found = _samples(name, recipe.plan.split, context)
+            if isinstance(found, Exception):
+                context.report(f"{name}, {PLANS[plan]}: not run: {found}")
+                wrong += [f"{name}: {found}"] if _place(name, context).is_dir() else []
                 continue
             train, test = found
             about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
@@ -155,18 +155,18 @@ def reproduce_defences(data: str, context: Context, *, seeds: tuple[int, ...] = 
     for seed in seeds:
         for name, recipe in recipes.items():
             label = train_seed(name, recipe, seed, train, context)
-            two = [load_run(n, context.device) for n in (run_name(source, seed), label)]
-            weights = [run.card.weights_sha256 for run in two]
-            known = [
+            before, after = (load_run(n, context.device) for n in (run_name(source, seed), label))
+            weights = [run.card.weights_sha256 for run in (before, after)]
+            measured = [
                 [e[part]["weights"] for part in ("undefended", "defended")]
                 for e in drc_results.entries("defences")
             ]
-            if weights in known:
+            if weights in measured:
                 context.report(f"{label}: measured before")
                 continue
-            found = pair(*two, test, config)
+            found = pair(before, after, test, config)
             about = {"data": data, "samples": test.name, "defence": recipe.plan.defence}
-            _keep("defences", about | {"seed": seed} | found)
+            _save("defences", about | {"seed": seed} | found)
             moved = found["defended"]["moved"]
             context.report(f"{label}: {moved:.1%} of {found['n']} moved at L-inf {found['b']:.4f}")
 
@@ -211,7 +211,7 @@ def _seed(row: _Row, seed: int, context: Context, wrong: list[str]) -> bool:
         context.report(said)
         wrong.append(said)
         nothing = dict.fromkeys((*_FIGURES, "clusters_used", "device", "minutes", "weights"))
-        _keep(row.part, entry | nothing | {"why": str(error)})
+        _save(row.part, entry | nothing | {"why": str(error)})
         if world() > 1:  # it may be this process's own failure: the others could still train
             raise
         return True
@@ -233,7 +233,7 @@ def _judge(row: _Row, label: str, folder: Path, entry: dict[str, Any], context: 
         context.report(f"{label}: measured before")
     else:
         entry = entry | _measure(label, folder, card, row.test, context)
-        _keep(row.part, entry)
+        _save(row.part, entry)
         if row.out is not None and is_main():
             files.write_json(row.out / label / "scores.json", entry)
     if row.out is not None:
@@ -274,9 +274,9 @@ def _is_timed(recipe: Recipe, context: Context) -> bool:
     return bool(recipe.shares) and bool(context.minutes) and world() == 1
 
 
-def _keep(part: str, entry: dict[str, Any]) -> None:
+def _save(part: str, entry: dict[str, Any]) -> None:
     if is_main():
-        drc_results.keep(part, entry)
+        drc_results.save(part, entry)
 
 
 def _about(row: _Row, context: Context) -> dict[str, Any]:
@@ -321,18 +321,17 @@ def _place(name: str, context: Context) -> Path:
     return (context.root or data_folder()) / name
 
 
-def _samples(
-    name: str, split: str, context: Context
-) -> tuple[tuple[Samples, Samples] | None, Exception | None]:
+def _samples(name: str, split: str, context: Context) -> tuple[Samples, Samples] | Exception:
     """What to train on and what to judge on, or why there is none: the same in every process."""
-    found, error = None, None
+    found: tuple[Samples, Samples] | Exception
     try:
         found = first_main(lambda: _read(name, split, context))
-    except (ValueError, OSError) as caught:
-        error = caught
-    if collect(np.array([error is not None]), world()).any():
-        found, error = None, error or ValueError("another process could not read it")
-    return found, error
+    except (ValueError, OSError) as error:
+        found = error
+    failed = isinstance(found, Exception)
+    if collect(np.array([failed]), world()).any() and not failed:
+        return ValueError("another process could not read it")
+    return found
 
 
 def _read(name: str, split: str, context: Context) -> tuple[Samples, Samples]:

@@ -58,7 +58,7 @@ def entries(part: str) -> list[dict[str, Any]]:
     return _read()[part]
 
 
-def keep(part: str, entry: dict[str, Any]) -> None:
+def save(part: str, entry: dict[str, Any]) -> None:
     """Write an entry into the file, in the place of an older one of the same kind.
 
     The rest stays as it is.

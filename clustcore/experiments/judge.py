@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustcore import measures
-from clustcore.attacks.alrdc import ALRDCAttack, ALRDCConfig, ALRDCReLU, Learned
+from clustcore.attacks.alrdc import ALRDCAttack, ALRDCReLU, Learned
+from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.attacks.base import Attack, Budget, Goal
 from clustcore.attacks.pgd import PGD, PGDConfig
 from clustcore.config import Config, setting
@@ -301,7 +302,8 @@ def pair(undefended: Run, defended: Run, samples: Samples, config: JudgeConfig) 
     A quarter of the defended one's may move, and its ACC be .03 lower, for it to clear the bar.
     """
     b = halfway(undefended, samples, "pixels", "linf", config)
-    rows, found = rows_of(samples, config), {}
+    rows = rows_of(samples, config)
+    found: dict[str, dict[str, Any]] = {}
     for name, run in (("undefended", undefended), ("defended", defended)):
         ours, shares = _worst(run, samples, "pixels", "linf", b, config)
         plain = momentum(run, samples, rows, b, config.seed)
@@ -352,14 +354,14 @@ def bar(
         for run in (undefended, defended)
     }
     before, after = clean(undefended, samples), clean(defended, samples)
-    z = [cluster(run.model, samples.x).z for run in (undefended, defended)]
+    first, second = (cluster(run.model, samples.x).z for run in (undefended, defended))
     ratio = None
     if before["reconstruction"] and after["reconstruction"] is not None:
         ratio = after["reconstruction"] / before["reconstruction"]
     figures = {
         "acc_change": after["acc"] - before["acc"],
         "reconstruction_ratio": ratio,
-        "neighbour_overlap": neighbour_overlap(*z),
+        "neighbour_overlap": neighbour_overlap(first, second),
     }
     return {
         "space": space,
@@ -439,7 +441,7 @@ def _call(
     norm, space = where
     moved = []
     for part in parts_of(len(points)):
-        size = eps if np.ndim(eps) == 0 else torch.as_tensor(eps[part])
+        size = torch.as_tensor(eps[part]) if isinstance(eps, np.ndarray) else eps
         budget = Budget(eps=size, norm=norm, space=space, unit=run.unit)
         x = points[part].to(run.device)
         moved.append(search(target_of(run.model), x, goal, budget, ids[part], seed).moved.numpy())

@@ -37,11 +37,13 @@ class Recipe:
     shares: dict[str, float] = field(default_factory=dict)
 
 
-_DRC = {
-    "config": {"alone": 0, "taught": 4, "weight_t": 10.0},
-    "train": {"batch": 256, "lr": 5e-3},
-    "teach": {},
-}
+_DRC = Plan(
+    "drc",
+    "mnist",
+    config={"alone": 0, "taught": 4, "weight_t": 10.0},
+    train={"batch": 256, "lr": 5e-3},
+    teach={},
+)
 _ALONE = {"alone": Variant("DRC alone, without a teacher", {"taught": 0, "alone": 8})}
 _DRC_DEPARTURES = (
     "small CNN in place of ResNet-34",
@@ -188,17 +190,12 @@ ABLATION_IMAGES = {"cifar10": 10_000}
 
 RECIPES: dict[str, Recipe] = {
     "drc-mnist": Recipe(
-        Plan("drc", "mnist", **_DRC),
+        _DRC,
         variants=_ALONE,
         departures=_DRC_DEPARTURES,
     ),
     "drc-fashion-mnist": Recipe(
-        Plan(
-            "drc",
-            "fashion-mnist",
-            augment=_FASHION_AUGMENT,
-            **_DRC,
-        ),
+        dataclasses.replace(_DRC, data="fashion-mnist", augment=_FASHION_AUGMENT),
         variants=_ALONE,
         departures=_DRC_DEPARTURES,
     ),
@@ -269,7 +266,7 @@ def ablation(data: str, what: str) -> Recipe:
     return dataclasses.replace(recipe, plan=plan, variants={})
 
 
-def _trained_on(source: str, defence: str, ships: bool = True, **config: Any) -> Recipe:
+def _trained_on(source: str, defence: str, config: dict[str, Any], *, ships: bool = True) -> Recipe:
     first = RECIPES[source]
     kept = "clusters are kept by the cross-entropy to the starting model's, beside its own losses"
     plan = dataclasses.replace(
@@ -292,17 +289,19 @@ _BUDGETS = {
 }
 for _source, _budgets in _BUDGETS.items():
     RECIPES |= {
-        f"{_source}-control": _trained_on(_source, "control", ships=False, epochs=3),
-        f"{_source}-alrdc": _trained_on(_source, "alrdc", epochs=3),
-        f"{_source}-alternating": _trained_on(_source, "alternating", epochs=3, warm=1, **_budgets),
+        f"{_source}-control": _trained_on(_source, "control", {"epochs": 3}, ships=False),
+        f"{_source}-alrdc": _trained_on(_source, "alrdc", {"epochs": 3}),
+        f"{_source}-alternating": _trained_on(
+            _source, "alternating", {"epochs": 3, "warm": 1} | _budgets
+        ),
     }
 RECIPES |= {
-    "drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", epochs=2),
+    "drc-mnist-pgd_at": _trained_on("drc-mnist", "pgd_at", {"epochs": 2}),
     "drc-cifar10-adversarial_view": _trained_on(
-        "drc-cifar10", "adversarial_view", epochs=2, warm=1, eps=4 / 255
+        "drc-cifar10", "adversarial_view", {"epochs": 2, "warm": 1, "eps": 4 / 255}
     ),
     # which of the two ships, `reproduce defences` decides: the one of which fewer samples move
     "drc-cifar10-pgd_at": _trained_on(
-        "drc-cifar10", "pgd_at", ships=False, epochs=2, warm=1, eps=4 / 255
+        "drc-cifar10", "pgd_at", {"epochs": 2, "warm": 1, "eps": 4 / 255}, ships=False
     ),
 }

@@ -221,14 +221,13 @@ def _with_spread(row: CardRow, figure: str) -> str:
 
 
 def _attack_line(name: str, entry: CardAttack) -> str:
-    low, high = entry.moved_interval
     where = "rho" if entry.space == "embedding" else {"linf": "L-inf", "l2": "L2"}[entry.norm]
     figures = [
         _attack(entry),
         f"{where} {entry.eps:.3g}",
         f"{entry.n:,}",
         str(entry.seed),
-        f"{entry.moved:.1%} ({low:.1%} to {high:.1%})",
+        _moved(entry),
         _median(entry),
         "" if entry.acc is None else f"{entry.acc:.3f}",
         "" if entry.acc_rematched is None else f"{entry.acc_rematched:.3f}",
@@ -244,6 +243,16 @@ def _attack(entry: CardAttack) -> str:
     if entry.protocol != "adaptive":
         known.append(entry.protocol)
     return ", ".join(known)
+
+
+def _moved(entry: CardAttack) -> str:
+    # a card that was written by hand may have neither
+    if entry.moved is None:
+        return ""
+    if entry.moved_interval is None:
+        return f"{entry.moved:.1%}"
+    low, high = entry.moved_interval
+    return f"{entry.moved:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _median(entry: CardAttack) -> str:

@@ -110,8 +110,8 @@ def train_seed(
         return label
     settings = recipe.plan.train | {"seed": seed, "device": context.device}
     plan = dataclasses.replace(recipe.plan, name=label, train=settings)
-    if plan.defence is not None:
-        _defend_seed(plan, seed, samples, context)
+    if plan.source is not None:
+        _defend_seed(label, plan, plan.source, seed, samples, context)
         return label
     if context.minutes:
         settings["minutes"] = max(agreed(context.left()), 1e-3)
@@ -190,13 +190,15 @@ def _halves(batch: int) -> list[int]:
     return [batch >> i for i in range(1, batch.bit_length() - 1)]
 
 
-def _defend_seed(plan: Plan, seed: int, samples: Samples, context: Context) -> None:
-    first = RECIPES[plan.source]
-    source = load_run(train_seed(plan.source, first, seed, samples, context), context.device)
+def _defend_seed(
+    label: str, plan: Plan, first: str, seed: int, samples: Samples, context: Context
+) -> None:
+    made = train_seed(first, RECIPES[first], seed, samples, context)
+    source = load_run(made, context.device)
     if plan.defence == "alrdc":
         fit_attackers(source, ("alrdc",), samples, seed, context)
     plan = dataclasses.replace(plan, source=source.name)
-    defend(plan.name, source, plan, samples, on_epoch=_teller(plan.name, context.report))
+    defend(label, source, plan, samples, on_epoch=_teller(label, context.report))
 
 
 def fit_attackers(
@@ -249,7 +251,7 @@ def _finish(
     report(f"{name}: scores")
     defence = run.card.section("defence")
     if recipe.plan.source is not None:  # what ships came from what ships
-        defence = defence | {"from": recipe.plan.source}
+        defence = {**(defence or {}), "from": recipe.plan.source}
     card = run.card.changed(
         defence=defence,
         decoder=run.model.has_decoder,

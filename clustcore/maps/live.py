@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from clustcore.files import held, load_npz, save_npz
+from clustcore.files import is_locked, load_npz, save_npz
 from clustcore.manifold import import_umap
 from clustcore.maps.alignment import align
 
@@ -118,7 +118,7 @@ def follow(
     """
     last = newest(folder)
     while True:
-        going = held(folder)  # asked first, so that the last snapshot is not missed
+        going = is_locked(folder)  # asked first, so that the last snapshot is not missed
         found = _map_newest(folder, last)
         if found is not None:
             last = found

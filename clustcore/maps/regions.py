@@ -99,8 +99,9 @@ def raster(
         raise ValueError(f"soft: expected finite numbers ({len(cells)}, k), got shape {p.shape}")
     ends = np.linalg.norm(projector.place(z) - cells, axis=1)
     trusted = (ends <= ROUND_TRIP * width) & _near(cells, xy, REACH * width)
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
     return Raster(
-        bounds=tuple(float(v) for v in (*low, *high)),
+        bounds=(x0, y0, x1, y1),
         winner=p.argmax(1).astype(np.uint8).reshape(grid, grid),
         p=p.reshape(grid, grid, -1),
         margin=margin(p).reshape(grid, grid),

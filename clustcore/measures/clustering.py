@@ -291,8 +291,8 @@ def sample_rows(
     rng = np.random.default_rng(seed)
     order = rng.permutation(total)
     place = np.empty(total)
-    for label in [None] if y is None else np.unique(y):
-        rows = order if label is None else order[y[order] == label]
+    classes = [order] if y is None else [order[y[order] == label] for label in np.unique(y)]
+    for rows in classes:
         place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
     return np.argsort(place, kind="stable")[:n]
 

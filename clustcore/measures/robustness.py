@@ -104,13 +104,18 @@ def security_curve(
                 nmi(now, y),
                 ari(now, y),
             )
+    moved_correct, acc, acc_rematched, nmis, aris = with_labels
     return SecurityCurve(
         path.strengths,
         np.array([m.value for m in moved]),
         np.array([m.low for m in moved]),
         np.array([m.high for m in moved]),
         None if noise is None else moved_at(noise.smallest, path.strengths).mean(1),
-        *with_labels,
+        moved_correct,
+        acc,
+        acc_rematched,
+        nmis,
+        aris,
         n=len(path.rows),
         seed=seed,
     )

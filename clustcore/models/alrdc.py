@@ -44,7 +44,7 @@ class ALRDCConfig(Config):
     seed: int = setting(0, "seed of k-means", range=(0, 2**31 - 1), rare=True)
 
 
-class ALRDC(Model):
+class ALRDC(Model[ALRDCConfig]):
     """Encoder f, decoder g, clustering network p on mu, and the clusters' means m."""
 
     Config = ALRDCConfig
@@ -53,9 +53,9 @@ class ALRDC(Model):
     def __init__(self, config: ALRDCConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
         self.dim = config.dim
-        channels, height, width = self.input_shape
+        channels, height, width = config.input_shape
+        self.input_shape, self.clusters = (channels, height, width), config.clusters
         if height % 4 or width % 4:
             raise ValueError(
                 f"alrdc: input_shape: expected sides divisible by 4, got {height} x {width}"
@@ -170,14 +170,16 @@ class ALRDC(Model):
         if state:
             return state
         if self.config.taught:
-            return self._keep(data, epoch, state)
+            return self._begin_clusters(data, epoch, state)
         z = self._embed_all(data)
         clusters = self._k_means(z)
         self._centre(z, clusters)
         return {"clusters": clusters}
 
     @torch.no_grad()
-    def _keep(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _begin_clusters(
+        self, data: TrainData, epoch: int, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         if state:
             return state
         return {"clusters": everywhere(self, data, lambda x: self(x).argmax(1))}

@@ -10,14 +10,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from clustcore import config as configs
 from clustcore import memory
-from clustcore.config import Config, setting
+from clustcore.config import setting
 from clustcore.models.blocks import batch_norms, batch_statistics
 
 
@@ -80,8 +81,22 @@ class Stage:
     scale: Callable[[int], float] | None = None  # of the views' sides in its epoch e; None: 1
     state: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def criterion(self) -> Callable[[Views, dict[str, Tensor]], Loss]:
+        """The loss of a stage that learns by steps.
 
-class Model(nn.Module, ABC):
+        Raises:
+            ValueError: this one is done when it has begun.
+        """
+        if self.loss is None:
+            raise ValueError(f"stage {self.name!r}: expected a loss, got none")
+        return self.loss
+
+
+C = TypeVar("C", bound=configs.Config)
+
+
+class Model(nn.Module, ABC, Generic[C]):
     """Base of every model.
 
     A subclass has a frozen `Config`, and sets `input_shape`, `clusters` and `dim`.
@@ -105,7 +120,8 @@ class Model(nn.Module, ABC):
         [1.0, 1.0]
     """
 
-    Config: type[Config]
+    Config: type[C]
+    config: C
     input_shape: tuple[int, int, int]
     clusters: int
     dim: int
@@ -162,7 +178,8 @@ class Model(nn.Module, ABC):
             ValueError: its stages have not what they need: too few images, or no teacher where one
                 is to be followed.
         """
-        if data.teacher is None and getattr(getattr(self, "config", None), "taught", 0):
+        taught = getattr(getattr(self, "config", None), "taught", 0)
+        if taught and data.teacher is None:
             raise ValueError(
                 f"{type(self).__name__.lower()}: stage 'taught': expected a teacher, got none; "
                 "`python -m clustcore teach` makes one, or set taught to 0"
@@ -250,7 +267,7 @@ def settle(model: Model, data: TrainData, batch: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrappedConfig(Config):
+class WrappedConfig(configs.Config):
     """How to find a module of one's own again when its run is opened."""
 
     builder: str = setting("", "where the module is made, as 'package.module:function'")
@@ -258,7 +275,7 @@ class WrappedConfig(Config):
     input_shape: tuple[int, int, int] = setting((1, 28, 28), "channels, height, width")
 
 
-class Wrapped(Model):
+class Wrapped(Model[WrappedConfig]):
     """Any torch module that can answer `embed` and `scores`, as a model of the app.
 
     A run of it names its builder. Since importing code that a card names would let a card run
@@ -293,7 +310,8 @@ class Wrapped(Model):
                     f"wrapped module {type(self.module).__name__}: expected a method {name!r}, "
                     "got none"
                 )
-        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
+        channels, height, width = config.input_shape
+        self.input_shape, self.clusters = (channels, height, width), config.clusters
         self.has_decoder = callable(getattr(self.module, "decode", None))
         was_training = self.module.training
         self.module.eval()

@@ -38,7 +38,7 @@ class DECConfig(Config):
     seed: int = setting(0, "seed of k-means", range=(0, 2**31 - 1), rare=True)
 
 
-class DEC(Model):
+class DEC(Model[DECConfig]):
     """Convolutional autoencoder; soft assignment by Student's t kernel around learned centroids.
 
     Scores are minus squared distances, so that attacks see no kernel: the argmax is the same.
@@ -50,9 +50,9 @@ class DEC(Model):
     def __init__(self, config: DECConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
         self.dim = config.dim
-        channels, height, width = self.input_shape
+        channels, height, width = config.input_shape
+        self.input_shape, self.clusters = (channels, height, width), config.clusters
         if height % 4 or width % 4:
             raise ValueError(
                 f"dec: input_shape: expected sides divisible by 4, got {height} x {width}"

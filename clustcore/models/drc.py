@@ -149,7 +149,7 @@ class DRCConfig(Config):
     )
 
 
-class DRC(Model):
+class DRC(Model[DRCConfig]):
     """Backbone, one linear layer; L = L_AF + L_AP + lambda L_CR in every stage."""
 
     Config = DRCConfig
@@ -158,9 +158,10 @@ class DRC(Model):
     def __init__(self, config: DRCConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_shape, self.clusters = tuple(config.input_shape), config.clusters
+        channels, height, width = config.input_shape
+        self.input_shape, self.clusters = (channels, height, width), config.clusters
         self.views = config.views
-        self.normalise = Normalise(self.input_shape[0])
+        self.normalise = Normalise(channels)
         self.backbone = backbone(config.backbone, self.input_shape, config.width, config.norm)
         self.dim = self.backbone.dim
         self.assign = nn.Linear(self.dim, config.clusters)
@@ -305,7 +306,7 @@ class DRC(Model):
     @torch.no_grad()
     def _fit(self, data: TrainData, epoch: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
         config, z = self.config, everywhere(self, data, self.embed).float()
-        how = {"seed": data.seed, "on_step": data.on_step}
+        seed, tell = data.seed, data.on_step
         if config.heads == "scan":
             weight, bias, found = extra.fit_scan(
                 z,
@@ -314,12 +315,13 @@ class DRC(Model):
                 neighbours=config.head_neighbours,
                 steps=config.head_steps,
                 weight=config.weight_e,
-                **how,
+                seed=seed,
+                on_step=tell,
             )
             numbers = {"loss": found.min(), "worst": found.max()}
         elif config.heads == "kmeans":
             weight, cosine = extra.spherical_k_means(
-                z, self.clusters, starts=config.head_starts, **how
+                z, self.clusters, starts=config.head_starts, seed=seed, on_step=tell
             )
             # scores are cosines at tau_f, as DRC's contrast compares them, for a z of mean length
             weight, bias = weight / (config.tau_f * z.norm(dim=1).mean()), torch.zeros(())
@@ -327,7 +329,7 @@ class DRC(Model):
         else:
             told = self._told(data, "heads")
             weight, bias, loss = extra.fit_labels(
-                z, told, self.clusters, steps=config.head_steps, **how
+                z, told, self.clusters, steps=config.head_steps, seed=seed, on_step=tell
             )
             numbers = {"loss": loss}
         self.assign.weight.copy_(weight)

@@ -77,8 +77,8 @@ def assemble(
         with files.atomic(target / history.name) as part:
             shutil.copyfile(history, part)
     for table in tables:
-        found = runs.read_min_flips(target, table.space, table.norm)
-        if found is None or found.weights != weights:
+        before = runs.read_min_flips(target, table.space, table.norm)
+        if before is None or before.weights != weights:
             runs.write_min_flips(target, table)
 
     card = runs.read_card(target)

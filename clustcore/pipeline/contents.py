@@ -26,14 +26,15 @@ from clustcore.pipeline.paths import path_rows, walk
 from clustcore.pipeline.run import OnStep, Run, attack_of, target_of
 from clustcore.registry import lookup
 from clustcore.runs import CardAttack, CardScores
-from clustcore.types import AttackPath, MapArrays, MinFlips, PathKey, Samples
+from clustcore.types import AttackPath, MapArrays, MinFlips, Norm, PathKey, Samples, Space
 
 # the paths a shipped run carries
-PATHS = [
-    PathKey(attack, space, norm)
-    for attack in ("pgd", "noise")
-    for space, norm in (("pixels", "linf"), ("pixels", "l2"), ("embedding", "l2"))
-]
+_WHERE: tuple[tuple[Space, Norm], ...] = (
+    ("pixels", "linf"),
+    ("pixels", "l2"),
+    ("embedding", "l2"),
+)
+PATHS = [PathKey(attack, space, norm) for attack in ("pgd", "noise") for space, norm in _WHERE]
 
 
 def make_map(
@@ -48,7 +49,7 @@ def make_map(
     if not is_main():  # UMAP is one process's work
         wait()
         _forget_map(run)
-        return run.map
+        return run.mapped
     layout = projection.fit(clean.z, config, seed=seed, on_step=on_step)
 
     def soft(z: Tensor) -> Tensor:
@@ -186,8 +187,8 @@ def make_paths(run: Run, samples: Samples, on_step: OnStep | None = None) -> Non
             if is_main():
                 runs.write_path(file, path)
     for norm in ("linf", "l2"):
-        found = runs.read_min_flips(run.folder, "pixels", norm)
-        if agreed(found is None or found.weights != run.card.weights_sha256):
+        table = runs.read_min_flips(run.folder, "pixels", norm)
+        if agreed(table is None or table.weights != run.card.weights_sha256):
             rows = np.sort(path_rows(samples)[: runs.FLIP_SAMPLES])
             table = min_flips(run, samples, rows, "pixels", norm, on_step=on_step)
             if is_main():
@@ -225,7 +226,7 @@ def measure(run: Run, samples: Samples) -> CardScores:
 
 def _measure_path(run: Run, samples: Samples, path: AttackPath, protocol: str) -> CardAttack:
     budget = dial(samples.name, path.space, path.norm).default
-    clean = run.map.labels.astype(np.int64)
+    clean = run.mapped.labels.astype(np.int64)
     y = None if samples.y is None else samples.y[path.rows]
     match = None
     if samples.y is not None:

@@ -62,8 +62,8 @@ def _undrawn(run: Run, samples: Samples, out: Path, report: Callable[[str], None
             moved = float((path.smallest <= path.strengths[-1]).mean())
             report(f"{out}: {runs.path_name(key)}, {moved:.0%} of {len(rows)} moved at its end")
     for norm in ("linf", "l2"):
-        found = runs.read_min_flips(out, "pixels", norm)
-        if found is None or found.weights != weights:
+        table = runs.read_min_flips(out, "pixels", norm)
+        if table is None or table.weights != weights:
             some = np.sort(rows[: runs.FLIP_SAMPLES])
             table = contents.min_flips(run, samples, some, "pixels", norm)
             if is_main():

@@ -121,7 +121,7 @@ def make_run(
     }
     if start is not None:
         card["start"] = {"from": start.name, "from_weights": start.card.weights_sha256}
-    if not progress.finished:
+    if stopped is not None and not progress.finished:
         card["stopped"] = {"after": len(progress.history), "of": sum(stages.values())}
         _finish(stopped, card, model, samples, progress)
         return folder
@@ -275,7 +275,7 @@ class _Work:
             also: hashes of what else decides the result.
         """
         origin = self._origin()
-        with files.hold(self.folder) if is_main() else contextlib.nullcontext():
+        with files.locked(self.folder) if is_main() else contextlib.nullcontext():
             return train(
                 model,
                 TrainData(self.pixels, self.given),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -147,7 +147,7 @@ def transfer(
     moved = []
     for part in parts_of(len(rows)):
         result = _walk(run_a, samples, rows[part], key, _within(on_step, part, len(rows)))
-        labels = [cluster(run_b.model, x).labels for x in result.x_adv]
+        labels = [cluster(run_b.model, x).labels for x in result.images]
         moved.append(np.stack(labels) != labels[0])
     return np.concatenate(moved, axis=1).mean(1)
 
@@ -244,11 +244,8 @@ def _bare(
 
 
 def _check_samples(run: Run, samples: Samples) -> None:
-    if run.map is None:
-        raise ValueError(
-            f"run {run.name!r}: expected a map (`python -m clustcore project`), got none"
-        )
-    expected = (run.map.data, run.map.split, len(run.map.xy))
+    arrays = run.mapped
+    expected = (arrays.data, arrays.split, len(arrays.xy))
     got = (samples.name, samples.split, len(samples))
     if got != expected:
         raise ValueError(
@@ -259,7 +256,7 @@ def _check_samples(run: Run, samples: Samples) -> None:
 
 def _whole(parts: list[_Path], n: int) -> _Path:
     # the parts of this process, then those of all: n samples
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, axis in _axes(parts[0]).items():
         own = np.concatenate([getattr(part, name) for part in parts], axis)
         arrays[name] = np.moveaxis(joined(np.moveaxis(own, axis, 0), n), 0, axis)
@@ -267,7 +264,9 @@ def _whole(parts: list[_Path], n: int) -> _Path:
 
 
 def _take(path: AttackPath, at: NDArray[np.int64]) -> AttackPath:
-    taken = {name: np.take(getattr(path, name), at, axis) for name, axis in _axes(path).items()}
+    taken: dict[str, Any] = {
+        name: np.take(getattr(path, name), at, axis) for name, axis in _axes(path).items()
+    }
     return dataclasses.replace(path, **taken)
 
 

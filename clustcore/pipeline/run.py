@@ -110,6 +110,19 @@ class Run:
         stale = found is not None and found.weights != self.card.weights_sha256
         return None if stale else found
 
+    @property
+    def mapped(self) -> MapArrays:
+        """The map of a run that has one.
+
+        Raises:
+            ValueError: this one has none yet.
+        """
+        if self.map is None:
+            raise ValueError(
+                f"run {self.name!r}: expected a map (`python -m clustcore project`), got none"
+            )
+        return self.map
+
 
 @dataclass(frozen=True)
 class Probe:

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.files import PART, Arrays, load_npz, save_npz
-from clustcore.types import AttackPath, BarePath, MapArrays, MinFlips, PathKey, Raster
+from clustcore.types import (
+    AttackPath,
+    BarePath,
+    MapArrays,
+    MinFlips,
+    PathKey,
+    Raster,
+    as_norm,
+    as_space,
+)
 
 
 def write_map(folder: Path, arrays: MapArrays) -> None:
@@ -69,8 +78,12 @@ def read_map(folder: Path) -> MapArrays | None:
             raise ValueError(
                 f"{path}: array {name!r}: expected finite numbers, got NaN or infinity"
             )
+    bounds = npz["raster_bounds"]
+    if bounds.shape != (4,):
+        raise ValueError(f"{path}: array 'raster_bounds': expected shape (4,), got {bounds.shape}")
+    x0, y0, x1, y1 = bounds.tolist()
     raster = Raster(
-        bounds=tuple(float(v) for v in npz["raster_bounds"]),
+        bounds=(x0, y0, x1, y1),
         winner=npz["raster_winner"],
         p=npz["raster_p"].astype(np.float32) / 255,
         margin=npz["raster_margin"].astype(np.float32) / 255,
@@ -140,10 +153,13 @@ def _key_values(key: PathKey) -> dict[str, Any]:
     return dataclasses.asdict(key) | {"target": -1 if key.target is None else key.target}
 
 
-def _read_key(npz: Arrays) -> PathKey:
-    attack, space, norm = (str(npz[name]) for name in ("attack", "space", "norm"))
+def _read_key(file: Path, npz: Arrays) -> PathKey:
     target, seed = int(npz["target"]), int(npz["seed"])
-    return PathKey(attack, space, norm, None if target < 0 else target, seed)
+    try:
+        space, norm = as_space(str(npz["space"])), as_norm(str(npz["norm"]))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return PathKey(str(npz["attack"]), space, norm, None if target < 0 else target, seed)
 
 
 def read_path(file: Path) -> AttackPath | None:
@@ -184,7 +200,7 @@ def read_path(file: Path) -> AttackPath | None:
         smallest=npz["smallest"],
         l2=npz["l2"].astype(np.float32),
         linf=npz["linf"].astype(np.float32),
-        key=_read_key(npz),
+        key=_read_key(file, npz),
         weights=str(npz["weights"]),
         ahead=bool(npz["ahead"]),
     )
@@ -254,8 +270,8 @@ def write_bare(folder: Path, bare: BarePath, limit: int = PART) -> list[Path]:
                 f"{limit - _ROOM:,} bytes, got {each:,}"
             )
         for start in range(0, len(bare.rows), count):
-            part = slice(start, start + count)
-            arrays = {name: _of_samples(values[name], part) for name in ("rows", *names)}
+            some = slice(start, start + count)
+            arrays = {name: _of_samples(values[name], some) for name in ("rows", *names)}
             parts.append({"part": len(parts), **arrays})
     for old in _bare_files(folder, key):
         old.unlink()
@@ -311,7 +327,7 @@ def read_bare(folder: Path, key: PathKey, weights: str) -> BarePath | None:
         strengths=parts[0]["strengths"],
         rows=arrays["rows"],
         z=_joined(with_z, "z"),
-        p=arrays["p"].astype(np.float32) / 255,
+        p=arrays["p"].astype(np.float32) / np.float32(255),
         labels=arrays["labels"],
         smallest=arrays["smallest"],
         l2=arrays["l2"].astype(np.float32),
@@ -388,6 +404,12 @@ def read_min_flips(folder: Path, space: str, norm: str) -> MinFlips | None:
     if not path.is_file():
         return None
     npz = load_npz(path)
-    arrays = {name: npz[name] for name in ("rows", "smallest", "after")}
-    text = {name: str(npz[name]) for name in ("norm", "space", "weights")}
-    return MinFlips(**arrays, **text, seed=int(npz["seed"]))
+    return MinFlips(
+        rows=npz["rows"],
+        smallest=npz["smallest"],
+        after=npz["after"],
+        norm=str(npz["norm"]),
+        space=str(npz["space"]),
+        seed=int(npz["seed"]),
+        weights=str(npz["weights"]),
+    )

@@ -65,11 +65,11 @@ def cached_path_file(run: RunInfo, key: PathKey) -> Path:
     """
     attack, space, norm, *aim = dataclasses.astuple(key)
     made_of = (_PATH_CODE, run.card.weights_sha256, run.projector_sha256, run.card.section("data"))
-    parts = (*made_of, attack, space, norm)
     attacker = attacker_file(run, attack)
-    if attacker.is_file():  # a learned attack changes whenever it is fitted
-        parts += (sha256(attacker),)
-    return cache_folder() / "paths" / f"{digest(*parts, *aim, PATH_SAMPLES)}.npz"
+    # a learned attack changes whenever it is fitted
+    fitted = [sha256(attacker)] if attacker.is_file() else []
+    name = digest(*made_of, attack, space, norm, *fitted, *aim, PATH_SAMPLES)
+    return cache_folder() / "paths" / f"{name}.npz"
 
 
 def stored_path(run: RunInfo, key: PathKey) -> AttackPath | None:

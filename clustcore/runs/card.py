@@ -431,14 +431,15 @@ def _part(cls: type[_Part], values: Json, **called: str) -> _Part:
     Args:
         called: what the file calls a field, where that is something else.
     """
+    key: type = cls  # of the cache
     found = {
-        name: _fit(values.get(called.get(name, name)), kind) for name, kind in _kinds(cls).items()
+        name: _fit(values.get(called.get(name, name)), kind) for name, kind in _kinds(key).items()
     }
     return cls(**{name: value for name, value in found.items() if value is not None})
 
 
 @functools.cache
-def _kinds(cls: type[Any]) -> dict[str, Any]:
+def _kinds(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 

@@ -155,8 +155,8 @@ class RunInfo:
 
     def path_stamp(self, key: PathKey) -> tuple[int, int, int]:
         """Changes when a path of it does, and when the attacker is fitted anew that walks it."""
-        files = self.folder / "paths" / path_name(key), cached_path_file(self, key)
-        return (*map(_stamp, files), self.attacker_stamp(key.attack))
+        own, cached = self.folder / "paths" / path_name(key), cached_path_file(self, key)
+        return _stamp(own), _stamp(cached), self.attacker_stamp(key.attack)
 
 
 def list_runs() -> list[RunInfo]:
@@ -172,13 +172,13 @@ def list_runs() -> list[RunInfo]:
     for place in folders():
         for path in sorted(place.iterdir()) if place.is_dir() else []:
             if path.is_dir() and is_name(path.name) and path.name not in found:
-                info = _look(path)
+                info = _read(path)
                 if info is not None:
                     found[path.name] = info
     return list(found.values())
 
 
-def _look(path: Path) -> RunInfo | None:
+def _read(path: Path) -> RunInfo | None:
     # None: not a run, or one that has not begun to save
     has_card, has_resume = ((path / name).is_file() for name in (CARD, _RESUME))
     if not (has_card or has_resume or has_weights(path)):

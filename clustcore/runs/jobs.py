@@ -62,7 +62,7 @@ def map_line(folder: Path) -> str:
 
 def unable() -> str:
     """Why no job can be started on this system; empty where one can."""
-    if files.fcntl is None:
+    if not files.LOCKS:
         return (
             "A training is followed by file locks, for which it needs a POSIX system (Linux, "
             "macOS); on this one `python -m clustcore train` trains from a terminal."
@@ -114,7 +114,7 @@ def stop(folder: Path) -> None:
         ValueError: the training was started by hand, elsewhere, or the job's file is damaged.
     """
     if not _locked(folder):
-        if files.held(folder):
+        if files.is_locked(folder):
             raise ValueError(
                 f"run {folder.name!r} is trained by a command elsewhere: stop it there, with Ctrl+C"
             )
@@ -132,13 +132,13 @@ def jobs() -> list[Job]:
     for folder in place.iterdir() if place.is_dir() else []:
         if (folder / _JOB).is_file():
             try:
-                found.append(look(folder))
+                found.append(status(folder))
             except (ValueError, OSError):
                 continue
     return sorted(found, key=lambda job: -job.started)
 
 
-def look(folder: Path) -> Job:
+def status(folder: Path) -> Job:
     """A job as it stands now.
 
     Raises:
@@ -149,7 +149,7 @@ def look(folder: Path) -> Job:
             with contextlib.suppress(ValueError):  # another visitor's thread was quicker
                 _STARTED.remove(process)
     plan, job = read_plan(folder), _process(folder)
-    running = _locked(folder) or files.held(folder)
+    running = _locked(folder) or files.is_locked(folder)
     told = progress.read_progress(folder)
     state, reason = _state(folder, told, running, bool(job.get("stop")))
     teacher = plan.teacher_path() if plan.teach is not None else None
@@ -200,7 +200,7 @@ def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
         raise ValueError(cannot)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as log:
-        if not files.lock(log) or files.held(folder):
+        if not files.lock(log) or files.is_locked(folder):
             raise ValueError(f"run {folder.name!r} is being trained by another process")
         files.write_json(folder / _PLAN, plan.to_dict())
         command = plan.commands()[-1 if only_map else -2]
@@ -221,7 +221,7 @@ def _launch(folder: Path, plan: Plan, *, only_map: bool = False) -> Job:
         _STARTED.append(process)
         job = {"pid": process.pid, "started": time.time(), "log": begins}
         files.write_json(folder / _JOB, job)
-    return look(folder)
+    return status(folder)
 
 
 def _locked(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from clustcore.runs.folder import folders
 
 # of a card's `train`: how that training went, not how one should go
-_WENT = ("minutes", "device", "stages", "epochs", "views", "precisions")
+_WENT: tuple[str, ...] = ("minutes", "device", "stages", "epochs", "views", "precisions")
 _WENT += ("machine", "threads", "processes")
 
 
@@ -101,10 +101,32 @@ class Plan:
         values["data"] = {"name": values.pop("data"), "split": values.pop("split")}
         return {k: v for k, v in values.items() if v is not None and v is not False}
 
+    @property
+    def run_name(self) -> str:
+        """The name of the run that is made.
+
+        Raises:
+            ValueError: the plan says none.
+        """
+        if self.name is None:
+            raise ValueError("plan: field 'name': expected the name of the run, got nothing")
+        return self.name
+
+    @property
+    def model_name(self) -> str:
+        """The model that is trained from its beginning.
+
+        Raises:
+            ValueError: the plan is of a defence, whose model is its source's.
+        """
+        if self.model is None:
+            raise ValueError(f"plan: expected a model, got the defence {self.defence!r}")
+        return self.model
+
     def teacher_path(self) -> Path | None:
         """Where the teacher lies, or will lie once it is made; None without one."""
         if self.teach is not None:
-            return folders()[1] / self._name() / "teacher.npz"
+            return folders()[1] / self.run_name / "teacher.npz"
         return None if self.teacher_file is None else Path(self.teacher_file)
 
     def teach_settings(self) -> dict[str, Any]:
@@ -123,14 +145,14 @@ class Plan:
         The map of the run comes last.
         """
         teach = [self._teach_command()] if self.teach is not None else []
-        return [*teach, self._command(), map_command(self._name(), self.root)]
+        return [*teach, self._command(), map_command(self.run_name, self.root)]
 
     def _command(self) -> list[str]:
         if self.defence is not None:
             argv, group = ["defend", str(self.source), "--defence", self.defence], "defence"
         else:
             argv, group = ["train", str(self.model)], "model"
-        argv += ["--data", self.data, "--name", self._name()]
+        argv += ["--data", self.data, "--name", self.run_name]
         argv += [] if self.split == "train" else ["--split", self.split]
         loop = dict(self.train)
         for own in ("seed", "device"):  # flags of the command itself
@@ -153,11 +175,6 @@ class Plan:
 
     def _where(self) -> list[str]:
         return _root(self.root) + ["--download"] * self.download
-
-    def _name(self) -> str:
-        if self.name is None:
-            raise ValueError("plan: field 'name': expected the name of the run, got nothing")
-        return self.name
 
 
 _OPTIONAL: dict[str, type] = {

@@ -35,11 +35,11 @@ from clustcore.models import base
 from clustcore.models.base import Model, Stage, TrainData, Views
 from clustcore.training.views import AugmentConfig, view
 
-LOOK = 50  # steps between two looks at the losses of a GPU, each of which waits for it
+LOSS_CHECK_STEPS = 50  # steps between two checks of the losses of a GPU, each of which waits for it
 _SAMPLE = 2000  # images that the diagnostics look at, about
 # of a device's time, at most this share is for looking how the model stands: a GPU's epochs are
 # short, and are not all looked at; elsewhere each is
-_LOOKING = {"cuda": 0.03}
+_DIAGNOSING = {"cuda": 0.03}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class Snapshot:
 
 
 @dataclass
-class Job:
+class Training:
     """What is trained, on what: the same for every epoch but for `batch`."""
 
     model: Model
@@ -165,8 +165,8 @@ class Job:
     fast: Callable[[Tensor], Tensor] | None = None  # the model's embedding, compiled
     precision: str = ""  # what "auto" came to; "": not timed yet
     settled: bool = False  # whether the statistics are those of the clean images
-    snapshot: Snapshot | None = None  # what the last look saw
-    looked: tuple[float, float] = (0.0, 0.0)  # when that was, and how long it took
+    snapshot: Snapshot | None = None  # what the last diagnosis saw
+    diagnosed: tuple[float, float] = (0.0, 0.0)  # when that was, and how long it took
 
     @property
     def device(self) -> torch.device:
@@ -188,17 +188,17 @@ class Job:
         return [value for module in self.modules for value in module.state_dict().values()]
 
 
-def optimiser_of(job: Job) -> torch.optim.Optimizer:
+def optimiser_of(training: Training) -> torch.optim.Optimizer:
     """What the config asks for; one kernel for all weights on CUDA."""
-    config, fused = job.config, job.device.type == "cuda"
+    config, fused = training.config, training.device.type == "cuda"
     common = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused}
     if config.optimiser == "sgd":
-        return torch.optim.SGD(job.parameters, momentum=0.9, nesterov=True, **common)
-    return torch.optim.AdamW(job.parameters, **common)
+        return torch.optim.SGD(training.parameters, momentum=0.9, nesterov=True, **common)
+    return torch.optim.AdamW(training.parameters, **common)
 
 
 def run_epoch(
-    job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
+    training: Training, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
 ) -> tuple[Epoch, Snapshot | None]:
     """Train epoch `stage_epoch` of a stage, `done` epochs having gone before it in all.
 
@@ -212,36 +212,35 @@ def run_epoch(
     """
     began = time.monotonic()
     if stage.begin is not None:
-        if not job.settled:
-            settle(job)
-        stage.state = stage.begin(job.data, stage_epoch, stage.state)
-        follow_main([*job.tensors(), *stage.state.values()])
+        if not training.settled:
+            settle(training)
+        stage.state = stage.begin(training.data, stage_epoch, stage.state)
+        follow_main([*training.tensors(), *stage.state.values()])
     means, note, seen, views_per_s = {}, "", 0, 0.0
     if stage.loss is None:
         means, stage.state = {name: float(value) for name, value in stage.state.items()}, {}
     else:
-        if job.config.precision == "auto" and not job.precision:
-            note = choose_precision(job, stage, done)
-        torch.manual_seed(seed_of(job.config.seed, done))
-        job.model.train()
-        job.settled = False
+        if training.config.precision == "auto" and not training.precision:
+            note = choose_precision(training, stage, done)
+        torch.manual_seed(seed_of(training.config.seed, done))
+        training.model.train()
+        training.settled = False
         stepping = time.monotonic()
-        with fast_steps(job):
-            means = _steps(job, stage, optimiser, stage_epoch, done)
-        views = job.model.views + (stage.strong is not None)
-        seen = job.batches * min(job.batch, len(job.data)) * views
+        with fast_steps(training):
+            means = _steps(training, stage, optimiser, stage_epoch, done)
+        views = training.model.views + (stage.strong is not None)
+        seen = training.batches * min(training.batch, len(training.data)) * views
         views_per_s = seen / (time.monotonic() - stepping)
-    new = None
-    if _is_due(job, last=stage_epoch + 1 == stage.epochs):
-        looking = time.monotonic()
-        settle(job)
-        follow_main(job.tensors())
-        job.model.eval()
-        job.snapshot = new = look(job, stage, done)
-        job.looked = (time.monotonic(), time.monotonic() - looking)
-    snapshot = job.snapshot
+    snapshot, new = training.snapshot, None
+    if snapshot is None or _is_due(training, last=stage_epoch + 1 == stage.epochs):
+        diagnosing = time.monotonic()
+        settle(training)
+        follow_main(training.tensors())
+        training.model.eval()
+        training.snapshot = snapshot = new = diagnose(training, stage, done)
+        training.diagnosed = (time.monotonic(), time.monotonic() - diagnosing)
     entropy_mean, entropy_sample, confidence = _spread(snapshot.p)
-    sizes = np.bincount(snapshot.labels, minlength=job.model.clusters)
+    sizes = np.bincount(snapshot.labels, minlength=training.model.clusters)
     epoch = Epoch(
         epoch=done,
         stage=stage.name,
@@ -252,21 +251,21 @@ def run_epoch(
         entropy_sample=entropy_sample,
         confidence=confidence,
         seconds=time.monotonic() - began,
-        total=job.total,
+        total=training.total,
         views_per_s=views_per_s,
-        batch=job.batch,
+        batch=training.batch,
         views=seen,
-        precision=_precision(job),
+        precision=_precision(training),
         note=note,
     )
     return epoch, new
 
 
-def _is_due(job: Job, last: bool) -> bool:
-    share = _LOOKING.get(job.device.type)
-    if share is None or last or job.snapshot is None:
+def _is_due(training: Training, last: bool) -> bool:
+    share = _DIAGNOSING.get(training.device.type)
+    if share is None or last:
         return True
-    when, took = job.looked
+    when, took = training.diagnosed
     return bool(agreed(took <= share * (time.monotonic() - when)))
 
 
@@ -281,19 +280,19 @@ def seed_of(seed: int, done: int) -> int:
 
 
 def draw(
-    job: Job, stage: Stage, ids: Int64[Tensor, " n"], done: int, stage_epoch: int = 0
+    training: Training, stage: Stage, ids: Int64[Tensor, " n"], done: int, stage_epoch: int = 0
 ) -> Views:
     """The images of these rows and their views in epoch `done`, made on the device.
 
     That epoch is the stage's `stage_epoch`.
     """
-    x = job.data.x[ids].float() / 255
+    x = training.data.x[ids].float() / 255
     scale = 1.0 if stage.scale is None else stage.scale(stage_epoch)
-    ways = [job.augment] * job.model.views
+    ways = [training.augment] * training.model.views
     if stage.strong is not None:
-        ways.append(dataclasses.replace(job.augment, **stage.strong))
+        ways.append(dataclasses.replace(training.augment, **stage.strong))
     made = [
-        view(x, ids, way, seed=job.config.seed, epoch=done, index=index, scale=scale)
+        view(x, ids, way, seed=training.config.seed, epoch=done, index=index, scale=scale)
         for index, way in enumerate(ways)
     ]
     strong = made.pop() if stage.strong is not None else None
@@ -301,71 +300,71 @@ def draw(
     return Views(x, first, second, ids, tuple(more), strong)
 
 
-def gradients(job: Job, stage: Stage, views: Views) -> dict[str, Tensor]:
+def gradients(training: Training, stage: Stage, views: Views) -> dict[str, Tensor]:
     """Leave the gradient of a batch's loss in the weights; gives the loss and its parts.
 
     All are means over the ranks.
     """
-    half = _precision(job) == "bfloat16"
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=half):
-        loss = stage.loss(views, stage.state)
-    for parameter in job.parameters:
+    half = _precision(training) == "bfloat16"
+    with torch.autocast(training.device.type, torch.bfloat16, enabled=half):
+        loss = stage.criterion(views, stage.state)
+    for parameter in training.parameters:
         parameter.grad = None
     loss.total.backward()
     named = {"loss": loss.total, **loss.parts}
-    means = average_gradients(job.parameters, *(value.detach() for value in named.values()))
+    means = average_gradients(training.parameters, *(value.detach() for value in named.values()))
     return dict(zip(named, means, strict=True))
 
 
-def _precision(job: Job) -> str:
-    if job.config.precision != "auto":
-        return job.config.precision
-    return job.precision or "float32"
+def _precision(training: Training) -> str:
+    if training.config.precision != "auto":
+        return training.config.precision
+    return training.precision or "float32"
 
 
-def choose_precision(job: Job, stage: Stage, done: int) -> str:
-    """Time two steps of each precision, keep the faster for the job, and say so.
+def choose_precision(training: Training, stage: Stage, done: int) -> str:
+    """Time two steps of each precision, keep the faster for the training, and say so.
 
     One step comes before, to warm up. No weight changes. Of several processes the first decides.
 
     On a CPU the steps are short ones, and what is much slower at once is not asked again: there
     bfloat16 may take ten times as long.
     """
-    cpu = job.device.type == "cpu"
-    rows = next(order(job, done))
+    cpu = training.device.type == "cpu"
+    rows = next(order(training, done))
     if cpu:
         rows = rows[: 32 // world() * world()]
-    views = draw(job, stage, rows[shard(len(rows))], done)
+    views = draw(training, stage, rows[shard(len(rows))], done)
     # a defence's attacker learns within the loss
-    inner = [m.inner for m in job.modules if getattr(m, "inner", None) is not None]
-    owners = [*job.modules, *inner]
+    inner = [m.inner for m in training.modules if getattr(m, "inner", None) is not None]
+    owners = [*training.modules, *inner]
     before, state = [copied(owner.state_dict()) for owner in owners], copied(stage.state)
     found: dict[str, float] = {}
-    job.model.train()
-    for job.precision in ("float32", "bfloat16"):
+    training.model.train()
+    for training.precision in ("float32", "bfloat16"):
         times: list[float] = []
         while len(times) < 3:
-            times.append(agreed(_timed(job, stage, views)))
+            times.append(agreed(_timed(training, stage, views)))
             if cpu and found and times[0] > 3 * found["float32"]:
                 break
-        found[job.precision] = min(times[1:] or times)
+        found[training.precision] = min(times[1:] or times)
     for owner, values in zip(owners, before, strict=True):
         owner.load_state_dict(values)
     stage.state = state
-    for parameter in job.parameters:
+    for parameter in training.parameters:
         parameter.grad = None
-    job.precision, other = sorted(found, key=found.__getitem__)
+    training.precision, other = sorted(found, key=found.__getitem__)
     return (
-        f"precision: {job.precision}, {found[job.precision]:.3g} s a step of {len(rows)} images; "
-        f"{other} takes {found[other]:.3g} s on this device"
+        f"precision: {training.precision}, {found[training.precision]:.3g} s a step of "
+        f"{len(rows)} images; {other} takes {found[other]:.3g} s on this device"
     )
 
 
-def _timed(job: Job, stage: Stage, views: Views) -> float:
-    finish(job.device)
+def _timed(training: Training, stage: Stage, views: Views) -> float:
+    finish(training.device)
     began = time.monotonic()
-    gradients(job, stage, views)
-    finish(job.device)
+    gradients(training, stage, views)
+    finish(training.device)
     return time.monotonic() - began
 
 
@@ -385,34 +384,36 @@ def finish(device: torch.device) -> None:
 
 
 def _steps(
-    job: Job, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
+    training: Training, stage: Stage, optimiser: torch.optim.Optimizer, stage_epoch: int, done: int
 ) -> dict[str, float]:
     # the means of the loss and its parts
     sums: dict[str, Tensor] = {}
-    every = 1 if job.device.type == "cpu" else LOOK
-    for step, ids in enumerate(order(job, done)):
-        rate = _schedule(stage_epoch + step / job.batches, stage.epochs, job.config.warmup)
+    every = 1 if training.device.type == "cpu" else LOSS_CHECK_STEPS
+    for step, ids in enumerate(order(training, done)):
+        rate = _schedule(
+            stage_epoch + step / training.batches, stage.epochs, training.config.warmup
+        )
         for group in optimiser.param_groups:
-            group["lr"] = job.config.lr * stage.lr * rate
-        views = draw(job, stage, ids[shard(len(ids))], done, stage_epoch)
-        for name, mean in gradients(job, stage, views).items():
+            group["lr"] = training.config.lr * stage.lr * rate
+        views = draw(training, stage, ids[shard(len(ids))], done, stage_epoch)
+        for name, mean in gradients(training, stage, views).items():
             sums[name] = sums[name] + mean if name in sums else mean
-        if step % every == 0 or step + 1 == job.batches:
+        if step % every == 0 or step + 1 == training.batches:
             _check_finite(sums, stage.name, done)
         optimiser.step()
-        if job.on_step is not None:
-            job.on_step(step + 1, job.batches)
-    return {name: float(value) / job.batches for name, value in sums.items()}
+        if training.on_step is not None:
+            training.on_step(step + 1, training.batches)
+    return {name: float(value) / training.batches for name, value in sums.items()}
 
 
-def settle(job: Job) -> None:
+def settle(training: Training) -> None:
     """Measure batch normalisation's running statistics on the clean images: see `base.settle`."""
-    base.settle(job.model, job.data, min(1000, max(2, job.batch // world())))
-    job.settled = True
+    base.settle(training.model, training.data, min(1000, max(2, training.batch // world())))
+    training.settled = True
 
 
 @torch.no_grad()
-def look(job: Job, stage: Stage, done: int) -> Snapshot:
+def diagnose(training: Training, stage: Stage, done: int) -> Snapshot:
     """How the model sees a fixed sample of the clean images.
 
     It is cheap, and comparable from epoch to epoch.
@@ -420,12 +421,12 @@ def look(job: Job, stage: Stage, done: int) -> Snapshot:
     Raises:
         TrainingFailed: an assignment is not finite.
     """
-    rows = np.arange(0, len(job.data), max(1, len(job.data) // _SAMPLE))
-    mine = torch.from_numpy(rows[shard(len(rows))]).to(job.device)
+    rows = np.arange(0, len(training.data), max(1, len(training.data) // _SAMPLE))
+    mine = torch.from_numpy(rows[shard(len(rows))]).to(training.device)
     found = []
-    for ids in mine.split(min(1000, job.batch)):
-        z = job.model.embed(job.data.x[ids].float() / 255)
-        found.append((z.half().cpu(), job.model.soft(z).float().cpu()))
+    for ids in mine.split(min(1000, training.batch)):
+        z = training.model.embed(training.data.x[ids].float() / 255)
+        found.append((z.half().cpu(), training.model.soft(z).float().cpu()))
     z, p = (collect(torch.cat(parts).numpy(), len(rows)) for parts in zip(*found, strict=True))
     if not np.isfinite(p).all():
         raise TrainingFailed(
@@ -463,31 +464,31 @@ def compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def fast_steps(job: Job) -> Iterator[None]:
+def fast_steps(training: Training) -> Iterator[None]:
     """Convolutions chosen by trial on CUDA, and the model with its compiled embedding.
 
     For the steps alone, as what else looks at the model comes in other sizes.
     """
     before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = job.device.type == "cuda"
-    if job.fast is not None:
-        job.model.embed = job.fast
+    torch.backends.cudnn.benchmark = training.device.type == "cuda"
+    if training.fast is not None:
+        vars(training.model)["embed"] = training.fast  # before the class's own
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-        if job.fast is not None:
-            del job.model.embed
+        if training.fast is not None:
+            del vars(training.model)["embed"]
 
 
-def order(job: Job, epoch: int) -> Iterator[Tensor]:
+def order(training: Training, epoch: int) -> Iterator[Tensor]:
     """The rows of each batch of an epoch, counted over all stages."""
     # drawn on the CPU, so that every device sees the same order; the last, smaller batch is left
     # out
-    generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(job.data), generator=generator).to(job.device)
-    for i in range(job.batches):
-        yield order[i * job.batch : (i + 1) * job.batch]
+    generator = torch.Generator().manual_seed(training.config.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(training.data), generator=generator).to(training.device)
+    for i in range(training.batches):
+        yield order[i * training.batch : (i + 1) * training.batch]
 
 
 def _schedule(epoch: float, epochs: int, warmup: float) -> float:

@@ -35,10 +35,10 @@ from clustcore.distributed import (
 from clustcore.models.base import Model, Stage, TrainData
 from clustcore.training.epoch import (
     Epoch,
-    Job,
     Progress,
     Snapshot,
     TrainConfig,
+    Training,
     TrainingFailed,
     compiled,
     copied,
@@ -122,22 +122,22 @@ def train(
         model.check(data)
     with group(config.device) as device, _denormals_flushed():
         torch.manual_seed(config.seed)
-        modules = [model] if defence is None else [model, defence]
+        modules: list[Model | Defence] = [model] if defence is None else [model, defence]
         for module in modules:
             module.to(device)
         if device.type == "cuda":
             model.to(memory_format=torch.channels_last)
         told = None if data.teacher is None else data.teacher.to(device)
         data = TrainData(data.x.to(device), told, config.seed, on_step)
-        job = Job(model, data, config, augment, modules, config.batch, on_step=on_step)
+        training = Training(model, data, config, augment, modules, config.batch, on_step=on_step)
         stages = model.stages() if defence is None else defence.stages(model)
-        job.total = sum(stage.epochs for stage in stages)
-        if not job.total:
+        training.total = sum(stage.epochs for stage in stages)
+        if not training.total:
             raise ValueError(
                 f"{type(model).__name__}: expected a stage with epochs, got none: the model would "
                 "stay as it was drawn"
             )
-        loop = _Loop(job, stages, defence, folder, origin)
+        loop = _Loop(training, stages, defence, folder, origin)
         with _synchronised(model, device), _one_attacker(defence):
             return loop.run(on_epoch)
 
@@ -147,25 +147,25 @@ class _Loop:
 
     def __init__(
         self,
-        job: Job,
+        training: Training,
         stages: list[Stage],
         defence: Defence | None,
         folder: Path | None,
         origin: str,
     ) -> None:
-        self.job, self.stages, self.defence = job, stages, defence
+        self.training, self.stages, self.defence = training, stages, defence
         self.folder, self.origin = folder, origin
-        self.progress, self.kept = Progress(batch=job.batch), None
+        self.progress, self.optimiser_state = Progress(batch=training.batch), None
         if folder is not None:
-            found = load_resume(folder, job.model, stages, origin, defence)
-            self.progress, self.kept = found or (self.progress, self.kept)
-        job.batch = self.progress.batch = min(job.batch, self.progress.batch)
-        _check_shares(self.progress, min(job.batch, len(job.data)), origin)
+            found = load_resume(folder, training.model, stages, origin, defence)
+            self.progress, self.optimiser_state = found or (self.progress, self.optimiser_state)
+        training.batch = self.progress.batch = min(training.batch, self.progress.batch)
+        _check_shares(self.progress, min(training.batch, len(training.data)), origin)
         if folder is not None and is_main():
             drop_later(folder, self.progress.history)
-        follow_main(job.tensors())
-        if job.config.compile:
-            job.fast = compiled(job.model.embed)
+        follow_main(training.tensors())
+        if training.config.compile:
+            training.fast = compiled(training.model.embed)
         self.started = self.saved = time.monotonic()
         self.took = 0.0  # seconds of the last save
         self.unsaved = False  # whether an epoch is whole that the resume state does not have
@@ -187,14 +187,14 @@ class _Loop:
         progress, stages = self.progress, self.stages
         while progress.stage < len(stages):
             stage = stages[progress.stage]
-            self.optimiser = optimiser_of(self.job)
-            if self.kept is not None:
-                _load(self.optimiser, self.kept)
-                self.kept = None
+            self.optimiser = optimiser_of(self.training)
+            if self.optimiser_state is not None:
+                _load(self.optimiser, self.optimiser_state)
+                self.optimiser_state = None
             while progress.epoch < stage.epochs:
                 if self._late():
-                    if not self.job.settled and progress.history:
-                        settle(self.job)  # it may be judged as it stands
+                    if not self.training.settled and progress.history:
+                        settle(self.training)  # it may be judged as it stands
                     self._rescue()
                     return progress
                 done = sum(s.epochs for s in stages[: progress.stage]) + progress.epoch
@@ -210,18 +210,18 @@ class _Loop:
                 if progress.epoch == stage.epochs:
                     progress.stage, progress.epoch = progress.stage + 1, 0
                 self.before, self.unsaved = None, self.folder is not None
-                self._keep(epoch, snapshot)
+                self._save_epoch(epoch, snapshot)
                 if on_epoch is not None:
                     on_epoch(epoch)
                 if progress.epoch == 0:
                     break
         progress.finished = True
-        self.job.model.eval()
+        self.training.model.eval()
         return progress
 
     def _late(self) -> bool:
         # rank 0's clock counts
-        limit = self.job.config.minutes * 60
+        limit = self.training.config.minutes * 60
         late = bool(limit) and time.monotonic() - self.started > limit
         return bool(collect(np.array([late]), world())[0])
 
@@ -234,7 +234,9 @@ class _Loop:
                 self.before = None  # its memory first
                 self.before = _Before(self, stage)
                 with memory.counted():
-                    found = run_epoch(self.job, stage, self.optimiser, self.progress.epoch, done)
+                    found = run_epoch(
+                        self.training, stage, self.optimiser, self.progress.epoch, done
+                    )
                 wait()  # it is whole where it is whole in every process
                 return found
             except torch.OutOfMemoryError as error:
@@ -243,11 +245,11 @@ class _Loop:
             self._halve(f"stage {stage.name!r}, epoch {done}", elsewhere)
 
     def _halve(self, place: str, elsewhere: bool) -> None:
-        job, alone = self.job, _shares_statistics(self.job.model)
+        training, alone = self.training, _shares_statistics(self.training.model)
         if not (elsewhere or alone):
             out_of_memory()
-        place += f": out of memory on {'another process' if elsewhere else job.device}"
-        asked, half = job.batch, world() * (job.batch // world() // 2)
+        place += f": out of memory on {'another process' if elsewhere else training.device}"
+        asked, half = training.batch, world() * (training.batch // world() // 2)
         few = half < 2 * world()  # batch statistics take two images
         if few or alone:
             raise TrainingFailed(
@@ -256,37 +258,38 @@ class _Loop:
             )
         if self.before is not None:
             self.before.restore()
-        job.batch = self.progress.batch = half
+        training.batch = self.progress.batch = half
         if is_main():
             warnings.warn(
                 f"{place} with a batch of {asked}: the epoch begins again with {half}", stacklevel=2
             )
 
-    def _keep(self, epoch: Epoch, snapshot: Snapshot | None) -> None:
+    def _save_epoch(self, epoch: Epoch, snapshot: Snapshot | None) -> None:
         if self.folder is None or not is_main():
             return
-        every = self.job.config.snapshots
+        every = self.training.config.snapshots
         if every and epoch.epoch % every == 0 and snapshot is not None:
             save_snapshot(self.folder, epoch.epoch, snapshot)
         last = self.progress.stage == len(self.stages)
-        pause = _PAUSE.get(self.job.device.type, 0.0)
+        pause = _PAUSE.get(self.training.device.type, 0.0)
         if pause:
             pause = max(pause, self.took / _SAVING)
         if last or time.monotonic() - self.saved >= pause:
-            self._save()
+            self._save(self.folder)
 
     def _rescue(self) -> None:
         # the whole epochs since the last save; others may have ended, so none is waited for. Where
         # rank 0 may wait within torch for this process, which every rank could be, each saves
-        if self.unsaved and (is_main() or _shares_statistics(self.job.model)):
+        folder = self.folder if self.unsaved else None
+        if folder is not None and (is_main() or _shares_statistics(self.training.model)):
             if self.before is not None:
                 self.before.restore()
-            self._save()
+            self._save(folder)
 
-    def _save(self) -> None:
-        model, stages, progress = self.job.model, self.stages, self.progress
+    def _save(self, folder: Path) -> None:
+        model, stages, progress = self.training.model, self.stages, self.progress
         began = time.monotonic()
-        save_resume(self.folder, model, stages, self.optimiser, progress, self.origin, self.defence)
+        save_resume(folder, model, stages, self.optimiser, progress, self.origin, self.defence)
         self.saved, self.unsaved = time.monotonic(), False
         self.took = self.saved - began
 
@@ -296,9 +299,9 @@ class _Before:
 
     def __init__(self, loop: _Loop, stage: Stage) -> None:
         inner = None if loop.defence is None else loop.defence.inner
-        self.job, self.stage, self.progress = loop.job, stage, loop.progress
+        self.training, self.stage, self.progress = loop.training, stage, loop.progress
         self.place = (self.progress.stage, self.progress.epoch, len(self.progress.history))
-        self.owners = [*self.job.modules, loop.optimiser, *([] if inner is None else [inner])]
+        self.owners = [*self.training.modules, loop.optimiser, *([] if inner is None else [inner])]
         self.states = [copied(owner.state_dict()) for owner in self.owners]
         self.state = copied(stage.state)
 
@@ -309,9 +312,9 @@ class _Before:
         self.stage.state = self.state
         self.progress.stage, self.progress.epoch, epochs = self.place
         del self.progress.history[epochs:]
-        for parameter in self.job.parameters:
+        for parameter in self.training.parameters:
             parameter.grad = None
-        if self.job.device.type == "cuda":
+        if self.training.device.type == "cuda":
             torch.cuda.empty_cache()
 
 

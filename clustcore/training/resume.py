@@ -119,8 +119,8 @@ def load_resume(
             defence.inner.load_state_dict(_nested("inner", tensors, note["inner"]))
     progress = Progress(note["stage"], note["epoch"], note["history"], batch=note["batch"])
     # a stage that has not begun starts with a fresh optimiser
-    kept = _nested("optimiser", tensors, note["groups"]) if progress.epoch else None
-    return progress, kept
+    optimiser_state = _nested("optimiser", tensors, note["groups"]) if progress.epoch else None
+    return progress, optimiser_state
 
 
 def save_snapshot(folder: Path, epoch: int, snapshot: Snapshot) -> None:
@@ -179,7 +179,7 @@ def _nested(prefix: str, tensors: dict[str, Tensor], groups: list[Any]) -> dict[
 
 def _shape(model: Model, defence: Defence | None) -> str:
     # a defence without tensors of its own, too, is another training than none
-    parts = [model] if defence is None else [model, defence]
+    parts: list[Model | Defence] = [model] if defence is None else [model, defence]
     return ", ".join(f"{type(part).__name__} {_settings(part.config)}" for part in parts)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from clustcore.models.base import Model, Stage, TrainData, Views
 from clustcore.training.epoch import (
-    Job,
     TrainConfig,
+    Training,
     compiled,
     draw,
     fast_steps,
@@ -46,73 +46,73 @@ class Pace:
         return self.begin + batches * self.step
 
 
-def job_of(
+def training_of(
     model: Model,
     x: Tensor,
     config: TrainConfig,
     augment: AugmentConfig,
     device: torch.device,
-) -> Job:
+) -> Training:
     """A model ready to be stepped, as `train` sets it up; the images go to the device."""
     model.to(device)
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)
     data = TrainData(x.to(device), None, config.seed)
-    job = Job(model, data, config, augment, [model], min(config.batch, len(x)))
+    training = Training(model, data, config, augment, [model], min(config.batch, len(x)))
     if config.compile:
-        job.fast = compiled(model.embed)
-    return job
+        training.fast = compiled(model.embed)
+    return training
 
 
-def pace(job: Job, stage: Stage, seconds: float = 2.0) -> Pace:
+def pace(training: Training, stage: Stage, seconds: float = 2.0) -> Pace:
     """Time a stage for about so many seconds each way, after a few steps to warm up.
 
     The model learns a little meanwhile: it is one to throw away.
     """
     began = time.monotonic()
     if stage.begin is not None:
-        stage.state = stage.begin(job.data, 0, stage.state)
-    finish(job.device)
+        stage.state = stage.begin(training.data, 0, stage.state)
+    finish(training.device)
     begin = time.monotonic() - began
-    whole = stepped(job, stage, _drawn(job, stage), seconds)
-    one = next(_drawn(job, stage))
-    return Pace(begin, whole, stepped(job, stage, itertools.repeat(one), seconds))
+    whole = stepped(training, stage, _drawn(training, stage), seconds)
+    one = next(_drawn(training, stage))
+    return Pace(begin, whole, stepped(training, stage, itertools.repeat(one), seconds))
 
 
-def stepped(job: Job, stage: Stage, batches: Iterator[Views], seconds: float) -> float:
+def stepped(training: Training, stage: Stage, batches: Iterator[Views], seconds: float) -> float:
     """Seconds of a step, over at most so many seconds."""
-    optimiser = optimiser_of(job)
+    optimiser = optimiser_of(training)
     for group in optimiser.param_groups:
         group["lr"] = _RATE
-    job.model.train()
-    with fast_steps(job):
+    training.model.train()
+    with fast_steps(training):
         for number, views in enumerate(batches, 1 - _WARM):
-            gradients(job, stage, views)
+            gradients(training, stage, views)
             optimiser.step()
             if number == 0:
-                finish(job.device)
+                finish(training.device)
                 began = time.monotonic()
             if number % 5 == 0:  # a GPU is ahead of the clock
-                finish(job.device)
+                finish(training.device)
             if number == _MOST or (number > 0 and time.monotonic() - began > seconds):
                 break
-        finish(job.device)
+        finish(training.device)
     return (time.monotonic() - began) / number
 
 
-def views_of(job: Job, stage: Stage) -> int:
+def views_of(training: Training, stage: Stage) -> int:
     """Views that a step of this stage learns from."""
-    return job.batch * (job.model.views + (stage.strong is not None))
+    return training.batch * (training.model.views + (stage.strong is not None))
 
 
-def flops_of_a_view(job: Job, stage: Stage) -> float:
+def flops_of_a_view(training: Training, stage: Stage) -> float:
     """Operations of a view's step, counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    views = next(_drawn(job, stage))
+    views = next(_drawn(training, stage))
     with FlopCounterMode(display=False) as counter:
-        gradients(job, stage, views)
-    return counter.get_total_flops() / views_of(job, stage)
+        gradients(training, stage, views)
+    return counter.get_total_flops() / views_of(training, stage)
 
 
 def peak(device: torch.device, kind: torch.dtype, side: int) -> float:
@@ -129,9 +129,9 @@ def _timed(work: Callable[[], Tensor], device: torch.device) -> float:
     return time.monotonic() - began
 
 
-def _drawn(job: Job, stage: Stage) -> Iterator[Views]:
+def _drawn(training: Training, stage: Stage) -> Iterator[Views]:
     # batch after batch, epoch after epoch, in full size
     stage = dataclasses.replace(stage, scale=None)
     for epoch in itertools.count():
-        for ids in order(job, epoch):
-            yield draw(job, stage, ids, epoch)
+        for ids in order(training, epoch):
+            yield draw(training, stage, ids, epoch)

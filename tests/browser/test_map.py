@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support import picture
-from tests.support.browser import MAP, NO_WEBGL, ROOT, RUN, drag_dial, needed
+from tests.support.browser import MAP, NO_WEBGL, ROOT, RUN, drag_dial, needed, playwright
+from tests.support.map_views import make_view
+from ui.cluster_map import MapOptions, packing
+from ui.cluster_map.mount import _parts
+from ui.cluster_map.script import joined
 
 pytestmark = needed
 
@@ -137,3 +141,48 @@ def test_the_picture_of_the_readme(screen: Any) -> None:
     assert first != last
     if os.environ.get("DRIFTMAP_PICTURE"):
         picture.save(frames, ROOT / "docs" / "images" / "dial.gif")
+
+
+def test_a_map_that_is_put_up_anew_is_where_it_was(chromium: Any) -> None:
+    # Streamlit hands the last message to a component that it mounts again, and sends nothing new.
+    view = make_view()
+    base = packing.base(view)
+    record = {"mount": "m", "pin": 5, "select": None, "control": {"pin": [3, 5]}}
+    parts, sections = _parts(record, view, base, MapOptions(), None, "", None)
+    data = list(packing.message(base, parts, sections, {}, whole=True))
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    tab.set_content("<div id=first></div><div id=second></div>")
+    tab.evaluate(
+        """async ([script, data]) => {
+          const file = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+          const map = (await import(file)).default;
+          window.told = [];
+          window.put = (id) => map({
+            data: new Uint8Array(data),
+            parentElement: document.getElementById(id),
+            setStateValue: () => {},
+            setTriggerValue: (name, value) => window.told.push([name, value]),
+          });
+          window.away = window.put("first");
+        }""",
+        [joined(), data],
+    )
+    tab.locator(f"#first {MAP}[data-ready='1']").wait_for()
+    tab.locator("#first [data-testid=map-dial]").focus()
+    for _ in range(2):
+        tab.keyboard.press("PageUp")
+    strength = 10 / 200 * base.meta["end"]
+    playwright.expect(tab.locator(f"#first {MAP}")).to_have_attribute(
+        "data-strength", f"{strength:.4f}"
+    )
+    tab.get_by_role("button", name="Unpin").click()
+    tab.evaluate("() => { window.away(); window.put('second'); }")
+    again = tab.locator(f"#second {MAP}[data-ready='1']")
+    playwright.expect(again).to_have_attribute("data-strength", f"{strength:.4f}")
+    playwright.expect(again).to_have_attribute("data-pin", "")
+    tab.wait_for_timeout(400)  # what was dialled before it was taken down is still told
+    assert ["strength", pytest.approx(strength)] in [
+        [name, value["value"]] for name, value in tab.evaluate("window.told")
+    ]
+    context.close()

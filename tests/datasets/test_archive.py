@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clustcore import load_samples
 from clustcore.datasets import archive
-from clustcore.datasets.archive import look, unpack
+from clustcore.datasets.archive import inspect, unpack
 from tests.support.data_files import pixels, save
 
 
@@ -93,7 +93,7 @@ def test_only_images_are_written_and_the_rest_is_counted(tmp_path: Path) -> None
         "b/": b"",
     }
     file = packed(members)
-    assert look(file) == archive.Contents(images=2, skipped=5, bytes=7)
+    assert inspect(file) == archive.Contents(images=2, skipped=5, bytes=7)
     assert names(unpack(file, tmp_path)) == ["a/1.PNG", "b/2.jpeg"]
 
 

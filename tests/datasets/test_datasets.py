@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from clustcore import datasets, load_samples
-from clustcore.datasets import DATASETS, cifar, decoded, imagenet, images, shipped, shipping
+from clustcore.datasets import DATASETS, cifar, decoded, imagenet, images, make_shipped, shipped
 from clustcore.datasets.arrays import samples
 from clustcore.datasets.mnist import read_idx
 from tests.support.data_files import (
@@ -218,7 +218,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mnist_root(tmp_path)
     mnist_root(tmp_path, "FashionMNIST")
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "assets")
-    shipping.make(tmp_path, tmp_path / "assets")
+    make_shipped.make(tmp_path, tmp_path / "assets")
     yield tmp_path
     shipped.forget()
 

@@ -17,7 +17,7 @@ from clustcore.defences import DEFENCES
 from clustcore.defences.base import Control, Defence
 from clustcore.defences.inner import as_tested, lengthen, log_odds, pgd, shorten
 from clustcore.models import MODELS
-from clustcore.models.base import Loss, Model, TrainData, Views, wrap
+from clustcore.models.base import Loss, Model, Stage, TrainData, Views, wrap
 from clustcore.pipeline.batches import cluster
 from clustcore.pipeline.run import evaluate
 from clustcore.registry import lookup
@@ -227,6 +227,13 @@ def test_a_model_that_is_not_trained_here_is_not_defended_here():
 
     model = wrap(Net(), clusters=3, input_shape=(1, 28, 28))
     with pytest.raises(ValueError, match="Wrapped has no training stages"):
+        made("control", model).stages(model)
+
+
+def test_a_model_that_keeps_no_loss_is_not_defended(trained):
+    model = copy.deepcopy(trained["dec"])
+    model.upkeep = lambda: Stage("heads", 1, None)
+    with pytest.raises(ValueError, match="stage 'heads': expected a loss, got none"):
         made("control", model).stages(model)
 
 

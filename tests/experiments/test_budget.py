@@ -114,7 +114,7 @@ def test_the_pace_is_that_of_steps_that_learn(blobs, monkeypatch):
     model = DRC(DRC.Config(clusters=3, width=4, alone=1))
     pixels = (torch.from_numpy(blobs.x) * 255).to(torch.uint8)
     settings = TrainConfig(batch=16, precision="float32")
-    job = throughput.job_of(model, pixels, settings, AugmentConfig(), torch.device("cpu"))
+    job = throughput.training_of(model, pixels, settings, AugmentConfig(), torch.device("cpu"))
     before = model.assign.weight.detach().clone()
     pace = throughput.pace(job, model.stages()[0], 7.0)
     assert pace.resident == 1
@@ -126,7 +126,7 @@ def test_the_pace_is_that_of_steps_that_learn(blobs, monkeypatch):
 def test_the_operations_of_a_view_are_those_of_its_layers():
     model = DRC(DRC.Config(clusters=3, width=4, alone=1))
     x = torch.zeros(32, 1, 28, 28, dtype=torch.uint8)
-    job = throughput.job_of(
+    job = throughput.training_of(
         model, x, TrainConfig(batch=16, precision="float32"), AugmentConfig(), torch.device("cpu")
     )
     found = throughput.flops_of_a_view(job, model.stages()[0])
@@ -140,7 +140,7 @@ def test_the_operations_of_a_view_are_those_of_its_layers():
 def test_every_batch_is_one_of_the_loops(blobs):
     model = DRC(DRC.Config(clusters=3, width=4, alone=1))
     pixels = (torch.from_numpy(blobs.x) * 255).to(torch.uint8)
-    job = throughput.job_of(
+    job = throughput.training_of(
         model, pixels, TrainConfig(batch=16), AugmentConfig(), torch.device("cpu")
     )
     batches = throughput._drawn(job, model.stages()[0])

@@ -154,7 +154,7 @@ def test_what_was_not_run_is_said(place):
 
 def test_a_measured_row_stands_beside_the_published(place):
     for seed, acc in ((0, 0.7), (1, 0.8)):
-        drc_results.keep("benchmarks", entry(seed=seed, acc=acc, samples="cifar10-jpeg"))
+        drc_results.save("benchmarks", entry(seed=seed, acc=acc, samples="cifar10-jpeg"))
     text = drc_results.benchmarks()
     assert (
         "| CIFAR-10 (JPEG copy) | best here | 0.600 (0.600 to 0.600) | 0.750 (0.700 to 0.800) "
@@ -183,7 +183,7 @@ def test_a_shipped_run_has_a_row_of_its_own(place, tmp_path, monkeypatch):
 
 
 def test_a_quick_row_takes_no_place_of_a_whole_one(place):
-    drc_results.keep("benchmarks", entry(mode="quick", n_train=2000))
+    drc_results.save("benchmarks", entry(mode="quick", n_train=2000))
     text = drc_results.benchmarks()
     assert "| CIFAR-10 | best here, quick: 2,000 images | 0.600 | 0.700 | 0.500 |" in text
     assert text.count("not run") == 12 * 3
@@ -191,17 +191,17 @@ def test_a_quick_row_takes_no_place_of_a_whole_one(place):
 
 def test_a_failed_training_is_shown_as_such(place):
     nothing = {"nmi": None, "acc": None, "ari": None, "device": None, "minutes": None}
-    drc_results.keep("ablation", entry(data="mnist", samples="mnist", **nothing))
+    drc_results.save("ablation", entry(data="mnist", samples="mnist", **nothing))
     assert "| mnist | DRC alone | failed | failed | failed |" in drc_results.ablation()
-    drc_results.keep("ablation", entry(data="mnist", samples="mnist", seed=1))
+    drc_results.save("ablation", entry(data="mnist", samples="mnist", seed=1))
     assert "| mnist | DRC alone | 0.600 (1 failed) | 0.700 (1 failed)" in drc_results.ablation()
 
 
 def test_an_entry_takes_the_place_of_its_like_alone(place):
-    drc_results.keep("benchmarks", entry())
-    drc_results.keep("ablation", entry(data="mnist"))
-    drc_results.keep("benchmarks", entry(seed=1))
-    drc_results.keep("benchmarks", entry(acc=0.9))
+    drc_results.save("benchmarks", entry())
+    drc_results.save("ablation", entry(data="mnist"))
+    drc_results.save("benchmarks", entry(seed=1))
+    drc_results.save("benchmarks", entry(acc=0.9))
     found = drc_results.entries("benchmarks")
     assert [(e["seed"], e["acc"]) for e in found] == [(0, 0.9), (1, 0.7)]
     assert drc_results.entries("ablation") == [entry(data="mnist")]

@@ -54,6 +54,20 @@ def test_a_card_without_scores_is_named(monkeypatch):
         summary()
 
 
+def test_a_card_without_an_interval_shows_the_share_alone(monkeypatch):
+    entry = {"attack": "pgd", "space": "pixels", "norm": "l2", "eps": 2.0, "n": 1200, "seed": 0}
+    told = [entry | {"moved": 0.25}, entry, entry | {"moved": 0.25, "moved_interval": [0.2, 0.3]}]
+    data = {"name": "mnist", "split": "train", "n": 60_000}
+    cards = [("mine", some_card(data=data, train={"minutes": 1}, scores={"attacked": told}))]
+    monkeypatch.setattr(report, "_cards", lambda: cards)
+    lines = [line for line in results().splitlines() if line.startswith("| `mine` | pgd")]
+    assert [line.split(" | ")[5].strip() for line in lines] == [
+        "25.0%",
+        "",
+        "25.0% (20.0% to 30.0%)",
+    ]
+
+
 def marked(folder, left_out=()):
     """The two files, with marks and no tables."""
     for name, marks in TABLES.items():

@@ -14,7 +14,7 @@ from clustcore.models.blocks import batch_norms, batch_statistics
 from clustcore.models.dec import DEC
 from clustcore.models.drc import DRC
 from clustcore.models.drc_stages import sure_labels
-from clustcore.training.epoch import Job, TrainConfig, settle
+from clustcore.training.epoch import TrainConfig, Training, settle
 from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig
 from tests.conftest import make_blobs
@@ -66,7 +66,7 @@ def test_images_in_the_order_of_their_classes_are_measured_mixed():
     bright = torch.arange(6).repeat_interleave(40)  # six classes, one after the other
     x = (40 * bright[:, None, None, None] + torch.randint(0, 20, (240, 1, 28, 28))).byte()
     model = drc()
-    job = Job(model, TrainData(x), TrainConfig(), STRAY, [model], 40)
+    job = Training(model, TrainData(x), TrainConfig(), STRAY, [model], 40)
     settle(job)
     chunks = [layer.running_var.clone() for layer in batch_norms(model)]
     settle(dataclasses.replace(job, batch=240))  # one chunk
@@ -78,7 +78,7 @@ def test_layers_that_no_image_reaches_keep_what_they_have():
     model = drc()
     model.beside = torch.nn.BatchNorm1d(2)
     model.beside.running_mean.fill_(3.0)
-    settle(Job(model, TrainData(pixels()), TrainConfig(), STRAY, [model], 16))
+    settle(Training(model, TrainData(pixels()), TrainConfig(), STRAY, [model], 16))
     assert (model.beside.running_mean == 3).all()
     assert (model.beside.running_var == 1).all()
 
@@ -87,7 +87,7 @@ def test_a_defence_meets_the_model_with_the_statistics_of_clean_images():
     # with learning off they stay where the starting model has them, whatever the views do
     torch.manual_seed(0)
     model, data = drc(), TrainData(pixels(), torch.arange(64) % 3)
-    settle(Job(model, data, TrainConfig(), STRAY, [model], 64))
+    settle(Training(model, data, TrainConfig(), STRAY, [model], 64))
     guard = PGDTraining(PGDTraining.Config(steps=1), model, None, 0)
     (stage,) = guard.stages(model)
     stage.state = stage.begin(data, 0, {})
@@ -139,6 +139,6 @@ def test_a_model_without_them_is_left_alone(monkeypatch):
     model = drc(norm="group")
     asked = []
     monkeypatch.setattr(model, "scores", lambda z: (asked.append(len(z)), model.assign(z))[1])
-    job = Job(model, TrainData(pixels()), TrainConfig(), STRAY, [model], 16)
+    job = Training(model, TrainData(pixels()), TrainConfig(), STRAY, [model], 16)
     settle(job)
     assert not asked

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from clustcore.models import drc_stages as extra
 from clustcore.models.base import TrainData, Views
 from clustcore.models.drc import DRC
-from clustcore.training.epoch import Job, TrainConfig
+from clustcore.training.epoch import TrainConfig, Training
 from clustcore.training.epoch import draw as draw_views
 from clustcore.training.views import AugmentConfig, view
 from tests.conftest import make_blobs
@@ -80,7 +80,7 @@ def test_the_stage_of_features_is_drcs_loss_and_nt_xent_of_the_projections():
 def test_views_are_small_for_the_first_part_of_the_epochs(blobs):
     model = make(features=5, small_views=0.6)
     data = TrainData((torch.from_numpy(blobs.x) * 255).round().to(torch.uint8))
-    job = Job(model, data, TrainConfig(batch=16), AugmentConfig(), [model], 16)
+    job = Training(model, data, TrainConfig(batch=16), AugmentConfig(), [model], 16)
     (stage,) = model.stages()
     sides = [draw_views(job, stage, torch.arange(4), e, e).first.shape[2:] for e in range(5)]
     assert sides == [(21, 21)] * 3 + [(28, 28)] * 2

@@ -92,7 +92,7 @@ def kill(folder: Path) -> None:
 
 def wait(folder: Path, until: Callable[[jobs.Job], bool]) -> jobs.Job:
     for _ in range(3000):
-        job = jobs.look(folder)
+        job = jobs.status(folder)
         if until(job):
             return job
         time.sleep(0.1)
@@ -113,32 +113,32 @@ def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
     (place / "b").mkdir()
     for name, text in OLD.items():
         (place / "b" / name).write_text(text)
-    other = jobs.look(place / "b")
+    other = jobs.status(place / "b")
     assert (other.state, other.epochs, other.total) == ("stopped", 0, None)
     assert other.started == 1700000000.5
     other = jobs.resume(other.folder)  # two at once
 
     wait(job.folder, lambda job: job.epochs >= 2)
-    assert jobs.look(job.folder).total == 310
+    assert jobs.status(job.folder).total == 310
     jobs.stop(job.folder)
-    assert jobs.look(job.folder).stopping
+    assert jobs.status(job.folder).stopping
     stopped = wait(job.folder, lambda job: job.state != "running")
     assert stopped.state == "stopped"
     assert not stopped.stopping
     assert stopped.epochs >= 2
     jobs.stop(job.folder)  # nothing is left to stop
-    assert not files.held(job.folder)
+    assert not files.is_locked(job.folder)
 
     again = jobs.resume(job.folder)
     assert again.epochs >= stopped.epochs
     wait(job.folder, lambda job: job.epochs > stopped.epochs)
     kill(job.folder)
-    assert jobs.look(job.folder).state == "stopped"
-    assert jobs.look(job.folder).epochs > stopped.epochs
+    assert jobs.status(job.folder).state == "stopped"
+    assert jobs.status(job.folder).epochs > stopped.epochs
 
     wait(other.folder, lambda job: job.state == "mapping")
     assert names() == ["b"]  # in every picker, before its map is there
-    assert jobs.look(other.folder).epochs == 2
+    assert jobs.status(other.folder).epochs == 2
     with pytest.raises(ValueError, match="expected a new run, got one that is there already"):
         jobs.start(other.plan)
     assert {job.name for job in jobs.jobs()} == {"a", "b"}
@@ -166,7 +166,7 @@ def test_a_name_is_no_path(place, name):
 
 def test_the_states_of_a_job(place):
     def state(name: str, **more: Any) -> tuple[str, str]:
-        job = jobs.look(make_job(place, name, **more))
+        job = jobs.status(make_job(place, name, **more))
         assert (job.epochs, job.total) == (6, 20)
         return job.state, job.reason
 
@@ -182,16 +182,16 @@ def test_the_states_of_a_job(place):
     assert "killed by signal 9, as happens where memory runs out; a smaller batch" in reason
     folder = make_job(place, "done", ended=(("train", 0), ("project", 0)))
     (folder / "card.json").write_text("{}")
-    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
+    assert (jobs.status(folder).state, jobs.status(folder).reason) == ("finished", "")
     folder = make_job(place, "unmapped", ended=(("train", 0), ("project", 2)), reason="no images")
     (folder / "card.json").write_text("{}")
-    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "no images")
+    assert (jobs.status(folder).state, jobs.status(folder).reason) == ("finished", "no images")
 
 
 def test_what_is_printed_decides_nothing(place):
     folder = make_job(place, "a", ended=(("train", 2),), reason="this is why")
     (folder / "log.txt").write_text("epoch 9 of 9\nclustcore train: no\njob: train ended with 0\n")
-    job = jobs.look(folder)
+    job = jobs.status(folder)
     assert (job.state, job.reason, job.epochs, job.total) == ("failed", "this is why", 6, 20)
 
 
@@ -199,16 +199,16 @@ def test_a_job_runs_as_long_as_its_log_is_locked(place):
     folder = make_job(place, "going")
     with (folder / "log.txt").open("rb") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert jobs.look(folder).state == "running"
+        assert jobs.status(folder).state == "running"
         with pytest.raises(ValueError, match="run 'going' is being trained by another process"):
             jobs.resume(folder)
-    assert jobs.look(folder).state == "stopped"
+    assert jobs.status(folder).state == "stopped"
 
 
 def test_a_training_by_hand_is_not_stopped_from_here(place):
     folder = make_job(place, "mine")
-    with files.hold(folder):
-        assert jobs.look(folder).state == "running"
+    with files.locked(folder):
+        assert jobs.status(folder).state == "running"
         with pytest.raises(ValueError, match="trained by a command elsewhere: stop it there"):
             jobs.stop(folder)
         with pytest.raises(ValueError, match="is being trained by another process"):
@@ -219,10 +219,10 @@ def test_damaged_files_are_said_and_left_out_of_the_list(place):
     good, bad = make_job(place, "good"), make_job(place, "bad")
     (bad / "job.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"job\.json: expected a JSON object, got list"):
-        jobs.look(bad)
+        jobs.status(bad)
     (bad / "job.json").write_text("{")
     with pytest.raises(ValueError, match=r"job\.json: expected JSON, got"):
-        jobs.look(bad)
+        jobs.status(bad)
     assert [job.name for job in jobs.jobs()] == ["good"]
     (good / "history.csv").write_text("epoch,loss\n0,x\n")
     with pytest.raises(ValueError, match=r"history\.csv: expected a line an epoch"):
@@ -250,7 +250,7 @@ def test_odd_files_are_said_and_left_out_of_the_list(place, file, values):
     folder = make_job(place, "odd")
     (folder / f"{file}.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=rf"{file}\.json: field '[\w.]+': expected"):
-        jobs.look(folder)
+        jobs.status(folder)
     assert jobs.jobs() == []
 
 
@@ -261,7 +261,7 @@ def test_a_process_that_another_thread_let_go_is_no_error(place, monkeypatch):
             return 0
 
     monkeypatch.setattr(jobs, "_STARTED", [Ended()])
-    assert jobs.look(make_job(place, "a")).state == "stopped"
+    assert jobs.status(make_job(place, "a")).state == "stopped"
 
 
 def test_own_runs_and_data_have_whole_paths(tmp_path, monkeypatch):
@@ -313,9 +313,9 @@ def test_a_job_is_teaching_until_its_teacher_is_there(place):
     (folder / "plan.json").write_text(json.dumps(plan))
     with (folder / "log.txt").open("rb") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert jobs.look(folder).teaching
+        assert jobs.status(folder).teaching
         (folder / "teacher.npz").write_bytes(b"made")
-        assert not jobs.look(folder).teaching
+        assert not jobs.status(folder).teaching
 
 
 def test_a_map_alone_needs_a_trained_run(place):
@@ -326,7 +326,7 @@ def test_a_map_alone_needs_a_trained_run(place):
 def test_a_map_that_was_stopped_leaves_a_finished_run(place):
     folder = make_job(place, "a", stop=True, ended=(("project", 130),))
     (folder / "card.json").write_text("{}")
-    assert (jobs.look(folder).state, jobs.look(folder).reason) == ("finished", "")
+    assert (jobs.status(folder).state, jobs.status(folder).reason) == ("finished", "")
 
 
 def test_a_history_is_read_as_it_was_written(place):

@@ -137,7 +137,16 @@ def test_damaged_arrays_are_said(tmp_path):
     runs.write_map(tmp_path, dataclasses.replace(arrays, xy=xy))
     with pytest.raises(ValueError, match="'xy': expected finite numbers"):
         runs.read_map(tmp_path)
+    runs.write_map(tmp_path, arrays)
+    few = files.load_npz(tmp_path / "map.npz")
+    files.save_npz(tmp_path / "map.npz", few | {"raster_bounds": few["raster_bounds"][:3]})
+    with pytest.raises(ValueError, match=r"'raster_bounds': expected shape \(4,\), got \(3,\)"):
+        runs.read_map(tmp_path)
     path = some_path()
+    runs.write_path(tmp_path / "p.npz", path)
+    files.save_npz(tmp_path / "p.npz", files.load_npz(tmp_path / "p.npz") | {"norm": "l3"})
+    with pytest.raises(ValueError, match=r"p.npz: unknown norm 'l3'; known: linf, l2"):
+        runs.read_path(tmp_path / "p.npz")
     runs.write_path(tmp_path / "p.npz", dataclasses.replace(path, xy=path.xy[:5]))
     with pytest.raises(ValueError, match=r"'xy': expected shape \(11, 4, ...\), got \(5, 4, 2\)"):
         runs.read_path(tmp_path / "p.npz")

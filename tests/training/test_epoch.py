@@ -117,7 +117,7 @@ def test_the_faster_precision_is_kept_and_said_and_nothing_is_changed(monkeypatc
     clock, seen = [0.0], []
     model = DRC(DRC.Config(width=4, views=2, surest=1, alone=0))
     (stage,) = model.stages()
-    job = epochs.Job(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
+    job = epochs.Training(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
     stage.state = stage.begin(job.data, 0, {})
     real = epochs.gradients
 
@@ -144,7 +144,7 @@ def test_the_faster_precision_is_kept_and_said_and_nothing_is_changed(monkeypatc
 def test_short_epochs_are_not_all_looked_at_and_learn_the_same(monkeypatch, tmp_path, device):
     # as on a GPU, where a look would take longer than the share of the time it may have
     def learned(folder, looking):
-        monkeypatch.setattr(epochs, "_LOOKING", looking)
+        monkeypatch.setattr(epochs, "_DIAGNOSING", looking)
         told, model = [], DRC(DRC.Config(width=4, alone=4, features=3, clusters=3))
         stages = model.stages()
         for stage in stages:
@@ -158,8 +158,8 @@ def test_short_epochs_are_not_all_looked_at_and_learn_the_same(monkeypatch, tmp_
         return model.state_dict(), told, files
 
     looks = []
-    real = epochs.look
-    monkeypatch.setattr(epochs, "look", lambda *args: looks.append(args[2]) or real(*args))
+    real = epochs.diagnose
+    monkeypatch.setattr(epochs, "diagnose", lambda *args: looks.append(args[2]) or real(*args))
     some, told, files = learned(tmp_path / "some", {device: 1e-12})
     assert looks == files == ([0, 2, 6] if device == "cpu" else list(range(7)))
     every, all_told, _ = learned(tmp_path / "every", {})
@@ -173,7 +173,7 @@ def test_short_epochs_are_not_all_looked_at_and_learn_the_same(monkeypatch, tmp_
 def test_a_precision_that_is_much_slower_is_not_timed_again(monkeypatch):
     clock, seen = [0.0], []
     model = DRC(DRC.Config(width=4, alone=1))
-    job = epochs.Job(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
+    job = epochs.Training(model, data(), TrainConfig(batch=16), AugmentConfig(), [model], 16)
 
     def timed(*_):
         seen.append(job.precision)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clustcore.datasets import find_folder, load_samples, roots, shipped
 from clustcore.datasets.peek import Peek, peek_apart
-from clustcore.datasets.peek import peek as look
+from clustcore.datasets.peek import peek as peek_here
 from clustcore.runs import RunInfo, jobs
 from clustcore.types import MapArrays, Samples
 from ui.cluster_map import Sprites
@@ -65,7 +65,7 @@ def peek(name: str) -> tuple[Peek | None, str]:
 @st.cache_data(max_entries=16, ttl=30, show_spinner=False)
 def _peek(name: str, below: tuple[str, ...]) -> tuple[Peek | None, str]:
     try:
-        return (look(name) if name.startswith("folder:") else _peek_set(name, below)), ""
+        return (peek_here(name) if name.startswith("folder:") else _peek_set(name, below)), ""
     except (ValueError, OSError) as error:
         return None, str(error)
 

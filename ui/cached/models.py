@@ -11,7 +11,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import streamlit as st
@@ -163,7 +163,7 @@ def transfer(
         ValueError: the attack is not one in pixels, or a run or its data cannot be loaded.
     """
 
-    def work() -> NDArray[np.float64]:
+    def work(on_step: OnStep) -> NDArray[np.float64]:
         on_step(0, 1, "loading both models")
         models = _model(ask.run, device), _model(partner, device)
         with _alone(on_step):
@@ -175,7 +175,7 @@ def transfer(
     key = (*_made_of(ask.run), "transfer", partner.name, partner.weights_stamp, untargeted)
     found = _recent().get(key)
     if found is None and on_step is not None:
-        found = work()
+        found = work(on_step)
         _recent().put(key, found)
     return found
 
@@ -250,7 +250,12 @@ def _samples_of(run: RunInfo) -> Samples:
     return images.samples(arrays.data, arrays.split, **_shape(run, arrays.data))
 
 
-def _shape(run: RunInfo, data: str) -> dict[str, int]:
+class _Shape(TypedDict, total=False):
+    channels: int
+    size: int
+
+
+def _shape(run: RunInfo, data: str) -> _Shape:
     """What the model takes decides how a folder's images are read, not the first image found."""
     if data.partition(":")[0] != "folder":
         return {}

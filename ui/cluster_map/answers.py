@@ -53,7 +53,7 @@ def _pictures(pin: Pin, steps: int) -> Sections:
             check_shape(f"Pin.{name}", getattr(pin, name), (steps, *np.shape(pin.image)))
             check_finite(f"Pin.{name}", getattr(pin, name))
     if pin.frames is not None:
-        clean = sections["pin.image"].astype(np.float32) / 255
+        clean = sections["pin.image"].astype(np.float32) / np.float32(255)
         sections["pin.change"], sections["pin.scale"] = _change(pin.frames, clean)
     if pin.decoded is not None:
         sections["pin.decoded"] = _image("Pin.decoded", pin.decoded[0])

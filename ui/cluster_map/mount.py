@@ -46,6 +46,7 @@ def cluster_map(
     on_select_change: Callable[[NDArray[np.int64]], None] | None = None,
     on_probe: Callable[[float, float], None] | None = None,
     on_camera_change: Callable[[tuple[float, float, float, float] | None], None] | None = None,
+    on_event: Callable[[], None] | None = None,
 ) -> MapState:
     """Mount the map. Call it inside an `@st.fragment`; each gesture then reruns that fragment only.
 
@@ -70,6 +71,7 @@ def cluster_map(
             cell; none when the selection is cleared.
         on_probe: gets the clicked place in map units; only where `view.probe`.
         on_camera_change: gets the visible box after a zoom or pan, None for the whole map.
+        on_event: called at whatever the map says, a wish for images too, after the others.
 
     Raises:
         ValueError: arrays of a view, pin or probe whose shapes do not fit together, or not finite.
@@ -93,8 +95,14 @@ def cluster_map(
     data = packing.message(base, parts, sections, tiles, record["whole"])
 
     # Callbacks run before the script body, so they see the record as this run leaves it.
-    calls = {"strength": on_strength_change, "pin": on_pin_change, "selection": on_select_change}
-    calls |= {"probe": on_probe, "camera": on_camera_change}
+    calls: dict[str, Callable[..., None] | None] = {
+        "strength": on_strength_change,
+        "pin": on_pin_change,
+        "selection": on_select_change,
+        "probe": on_probe,
+        "camera": on_camera_change,
+        "event": on_event,
+    }
     heard = functools.partial(_heard, key, record, view, calls)
     _component(
         key=key,
@@ -258,6 +266,8 @@ def _heard(
         _tell(call, record["camera"])
     else:
         _asked(record, view, name, value)
+    if calls.get("event"):
+        calls["event"]()
 
 
 def _tell(call: Callable[..., None] | None, value: Any) -> None:

@@ -163,7 +163,7 @@ def _build(view: MapView) -> Base:
     n, k, path, partner = len(view.xy), view.k, view.path, view.partner
     shown = drawn_rows(view.clusters) if view.shown is None else np.sort(view.shown)
     drawn = path is not None and view.mode != "explore"
-    maps = [view] if partner is None else [view, partner]
+    maps: list[MapView | Partner] = [view] if partner is None else [view, partner]
     low, span, inner = _frame(maps, drawn)
 
     def place(xy: NDArray[Any]) -> NDArray[np.uint16]:

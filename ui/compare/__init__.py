@@ -1,1 +1,1 @@
-"""Comparing two models under one dial: the page, its claims, and the measurements it cites."""
+"""Comparing two models under one dial: the page, its sentences, and the measurements it cites."""

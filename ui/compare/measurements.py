@@ -165,23 +165,28 @@ def _cells(rows: list[Entry]) -> dict[str, str]:
 
 def cell(values: list[float | None], style: str) -> str:
     """The mean and, where there are several, the least and the most; empty for None."""
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return ""
-    mean = f"{_mean(values):{style}}"
-    low, high = (f"{end:{style}}".rstrip("%") for end in (min(values), max(values)))
+    mean = f"{_mean(known):{style}}"
+    low, high = (f"{end:{style}}".rstrip("%") for end in (min(known), max(known)))
     # one space, where a narrow column breaks the line
-    return mean if len(values) == 1 else f"{mean} {low}–{high}"  # noqa: RUF001
+    return mean if len(known) == 1 else f"{mean} {low}–{high}"  # noqa: RUF001
 
 
 def _gap(together: dict[tuple[str, str], list[Entry]]) -> str:
     old, new = (together.get(("alrdc", who)) for who in ("old", "adaptive"))
     if not old or not new or len(old) != len(new):
         return ""
-    bare = together.get(("undefended", "its own"))
-    return gap_sentence(*(one and [row["under"] for row in one] for one in (old, new, bare)))
+    bare = together.get(("undefended", "its own"), [])
+    return gap_sentence(_under(old), _under(new), _under(bare))
 
 
-def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -> str:
+def _under(rows: list[Entry]) -> list[Entry]:
+    return [row["under"] for row in rows]
+
+
+def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry]) -> str:
     """What an attacker fitted anew makes of the paper's defence, beside the old one.
 
     A gap is one that every seed has, and that parts the 95 % intervals of one of them.
@@ -189,7 +194,7 @@ def gap_sentence(old: list[Entry], new: list[Entry], bare: list[Entry] | None) -
     Args:
         old: figures under the attacker that it was trained against, one a seed.
         new: under one fitted anew, the same seeds.
-        bare: of the undefended model.
+        bare: of the undefended model; empty where it was not measured.
     """
     pairs = list(zip(old, new, strict=True))
     more = all(b["moved"] > a["moved"] for a, b in pairs) and any(_apart(a, b) for a, b in pairs)

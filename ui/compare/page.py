@@ -20,8 +20,9 @@ from ui.cluster_map import (
     ramps,
     stratified,
 )
-from ui.compare import claims, measurements
-from ui.parts import compute, frames, sentences
+from ui.compare import measurements, sentences
+from ui.parts import compute, frames
+from ui.parts import sentences as numbers
 from ui.scene import entries
 
 _SHOWN = 20_000  # base points of each map: both travel in one message
@@ -57,16 +58,16 @@ def no_partner(now: scene.Scene) -> None:
 
 def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> None:
     """Say it where a defended model is not shown under an adaptive attack of equal budget."""
-    if not claims.same_samples(*paths):
-        a, b = paths
+    a, b = paths
+    if a is not None and b is not None and not sentences.same_samples(a, b):
         st.warning(
             f"The stored paths are of different samples: {len(a.rows):,} of "
             f"{notes.plain(now.run.name)} and {len(b.rows):,} of "
-            f"{notes.plain(now.partner.name)}. Only the clean maps are shown.",
+            f"{notes.plain(now.beside.name)}. Only the clean maps are shown.",
             title="These attacks cannot be compared",
             icon=":material/warning:",
         )
-    found = claims.warnings(now, paths)
+    found = sentences.warnings(now, paths)
     if found:
         st.warning(
             " ".join(found) + " A claim of robustness counts only under an attack made anew "
@@ -79,7 +80,7 @@ def warn(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -
 def asks(now: scene.Scene) -> tuple[list[cached.runs.Ask], list[cached.runs.Ask]]:
     """The paths that the page draws, of A and of B: the attack, and noise beside it."""
     found = []
-    for run in (now.run, now.partner):
+    for run in (now.run, now.beside):
         ask = cached.runs.Ask(run, now.key, now.fit).under(target=None)
         found.append([ask] if now.attack == "noise" else [ask, attack.control_of(ask)])
     return found[0], found[1]
@@ -112,7 +113,7 @@ def _paths(
     of_a, of_b = asks(now)
     a = [cached.runs.path(ask) for ask in of_a]
     b = [cached.runs.partner_path(found, ask) for ask in of_b]
-    if not all(claims.same_samples(*both) for both in zip(a, b, strict=True)):
+    if not all(sentences.same_samples(*both) for both in zip(a, b, strict=True)):
         return [None, None], [None, None]
     return [*a, None][:2], [*b, None][:2]
 
@@ -120,10 +121,11 @@ def _paths(
 def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
     strength, row = entries.entries(now, len(found.a.xy))
     a, b = _paths(now, found)
-    both = a[0] is not None and b[0] is not None
+    of_a, of_b = a[0], b[0]
+    both = of_a is not None and of_b is not None
     order = entries.take_order()
     colour = "cluster" if not both and COLOURS[now.colour].needs_path else now.colour
-    said = claims.sentence(now, a[0], b[0], strength)
+    said = sentences.sentence(now, of_a, of_b, strength)
     state = cluster_map(
         _view(now, found, a, b, said),
         key="map_compare",
@@ -137,18 +139,18 @@ def _twin_maps(now: scene.Scene, found: cached.runs.Pair) -> None:
         zoom=order.get("zoom"),
         on_strength_change=entries.set_strength,
         on_pin_change=entries.set_pin,
-        on_select_change=entries.hold,
+        on_event=entries.reject_stale,
     )
     st.caption(said)
     if row is not None:
-        st.caption(claims.pinned(now, found, a[0], b[0], row))
-    _selection(state, a[0], b[0], strength, now)
-    st.caption(claims.maps_sentence(now, found))
-    if both:
+        st.caption(sentences.pinned(now, found, of_a, of_b, row))
+    _selection(state, of_a, of_b, strength, now)
+    st.caption(sentences.maps_sentence(now, found))
+    if of_a is not None and of_b is not None:
         st.download_button(
             "Attacked samples, both models (CSV)",
-            lambda: frames.csv(_frame(a[0], b[0])),
-            file_name=f"compared-{now.run.name}-{now.partner.name}-{now.attack}-{now.norm}.csv",
+            lambda: frames.csv(_frame(of_a, of_b)),
+            file_name=f"compared-{now.run.name}-{now.beside.name}-{now.attack}-{now.norm}.csv",
             mime="text/csv",
             icon=":material/download:",
             on_click="ignore",
@@ -188,8 +190,8 @@ def _view(
         name=now.run.title,
         aside=_aside(now.run),
         partner=Partner(
-            name=now.partner.title,
-            aside=_aside(now.partner),
+            name=now.beside.title,
+            aside=_aside(now.beside),
             xy=found.b.xy,
             clusters=found.b.labels,
             ramps=ramps(found.b, b[0] if both else None, now.dial.end),
@@ -218,12 +220,12 @@ def _selection(
         return
     text = f"**{len(rows):,}** selected, by {notes.plain(state.selected_by)}."
     if a is not None and b is not None:
-        left, both, right, neither = claims.counts(a, b, strength, now.dial.end, rows)
+        left, both, right, neither = sentences.counts(a, b, strength, now.dial.end, rows)
         n = left + both + right + neither
         text += (
             f" Of the {n:,} attacked ones {left:,} left their cluster only in "
             f"{notes.plain(now.run.name)}, {both:,} in both, {right:,} only in "
-            f"{notes.plain(now.partner.name)}."
+            f"{notes.plain(now.beside.name)}."
         )
     place = st.container(horizontal=True, vertical_alignment="center")
     place.markdown(text, width="content")
@@ -256,12 +258,13 @@ def figures(now: scene.Scene, found: cached.runs.Pair) -> None:
     if not box.open:
         return
     a, b = _paths(now, found)
-    if a[0] is None or b[0] is None:
+    of_a, of_b = a[0], b[0]
+    if of_a is None or of_b is None:
         box.caption("There are no curves before both paths are computed.")
         return
     with box:
         moved = _transfer(now)
-        _curves(now, found, a, b, moved)
+        _curves(now, found, (of_a, of_b), (a[1], b[1]), moved)
 
 
 def _transfer(now: scene.Scene) -> Any:
@@ -270,20 +273,20 @@ def _transfer(now: scene.Scene) -> Any:
         st.caption("A change in one model's embedding means nothing in the other's: no transfer.")
         return None
     ask = asks(now)[0][0]
-    found = cached.models.transfer(ask, now.partner, now.device)
+    found = cached.models.transfer(ask, now.beside, now.device)
     if found is not None:
         return found
-    name = f"Attack {now.run.name}, judge on {now.partner.name}"
-    if not all(run.has_weights for run in (now.run, now.partner)):
+    name = f"Attack {now.run.name}, judge on {now.beside.name}"
+    if not all(run.has_weights for run in (now.run, now.beside)):
         st.caption("The weights of a model are missing: no transfer.")
         return None
     place = st.container(horizontal=True, vertical_alignment="center")
-    seconds = sentences.duration(compute.estimate(ask))
+    seconds = numbers.duration(compute.estimate(ask))
     pressed = place.button(name, icon=":material/swap_calls:", key="transfer")
     place.caption(f"Makes the attacked images again: about {seconds} on a CPU.", width="content")
     if pressed:
         compute.work_through(
-            {"transfer": lambda show: cached.models.transfer(ask, now.partner, now.device, show)}
+            {"transfer": lambda show: cached.models.transfer(ask, now.beside, now.device, show)}
         )
     return None
 
@@ -291,21 +294,22 @@ def _transfer(now: scene.Scene) -> Any:
 def _curves(
     now: scene.Scene,
     found: cached.runs.Pair,
-    a: list[AttackPath | None],
-    b: list[AttackPath | None],
+    paths: tuple[AttackPath, AttackPath],
+    controls: tuple[AttackPath | None, AttackPath | None],
     moved: Any,
 ) -> None:
     from clustcore import measures
     from clustcore.measures import figures as draw
 
-    truth = cached.images.truth(found.a)
-    theme = "dark" if st.context.theme.type == "dark" else "light"
-    rows = a[0].rows
-    y = None if truth.y is None else truth.y[rows]
-    names = (now.run.name, now.partner.name)
+    truth = cached.images.truth(found.a).y
+    theme: draw.Theme = "dark" if st.context.theme.type == "dark" else "light"
+    rows = paths[0].rows
+    y = None if truth is None else truth[rows]
+    names = (now.run.name, now.beside.name)
     curves, noise = {}, {}
-    for name, arrays, (path, control) in zip(names, (found.a, found.b), (a, b), strict=True):
-        match = None if y is None else measures.matching(arrays.labels, truth.y, arrays.p.shape[1])
+    for name, arrays, path, control in zip(names, (found.a, found.b), paths, controls, strict=True):
+        k = arrays.p.shape[1]
+        match = None if truth is None else measures.matching(arrays.labels, truth, k)
         curves[name] = measures.bands(path, y, match, now.seed)
         if control is not None:
             noise[f"noise, {name}"] = measures.bands(control, y, match, now.seed)
@@ -326,7 +330,7 @@ def _curves(
             hits = np.round(moved * len(rows)).astype(int)
             lines["transfer"] = measures.share_band(hits, len(rows))
         figure = draw.bands(
-            a[0].strengths,
+            paths[0].strengths,
             {name: (band.value, band.low, band.high) for name, band in lines.items()},
             {name: getattr(one, which).value for name, one in noise.items()},
             title=title,

@@ -176,7 +176,9 @@ def work_through(jobs: dict[str, Callable[[cached.models.OnStep], Any]]) -> None
         began = time.monotonic()
         for number, (name, job) in enumerate(jobs.items()):
 
-            def show(done: int, total: int, sentence: str, number=number, name=name) -> None:
+            def show(
+                done: int, total: int, sentence: str, number: int = number, name: str = name
+            ) -> None:
                 share = (number + done / max(total, 1)) / len(jobs)
                 spent = time.monotonic() - began
                 left = spent / share - spent if share > 0.02 else 0

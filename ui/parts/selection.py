@@ -13,7 +13,7 @@ from clustcore.types import AttackPath, MapArrays
 from ui import cached, notes
 from ui.cluster_map import MapState
 from ui.parts import frames
-from ui.parts.thumbnails import Thumb, gallery
+from ui.parts.thumbnails import Thumb, thumbnails
 from ui.scene import entries
 
 _PAGE = 48  # thumbnails
@@ -104,7 +104,7 @@ def _gallery(
             label = int(truth.y[row])
             text += f", label {truth.names[label] if truth.names else label}"
         thumbs.append(Thumb(row, text, hue(cluster)))
-    gallery(
+    thumbnails(
         thumbs,
         images[part],
         key="gallery",

@@ -72,7 +72,7 @@ class Thumb:
     hue: str
 
 
-def gallery(
+def thumbnails(
     thumbs: Sequence[Thumb],
     images: NDArray[np.uint8],
     *,

@@ -14,6 +14,7 @@ import streamlit as st
 from ui import notes
 from ui.scene.state import DEFAULTS, Scene, link
 
+_MOST = 50  # gestures that a browser may lag behind
 _MEANS = {
     "L∞": "The largest change of a pixel, whose values go from 0 to 1",
     "L2": "The length of the change, pixel values from 0 to 1",
@@ -65,7 +66,10 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
                 st.toast(unknown)
         st.session_state["unknown_pin"] = text
     st.session_state["last_pin"] = row
-    kept.update(strength=strength, pin="" if row is None else str(row))
+    for key, value in {"strength": strength, "pin": "" if row is None else str(row)}.items():
+        if value != kept.get(key, DEFAULTS[key]):
+            _earlier(key).clear()
+        kept[key] = value
     with scene.link_slot, st.popover("Copy link", icon=":material/link:"):
         st.caption("Opens this very view, on a fresh server too.")
         st.code(link(scene, strength, row), language=None, wrap_lines=True)
@@ -74,25 +78,40 @@ def entries(scene: Scene, n: int) -> tuple[float, int | None]:
 
 def set_strength(value: float) -> None:
     """The map's dial was released: the entry and the URL follow."""
-    st.session_state["scene"]["strength"] = round(float(value), 6)
-    hold()
+    _follow("strength", round(float(value), 6))
 
 
 def set_pin(row: int | None) -> None:
     """A dot was pinned, or the pin taken away: the entry and the URL follow."""
-    st.session_state["scene"]["pin"] = "" if row is None else str(row)
-    hold()
+    _follow("pin", "" if row is None else str(row))
 
 
-def hold(*_: Any) -> None:
-    """A gesture on the map is no typing: the entries say what is known here.
+def _follow(key: str, value: float | str) -> None:
+    scene = st.session_state["scene"]
+    earlier = _earlier(key)
+    earlier.append(scene.get(key, DEFAULTS[key]))
+    del earlier[:-_MOST]
+    scene[key] = value
+    if key in st.session_state:
+        st.session_state[key] = value
+    reject_stale()
 
-    The browser's copy of an entry lags behind where gestures follow one another faster than the
-    server answers, and would take the dial or the pin back to where it was.
+
+def reject_stale() -> None:
+    """What the map says is no typing: the entries say what is known here.
+
+    The browser's copy of an entry lags behind where the map speaks faster than the server answers.
+    It then says what the map had said earlier, and would take dial or pin back there. Any other
+    value was typed meanwhile, and stands.
     """
     for key in ("strength", "pin"):
-        if key in st.session_state:
+        if st.session_state.get(key) in _earlier(key):
             st.session_state[key] = st.session_state["scene"].get(key, DEFAULTS[key])
+
+
+def _earlier(key: str) -> list[float | str]:
+    """Where the map had an entry before, since something was typed into it."""
+    return st.session_state.setdefault("earlier", {}).setdefault(key, [])
 
 
 def order_map(**order: Any) -> None:

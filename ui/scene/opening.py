@@ -40,21 +40,28 @@ def run_page(page: str, title: str, *, status_below: bool = False) -> Iterator[R
     shell.open_page(page)
     arrive(page)
     with notes.calm():
-        status, controls = shell.head(title, status_below=status_below)
-        now = sidebar.draw(page, controls)
-        if now is None:
-            notes.no_runs()
-            st.stop()
-        notes.missing_run(st.session_state.get("missing_run", ""), now.run.name)
-        notes.device_note(cached.models.check_device(now.device))
-        notes.data_note(cached.images.no_folder(now.run))
-        arrays = cached.runs.map_arrays(now.run)
-        if arrays is None:
-            notes.no_map(now.run)
-            st.stop()
-        yield RunPage(now, arrays, status, controls)
-        return
-    st.stop()  # what failed has been said, perhaps before there was anything to yield
+        opened = _opened(page, title, status_below)
+        if opened is not None:
+            yield opened
+            return
+    st.stop()  # what is amiss has been said, perhaps before there was anything to yield
+
+
+def _opened(page: str, title: str, status_below: bool) -> RunPage | None:
+    """The head and the rail of a page; None, once it is said, where there is no map to show."""
+    status, controls = shell.head(title, status_below=status_below)
+    now = sidebar.draw(page, controls)
+    if now is None:
+        notes.no_runs()
+        return None
+    notes.missing_run(st.session_state.get("missing_run", ""), now.run.name)
+    notes.device_note(cached.models.check_device(now.device))
+    notes.data_note(cached.images.no_folder(now.run))
+    arrays = cached.runs.map_arrays(now.run)
+    if arrays is None:
+        notes.no_map(now.run)
+        return None
+    return RunPage(now, arrays, status, controls)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import streamlit as st
 from clustcore.attacks import learned
 from clustcore.attacks.alrdc_config import ALRDCConfig
 from clustcore.runs import RunInfo, list_runs
-from clustcore.types import PathKey
+from clustcore.types import Norm, PathKey, Space
 from ui import cached, notes, shell
 from ui.cluster_map import COLOURS
 from ui.scene import entries
@@ -87,7 +87,7 @@ def _models(page: str, head: Any, offered: Sequence[RunInfo]) -> tuple[RunInfo, 
     return named[_select(st.sidebar, "Model", "run", [*named], on_change=_other_run)], None
 
 
-def _attack(page: str, head: Any, run: RunInfo) -> tuple[str, str, str, Any]:
+def _attack(page: str, head: Any, run: RunInfo) -> tuple[str, Space, Norm, Any]:
     """The attack, its space, its norm and what it aims at."""
     attack = _select(
         st.sidebar,
@@ -202,7 +202,7 @@ def _segments(place: Any, name: str, key: str, options: list[Any], on_change: An
     return options[0] if value is None else value  # None: `?key=` with nothing after it
 
 
-def _norm(place: Any, space: str) -> str:
+def _norm(place: Any, space: Space) -> Norm:
     if space == "pixels":
         return _segments(place, "Norm", "norm", [*scene.LABELS["norm"]], on_change=_other_dial)
     in_head = st.session_state["page"] == "Attack"

@@ -22,6 +22,7 @@ from clustcore.datasets import DATASETS
 from clustcore.defences import DEFENCES
 from clustcore.dial import Dial, dial
 from clustcore.models import MODELS
+from clustcore.registry import Entry
 from clustcore.runs import RunInfo, list_runs
 from clustcore.types import Keyed, PathKey
 from ui import cached, notes
@@ -76,6 +77,17 @@ class Scene(Keyed):
         return cached.runs.Ask(self.run, self.key, self.fit)
 
     @property
+    def beside(self) -> RunInfo:
+        """The model beside the run, of a page that has two.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.partner is None:
+            raise ValueError(f"{self.page}: expected a model beside {self.run.name}, got none")
+        return self.partner
+
+    @property
     def dataset(self) -> str:
         """The name of the data set."""
         return self.run.dataset
@@ -102,7 +114,9 @@ def label(key: str, value: Any) -> str:
         return f"Folder {value[7:]}"
     if key == "target":
         return "Untargeted" if value == UNTARGETED else f"Into cluster {value}"
-    known = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}.get(key, {})
+    lists: dict[str, Mapping[str, Entry]]
+    lists = {"dataset": DATASETS, "attack": ATTACKS, "colour": COLOURS}
+    known = lists.get(key, {})
     if value in known:
         return known[value].title
     return LABELS.get(key, {}).get(value, str(value))

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +164,17 @@ def _settings(plan: Plan) -> dict[str, Any] | None:
         from clustcore.training.epoch import TrainConfig
         from clustcore.training.views import AugmentConfig
 
-        if plan.defence is None:
-            own, kept, views = lookup(MODELS, plan.model, "model").Config, {}, {}
+        name = plan.model or plan.defence or ""
+        kept: Mapping[str, Any] = {}
+        views: Mapping[str, Any] = {}
+        if plan.source is None:
+            kind = lookup(MODELS, name, "model")
         else:
-            defence = lookup(DEFENCES, plan.defence, "defence")
-            card = runs.find_run(plan.source).card
-            own, kept, views = defence.Config, card.train, card.augment
-    if plan.defence is not None and defence.needs_attacker and not checks.has_attacker(plan.source):
+            kind, card = lookup(DEFENCES, name, "defence"), runs.find_run(plan.source).card
+            kept, views = card.train, card.augment
+    if plan.source is not None and kind.needs_attacker and not checks.has_attacker(plan.source):
         return None
-    name = plan.model or plan.defence
+    own = kind.Config
     train = {k: v for k, v in settings_of(kept).items() if k != "seed"}
     key = f"{plan.source or ''}_{name}"
     teach = plan.defence is None and hasattr(own(), "taught") and _teach(key)
@@ -188,7 +190,8 @@ def _settings(plan: Plan) -> dict[str, Any] | None:
     asked["train"] = form(TrainConfig, f"train_{key}{'_taught' * teach}", train | rate)
     with st.expander("Views: how far a training image is turned, shifted, changed"):
         asked["augment"] = form(AugmentConfig, f"views_{key}", views)
-    if None in asked.values():
+    answers = {part: values for part, values in asked.items() if values is not None}
+    if len(answers) < len(asked):
         return None
     start = {"config": own(), "train": TrainConfig(), "augment": AugmentConfig()}
     usual = {part: config.to_dict() for part, config in start.items()}
@@ -196,7 +199,7 @@ def _settings(plan: Plan) -> dict[str, Any] | None:
     usual["augment"] |= {key: v for key, v in views.items() if key in usual["augment"]}
     found: dict[str, Any] = {
         part: {key: v for key, v in values.items() if v != usual[part][key]}
-        for part, values in asked.items()
+        for part, values in answers.items()
     }
     return found | {"teach": {} if teach else None}
 

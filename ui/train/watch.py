@@ -44,7 +44,7 @@ def watch(job: Job, status: Any, controls: Any) -> None:
         st.error(problem, icon=":material/error:")
     _say(job)
     # timed only while there is something to wait for
-    st.fragment(_look, run_every=_PAUSE if running else None)(
+    st.fragment(_watch, run_every=_PAUSE if running else None)(
         job.name, job.state, job.stopping, job.teaching
     )
 
@@ -127,10 +127,10 @@ def _finished(job: Job) -> None:
             )
 
 
-def _look(name: str, state: str, stopping: bool, teaching: bool) -> None:
+def _watch(name: str, state: str, stopping: bool, teaching: bool) -> None:
     """Draw what the files say now; where the state is another, the whole page is drawn anew."""
     with notes.calm(rail=False):
-        job = jobs.look(runs.folders()[1] / name)
+        job = jobs.status(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()
         history = read_history(job.folder)

@@ -78,6 +78,35 @@ def test_computing_passes_on_the_steps_and_a_raise_in_them_cancels(
     cached.models.compute_path(ask(run), "cpu", lambda *step: None)  # the lock is free again
 
 
+def test_a_transfer_is_worked_out_when_it_is_asked_for_and_then_known(
+    run: RunInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clustcore.pipeline import paths
+
+    partner = dataclasses.replace(run, name="partner")
+    keys = []
+
+    def transfer(
+        a: str, b: str, samples: object, key: PathKey, on_step: cached.models.OnStep
+    ) -> np.ndarray:
+        keys.append((a, b, key))
+        on_step(1, 2, "PGD step 7/40")
+        return np.array([0.0, 0.25])
+
+    monkeypatch.setattr(paths, "transfer", transfer)
+    monkeypatch.setattr(cached.models, "_model", lambda run, device: run.name)
+    wanted = ask(run, target=2, seed=4)
+    assert cached.models.transfer(wanted, partner, "cpu") is None
+    said: list[tuple[int, int, str]] = []
+    found = cached.models.transfer(wanted, partner, "cpu", lambda *step: said.append(step))
+    assert found is not None
+    assert found.tolist() == [0.0, 0.25]
+    assert said == [(0, 1, "loading both models"), (1, 2, "PGD step 7/40")]
+    assert cached.models.transfer(wanted, partner, "cpu") is found
+    untargeted = PathKey("pgd", "pixels", "linf", None, 4)
+    assert keys == [(run.name, "partner", untargeted)]
+
+
 def test_a_device_that_is_not_there_becomes_the_cpu_with_a_word() -> None:
     assert cached.models.check_device("auto") == cached.models.check_device("cpu") == ""
     import torch

@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "inspector": {"dom", "flow", "histogram", "neighbours", "sample", "smallest", "spot"},
     "geometry": {"core"},
     "signals": set(),
+    "remount": set(),
     "samples": {"core"},
     "camera": {"signals"},
     "tiles": {"signals"},
@@ -69,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "setup": {"core", "camera", "samples", "theme", "canvas2d", "webgl", "geometry", "size"}
     | BESIDE,
     "receive": {"core", "camera", "signals", "theme", "dial", "inspector", "frame", "geometry"}
-    | {"hover", "probe", "setup"},
+    | {"hover", "probe", "remount", "setup"},
 }
 
 

@@ -106,6 +106,17 @@ def test_the_gap_is_stated_in_either_direction(
     assert one.gap.endswith(" Undefended, 44.0% move.")
 
 
+def test_a_gap_is_stated_without_an_undefended_model(file: Path) -> None:
+    entry = demo.make_entry(old=0.30, adaptive=0.34)
+    entry["rows"] = [row for row in entry["rows"] if row["model"] != "undefended"]
+    write(file, entry)
+    assert measurements.read("mnist")[0].gap == (
+        "The paper's defence: **30.0%** of the samples move under the attacker that it was trained "
+        "against, **34.0%** under one fitted anew to it, 4.0 points more: judged by the old "
+        "attacker alone, it looks stronger than it is."
+    )
+
+
 def test_without_both_attackers_nothing_is_said_of_a_gap(file: Path) -> None:
     entry = demo.make_entry()
     entry["rows"] = entry["rows"][:4]

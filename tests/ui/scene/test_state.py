@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from clustcore.attacks import ATTACKS
 from clustcore.dial import dial
 from clustcore.runs import RunInfo
+from clustcore.types import PathKey
 from tests.support.cards import some_card
 from ui import scene
 
@@ -274,6 +276,24 @@ def test_a_kept_partner_is_kept_beside_the_run_it_fits(family: list[RunInfo]) ->
     kept = {"dataset": "mnist", "run": "base", "partner": "another"}
     assert scene.resolve({}, family, kept)[0]["partner"] == "another"
     assert scene.resolve({"run": "another"}, family, kept)[0]["partner"] == "base"
+
+
+def test_a_page_of_one_model_has_none_beside_it(family: list[RunInfo]) -> None:
+    _, base, defended, *_ = family
+    now = scene.Scene(
+        page="Compare",
+        run=base,
+        partner=defended,
+        key=PathKey("pgd", "pixels", "linf"),
+        colour="cluster",
+        device="cpu",
+        fit=None,
+        entry_slot=None,
+        link_slot=None,
+    )
+    assert now.beside is defended
+    with pytest.raises(ValueError, match="Compare: expected a model beside base, got none"):
+        _ = dataclasses.replace(now, partner=None).beside
 
 
 def test_an_attack_without_a_way_into_a_cluster_has_no_target() -> None:

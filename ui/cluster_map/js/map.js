@@ -16,6 +16,7 @@ import { setPin } from "./pin.js";
 import { listenToPointers } from "./pointer.js";
 import { closeProbe } from "./probe.js";
 import { receive } from "./receive.js";
+import { remember } from "./remount.js";
 import { selectFlow } from "./selection.js";
 import { feed, makeRenderer } from "./setup.js";
 import { observe, place } from "./size.js";
@@ -166,6 +167,7 @@ function listenToContext(mount) {
 
 /** @param {Mount} mount */
 function free(mount) {
+  if (mount.ready) remember(mount);
   mount.life.abort();
   cancelAnimationFrame(mount.raf);
   cancelAnimationFrame(mount.flight);

@@ -8,6 +8,7 @@ import { rasterOf } from "./geometry.js";
 import { showCard } from "./hover.js";
 import * as inspector from "./inspector.js";
 import { closeProbe, takeAnswer } from "./probe.js";
+import { recall } from "./remount.js";
 import { setup } from "./setup.js";
 import { later, redraw, tell } from "./signals.js";
 import { paletteOf, readTheme } from "./theme.js";
@@ -87,6 +88,7 @@ function takeControl(mount) {
   if (control.mount !== state.mount) {
     state.mount = control.mount;
     state.serials = {};
+    recall(mount);
   }
   const strength = fresh(mount, "strength");
   const pin = fresh(mount, "pin");

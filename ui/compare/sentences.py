@@ -11,43 +11,44 @@ from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath
 from ui import cached, notes, scene
 from ui.cluster_map.packing import quantise_smallest
-from ui.parts import compute, sentences
+from ui.parts import compute
+from ui.parts import sentences as numbers
 
 
 def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:
     """The line under the title."""
-    kind = " beside ".join(run.defence for run in (now.run, now.partner))
-    if not (now.run.defended or now.partner.defended):
+    kind = " beside ".join(run.defence for run in (now.run, now.beside))
+    if not (now.run.defended or now.beside.defended):
         kind = "two models, no defence"
     parts = [notes.plain(f"{now.data_label} · {kind}"), scene.attack_name(now.attack)]
     if path is None:
         parts.append("not computed yet")
     else:
         n = f"{len(path.rows):,} of {len(found.a.xy):,} {found.a.split} images"
-        models = (now.run, now.partner)
+        models = (now.run, now.beside)
         old = [r.name for r in models if cached.runs.attacker_state(r, now.attack) == "stale"]
         how = f"an old attacker on {' and '.join(old)}" if old else "run anew on each model"
         parts[-1] += f" on {n}, {notes.plain(how)}"
         parts.append(f"{'computed ahead' if path.ahead else 'computed here'}, seed {path.seed}")
-    for run in (now.run, now.partner):
+    for run in (now.run, now.beside):
         fitted = compute.changed(cached.runs.attacker_settings(run, now.attack))
         if fitted:
             parts.append(f"{notes.plain(run.name)}'s attacker fitted with {fitted}")
-    device = cached.models.device_in_use(now.partner, now.device)
+    device = cached.models.device_in_use(now.beside, now.device)
     return " · ".join([*parts, device] if device else parts)
 
 
 def clean_cost(now: scene.Scene) -> str:
     """Accuracy and NMI of both without any attack, from their cards, and what lies between."""
-    a, b = (run.card.scores or CardScores() for run in (now.run, now.partner))
-    names = [notes.plain(run.name) for run in (now.run, now.partner)]
-    lead = "Clean cost" if now.partner.defended else "Before any attack"
+    a, b = (run.card.scores or CardScores() for run in (now.run, now.beside))
+    names = [notes.plain(run.name) for run in (now.run, now.beside)]
+    lead = "Clean cost" if now.beside.defended else "Before any attack"
     lines = []
     if a.acc is not None and b.acc is not None:
-        change = sentences.signed(100 * (b.acc - a.acc), ".1f")
+        change = numbers.signed(100 * (b.acc - a.acc), ".1f")
         lines.append(f"accuracy **{a.acc:.1%} → {b.acc:.1%}**, {change} points")
     if a.nmi is not None and b.nmi is not None:
-        by = sentences.signed(b.nmi - a.nmi, ".3f")
+        by = numbers.signed(b.nmi - a.nmi, ".3f")
         lines.append(f"NMI **{a.nmi:.3f} → {b.nmi:.3f}**, {by}")
     if not lines:
         return f"**{lead}:** not on the cards of {names[0]} and {names[1]}."
@@ -58,7 +59,7 @@ def clean_cost(now: scene.Scene) -> str:
 def warnings(now: scene.Scene, paths: tuple[AttackPath | None, AttackPath | None]) -> list[str]:
     """Why what is seen of a defended model is no evidence of robustness; a sentence each."""
     found = []
-    models = (now.run, now.partner)
+    models = (now.run, now.beside)
     for run, path, other, beside in (
         (models[0], paths[0], models[1], paths[1]),
         (models[1], paths[1], models[0], paths[0]),
@@ -124,12 +125,14 @@ def counts(
         end: of the dial.
         among: rows to count, or None for all.
     """
-    at = sentences.threshold(strength, end)
-    codes = alignment.joint(*(quantise_smallest(one.smallest, end) for one in (a, b)), at)
+    at = numbers.threshold(strength, end)
+    of_a, of_b = (quantise_smallest(one.smallest, end) for one in (a, b))
+    codes = alignment.joint(of_a, of_b, at)
     if among is not None:
         codes = codes[np.isin(a.rows, among)]
     order = (alignment.LEFT, alignment.BOTH, alignment.RIGHT, alignment.NEITHER)
-    return tuple(int((codes == code).sum()) for code in order)
+    left, both, right, neither = (int((codes == code).sum()) for code in order)
+    return left, both, right, neither
 
 
 def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, strength: float) -> str:
@@ -138,9 +141,9 @@ def sentence(now: scene.Scene, a: AttackPath | None, b: AttackPath | None, stren
         return "No attack path of both models has been computed yet: the maps show clean samples."
     left, both, right, neither = counts(a, b, strength, now.dial.end)
     return (
-        f"At strength {sentences.strength_text(strength)}, {left:,} of {len(a.rows):,} samples "
+        f"At strength {numbers.strength_text(strength)}, {left:,} of {len(a.rows):,} samples "
         f"left their cluster only in {notes.plain(now.run.name)}, {both:,} in both, {right:,} "
-        f"only in {notes.plain(now.partner.name)}, {neither:,} in neither."
+        f"only in {notes.plain(now.beside.name)}, {neither:,} in neither."
     )
 
 
@@ -149,11 +152,10 @@ def pinned(
 ) -> str:
     """What both models say of the pinned sample."""
     parts = []
-    models = ((now.run, found.a, a), (now.partner, found.b, b))
+    models = ((now.run, found.a, a), (now.beside, found.b, b))
     for run, arrays, path in models:
-        at = np.flatnonzero(path.rows == row) if path is not None else []
         words = f"cluster {arrays.labels[row]} in {notes.plain(run.name)}"
-        if len(at):
+        if path is not None and len(at := np.flatnonzero(path.rows == row)):
             smallest = float(path.smallest[at[0]])
             end = f"up to {now.dial.end:g}"
             words += f", unmoved {end}" if np.isnan(smallest) else f", moved at {smallest:.3g}"
@@ -165,7 +167,7 @@ def pinned(
 
 def maps_sentence(now: scene.Scene, found: cached.runs.Pair) -> str:
     """Which projector draws which map, and whose cluster numbers these are."""
-    a, b = (notes.plain(run.name) for run in (now.run, now.partner))
+    a, b = (notes.plain(run.name) for run in (now.run, now.beside))
     if found.turn is None:
         maps = f"One projector draws both maps, that of {a}; trustworthiness"
     else:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clustcore import load_samples
 from clustcore.cli import commands
-from clustcore.datasets import shipped, shipping
+from clustcore.datasets import make_shipped, shipped
 from tests.support.data_files import cifar_root, mnist_root, pixels, save
 
 
@@ -23,7 +23,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = cifar_root(tmp_path / "copy", ".jpg")
     monkeypatch.setenv("DRIFTMAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "assets")
-    shipping.make(root, tmp_path / "assets", lambda _: None)
+    make_shipped.make(root, tmp_path / "assets", lambda _: None)
     yield root
     shipped.forget()
 
@@ -54,7 +54,7 @@ def test_shipped_colour_images_are_the_folders_in_its_order(made: Path) -> None:
 
 
 def test_the_same_folder_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    shipping.make(made, tmp_path / "again", lambda _: None)
+    make_shipped.make(made, tmp_path / "again", lambda _: None)
     for file in (shipped.ASSETS / "cifar10-jpeg").iterdir():
         assert file.read_bytes() == (tmp_path / "again" / "cifar10-jpeg" / file.name).read_bytes()
 
@@ -106,7 +106,7 @@ def test_a_lossless_or_mixed_folder_is_no_jpeg_copy(tmp_path: Path) -> None:
     root = cifar_root(tmp_path, ".jpg")
     save(root / "test" / "cat" / "x.png", pixels(0, 32, 32, 3))
     with pytest.raises(ValueError, match=r"test: expected a copy in \.jpg files alone"):
-        shipping.make(root, tmp_path / "out")
+        make_shipped.make(root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -115,7 +115,7 @@ def test_what_a_root_does_not_hold_is_skipped_and_named(
 ) -> None:
     monkeypatch.setattr(shipped, "ASSETS", tmp_path / "out")
     with pytest.raises(ValueError, match=r"one or more of MNIST/raw/, .*, test/, got none"):
-        shipping.make(tmp_path)
+        make_shipped.make(tmp_path)
     assert commands.main(["reproduce", "data", "--root", str(mnist_root(tmp_path))]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "mnist: 7 images"
