@@ -69,7 +69,7 @@ def x(digits) -> torch.Tensor:
 def fitted(model, x) -> dict[str, ALRDCAttack | ALRDCReLU]:
     found = {}
     for attack in KINDS:
-        found[attack.kind] = attack(attack.Config(epochs=15, batch=32))
+        found[attack.kind] = attack(attack.Config(epochs=8, batch=32))
         found[attack.kind].fit(target_of(model), x)
     return found
 
