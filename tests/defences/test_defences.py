@@ -28,6 +28,7 @@ from clustcore.training.views import AugmentConfig
 from clustcore.types import Samples
 from tests.conftest import make_blobs
 
+STEPS = 3  # of the attacks inside, where it is not asked how far they get
 LOOP = TrainConfig(batch=16, device="cpu", lr=3e-3)
 DIGITS = TrainConfig(batch=64, device="cpu", lr=3e-3)
 MILD = AugmentConfig(rotate=5.0, scale=0.05, shift=0.04, shear=0.0)
@@ -93,8 +94,7 @@ def digest(module: nn.Module) -> str:
 
 def defended(model: Model, name: str, **kwargs: object) -> tuple[Model, Defence]:
     model = copy.deepcopy(model)
-    # what is asked here is not how far the attacks inside get
-    steps = {"steps": 3} if hasattr(lookup(DEFENCES, name, "defence").Config, "steps") else {}
+    steps = {"steps": STEPS} if hasattr(lookup(DEFENCES, name, "defence").Config, "steps") else {}
     defence = made(name, model, **steps)
     data = TrainData(pixels(), own_clusters(model))
     train(model, data, LOOP, AugmentConfig(), defence=defence, **kwargs)
@@ -170,7 +170,7 @@ def test_a_stopped_defence_resumes_to_the_same_weights(once, trained, name, tmp_
 
 def test_the_state_of_the_attackers_own_optimiser_is_kept(trained, tmp_path):
     model, defence = defended(trained["dec"], "alternating", folder=tmp_path)
-    fresh = made("alternating", model)
+    fresh = made("alternating", model, steps=STEPS)
     load_resume(tmp_path, model, fresh.stages(model), defence=fresh)
     kept, found = defence.inner.state_dict()["state"], fresh.inner.state_dict()["state"]
     assert kept
