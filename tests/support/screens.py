@@ -24,7 +24,7 @@ manifest_scanner.scan_component_manifests = functools.cache(
 
 def open_app(page: str | None = None, **query: str) -> AppTest:
     """The app on its home page, or on `page` as a link would open it."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     if page is None:
         return app.run()
     for key, value in query.items():
