@@ -65,8 +65,8 @@ def dial(data: str, space: str, norm: str) -> Dial:
         ... )  # colour images share one
         True
     """
-    norm = as_norm(norm)
-    if as_space(space) == "embedding":
+    space, norm = as_space(space), as_norm(norm)
+    if space == "embedding":
         return Dial(2.0, 0.3)
     entry = DATASETS.get(data.partition(":")[0])
     own = "mnist" if entry is None else entry.dial

@@ -1,4 +1,4 @@
-"""How results show themselves: in a few words, and as a small table in a notebook."""
+"""The means by which results show themselves: a record on one line, a table, a share."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images and, where there are any, their labels (labels are read by `evaluation` alone).
+    """Images and, where there are any, their labels (for figures `measures` alone reads them).
 
     Examples:
         >>> import clustcore

@@ -116,7 +116,7 @@ def _attack(argv: list[str]) -> int:
     )
     attack = lookup(ATTACKS, args.attack, "attack")
     space = args.space or attack.spaces[0]
-    norm = as_norm(args.norm or ("linf" if space == "pixels" else "l2"))
+    norm = args.norm or ("linf" if space == "pixels" else "l2")
     dial(args.data or "mnist", space, norm)  # a wrong space or norm is said before the run opens
     if args.fit and not attack.learned:
         raise ValueError(f"attack --fit: expected a learned attack, got {args.attack!r}")
@@ -131,7 +131,7 @@ def _attack(argv: list[str]) -> int:
         scores = evaluate(run.model, samples.take(rows), under=under, seed=args.seed, **budget)
         print(_json(scores))
         return 0
-    key = PathKey(args.attack, space, norm, args.target, args.seed)
+    key = PathKey(args.attack, space, as_norm(norm), args.target, args.seed)
     with Bars() as bars:
         path = compute_path(run, samples, key, bars.step)
     print(f"{args.attack}, {space}, {norm}, n = {len(path.rows)}, seed {path.seed}")

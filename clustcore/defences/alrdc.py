@@ -46,7 +46,7 @@ class ALRDCDefence(Defence[ALRDCDefenceConfig]):
     name = "alrdc"
     Config = ALRDCDefenceConfig
     needs_attacker = True
-    attacker: nn.Module
+    attacker: nn.Module  # or the base class has refused
 
     def _build(self, model: Model) -> None:
         pixels = math.prod(model.input_shape) if model.has_decoder else 0

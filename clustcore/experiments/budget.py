@@ -54,7 +54,7 @@ def smoke(plan: Plan, shape: tuple[int, int, int], device: torch.device) -> None
     stages = model.stages()
     for stage in stages:
         stage.clusters = False  # noise has none
-    vars(model)["stages"] = lambda: stages  # before the class's own
+    vars(model)["stages"] = lambda: stages  # found before the class's own
     noise = _noise(_SMOKE * batch, shape)
     # a rate that wants warming up could overflow within these steps
     settings = plan.train | {"minutes": 0.0, "snapshots": 0, "compile": False, "lr": 1e-5}

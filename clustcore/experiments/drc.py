@@ -1,9 +1,10 @@
-"""DRC's two tables: `python -m clustcore reproduce drc | ablation`.
+"""DRC's three tables: `python -m clustcore reproduce drc | ablation | defences`.
 
 The first trains DRC on its six benchmarks, as published and as serves best here, and lays what came
 of it beside what others published. The second adds DRC's optional stages and switches one at a time
-to DRC alone. Each finished run is written to `assets/drc.json` at once, from which `reproduce
-tables` makes the tables of RESULTS.md; a call that was interrupted goes on where it stood.
+to DRC alone. The third judges the defences of a shipped run. Each finished run is written to
+`assets/drc.json` at once, from which `reproduce tables` makes the tables of RESULTS.md; a call that
+was interrupted goes on where it stood.
 """
 
 from __future__ import annotations
@@ -25,8 +26,17 @@ from clustcore.experiments.budget import lay_out, measure, smoke
 from clustcore.experiments.context import Context
 from clustcore.experiments.drc_results import PLANS, rows_of
 from clustcore.experiments.judge import JudgeConfig, pair
-from clustcore.experiments.recipes import ABLATION_IMAGES, BENCHMARKS, RECIPES, Recipe, ablation
-from clustcore.experiments.reproduce import STOPPED, load_split, run_name, train_seed
+from clustcore.experiments.recipes import (
+    ABLATION_IMAGES,
+    BENCHMARKS,
+    RECIPES,
+    Recipe,
+    ablation,
+    ablation_name,
+    benchmark_name,
+    run_name,
+)
+from clustcore.experiments.reproduce import STOPPED, load_split, train_seed
 from clustcore.machine import describe
 from clustcore.pipeline.export import export
 from clustcore.pipeline.run import Run, evaluate, load_run, run_in
@@ -97,7 +107,7 @@ def reproduce_drc(
                 wrong += [f"{name}: {found}"] if _place(name, context).is_dir() else []
                 continue
             train, test = found
-            about, label = {"data": name, "plan": plan}, f"drc-{name}-{plan}"
+            about, label = {"data": name, "plan": plan}, benchmark_name(name, plan)
             row = _Row("benchmarks", about, label, recipe, train, test, begin, out)
             if not _seeds(row, seeds, context, wrong):
                 return wrong
@@ -126,8 +136,8 @@ def reproduce_ablation(
         most = QUICK_ABLATION if context.quick else len(train)
         train = _some(train, min(most, ABLATION_IMAGES.get(name, most)))
         for what, recipe in recipes.items():
-            label = f"drc-{name}" if what == "shipped" else f"ablation-{name}-{what}"
-            row = _Row("ablation", {"data": name, "what": what}, label, recipe, train, test)
+            about, label = {"data": name, "what": what}, ablation_name(name, what)
+            row = _Row("ablation", about, label, recipe, train, test)
             if not _seeds(row, seeds, context, wrong):
                 return wrong
     return wrong

@@ -1,4 +1,4 @@
-"""What `reproduce drc` and `reproduce ablation` measured, and the tables of it.
+"""What `reproduce drc`, `ablation` and `defences` measured, and the tables of it.
 
 The figures lie in `assets/drc.json`; the tables lay them beside what was published. Without torch,
 so that tables are written anywhere.
@@ -120,7 +120,7 @@ def ablation() -> str:
 
 
 def defences() -> str:
-    """The defences of DRC on CIFAR-10 at b, as Markdown: see `judging.pair`."""
+    """The defences of DRC on CIFAR-10 at b, as Markdown: see `judge.pair`."""
     columns = ["data", "defence", "seed", "b, L-inf", "n", "undefended, moved at b"]
     columns += ["defended, PGD", "with every target", "momentum search"]
     lines = _head([*columns, "worst case (95 %)", "ACC change", "bar"])

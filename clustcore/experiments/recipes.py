@@ -1,4 +1,4 @@
-"""What ships: the plan of every run, from which `reproduce` makes it again."""
+"""The plan of every run that ships or stands in a table; `reproduce` makes it again from here."""
 
 from __future__ import annotations
 
@@ -235,6 +235,21 @@ RECIPES: dict[str, Recipe] = {
         seeds=(0,),
     ),
 }
+
+
+def run_name(name: str, seed: int, quick: bool = False) -> str:
+    """What the run of a recipe and a seed is called until it ships under the recipe's name."""
+    return f"{'quick-' if quick else ''}{name}-seed{seed}"
+
+
+def benchmark_name(data: str, plan: str) -> str:
+    """The name that the runs of a benchmark begin with."""
+    return f"drc-{data}-{plan}"
+
+
+def ablation_name(data: str, what: str) -> str:
+    """The name that the runs of a row of the ablation begin with."""
+    return f"drc-{data}" if what == "shipped" else f"ablation-{data}-{what}"
 
 
 def ablation(data: str, what: str) -> Recipe:

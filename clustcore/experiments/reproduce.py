@@ -1,4 +1,4 @@
-"""The commands that make what ships again: `python -m clustcore reproduce runs`.
+"""`python -m clustcore reproduce runs`: the shipped runs, trained, filled and shipped again.
 
 Every run trains on the real training split from the seeds of its recipe, no choice looks at a
 label, and the first seed is what ships. A defended run trains on from another run.
@@ -18,7 +18,7 @@ from clustcore.datasets import load_samples
 from clustcore.datasets.shipped import SOURCES
 from clustcore.distributed import agreed, first_main, is_main, wait
 from clustcore.experiments.context import Context
-from clustcore.experiments.recipes import RECIPES, Recipe
+from clustcore.experiments.recipes import RECIPES, Recipe, run_name
 from clustcore.manifold import import_umap
 from clustcore.pipeline import contents
 from clustcore.pipeline.contents import attacker_images, fit_attacker
@@ -142,11 +142,6 @@ def _teacher(plan: Plan, samples: Samples, seed: int, context: Context) -> Teach
         save_teacher(file, teach(samples.x, samples.name, how, context.on_step))
     wait()
     return load_teacher(file, len(samples), samples.name, how)
-
-
-def run_name(name: str, seed: int, quick: bool = False) -> str:
-    """What `train_seed` calls a run."""
-    return f"{'quick-' if quick else ''}{name}-seed{seed}"
 
 
 def _check_plan(

@@ -1,4 +1,4 @@
-"""Two models side by side on the same samples: cluster numbers, maps and moves made comparable.
+"""Two models side by side on the same samples: clusters renamed, maps turned, moves counted.
 
 Names of clusters and the angle of a map mean nothing, so the second model B takes them from the
 first, A: `measures.matching` finds the names, what is here carries them over. No labels are read

@@ -1,6 +1,6 @@
 """What a clustering is worth, clean and under attack, and the static figures of it.
 
-Labels are read in this folder alone.
+For figures, labels are read in this folder alone.
 """
 
 from __future__ import annotations

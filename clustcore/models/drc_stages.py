@@ -1,4 +1,4 @@
-"""What DRC can be given beyond its paper, each a switch of its config, all without labels.
+"""How DRC's stages beyond its paper work, all without labels; their settings are in `drc`.
 
 Features first: NT-Xent (SimCLR, Chen et al., arXiv 2002.05709) on a projection of the embedding;
 then an assignment layer fitted to the embedding as it is (SCAN's loss, or spherical k-means); then

@@ -472,7 +472,7 @@ def fast_steps(training: Training) -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = training.device.type == "cuda"
     if training.fast is not None:
-        vars(training.model)["embed"] = training.fast  # before the class's own
+        vars(training.model)["embed"] = training.fast  # found before the class's own
     try:
         yield
     finally:

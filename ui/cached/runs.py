@@ -1,7 +1,7 @@
-"""Runs as they lie on disk, cached: maps, paths, pairs, attackers. Nothing here imports torch.
+"""Runs as they lie on disk, cached, and what is read off them. Nothing here imports torch.
 
 Keys are cheap: a run's folder, and the time stamp of the file that is read. Every cache
-is bounded. Nothing caches but this, `images` and `models` beside it.
+is bounded. Nothing uses Streamlit's caches but this, `images` and `models` beside it.
 """
 
 from __future__ import annotations

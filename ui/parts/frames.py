@@ -1,4 +1,4 @@
-"""Tables of samples, clusters and moves, and their files. No Streamlit here."""
+"""The columns of the table of clusters, and of the files of samples. No Streamlit here."""
 
 from __future__ import annotations
 

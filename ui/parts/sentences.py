@@ -1,4 +1,4 @@
-"""Numbers as sentences. No Streamlit here."""
+"""Numbers as sentences, and which samples they count as moved. No Streamlit here."""
 
 from __future__ import annotations
 
