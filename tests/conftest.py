@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny images, a tiny trained run, and the flags of the marks."""
+"""Shared fixtures: tiny images, a tiny trained run, and what the marks need."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from clustcore.pipeline.run import Run
     from clustcore.runs import RunInfo
     from clustcore.types import Samples
+
+pytest_plugins = ["tests.support.slow"]
 
 # No test is timed, not even by hypothesis: a busy machine fails nothing.
 with contextlib.suppress(ModuleNotFoundError):
@@ -43,16 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--run-slow` runs what trains for minutes."""
-    parser.addoption("--run-slow", action="store_true", help="run tests that really train")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what was not asked for, or cannot run here, with the reason."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, with the reason."""
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--run-slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: give --run-slow"))
         if "gpu" in item.keywords:
             import torch
 
@@ -85,6 +82,16 @@ def make_blobs(
         row, column = divmod(int(label), 3)
         x[i, :, row * third : (row + 1) * third, column * third : (column + 1) * third] += 0.7
     return Samples(x.astype(np.float32), y.astype(np.int64), np.arange(n), "blobs", ("a", "b", "c"))
+
+
+@contextlib.contextmanager
+def no_umap() -> Iterator[None]:
+    """`Planes` in UMAP's place, whose import and compilation take longer than all the rest."""
+    from tests.support.small_recipe import Planes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Planes))
+        yield
 
 
 def quick() -> ProjectionConfig:
@@ -199,7 +206,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Pat
         train={"device": "cpu", "lr": 3e-3},
     )
     place = tmp_path_factory.mktemp("digits")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, no_umap():
         patch.setenv("DRIFTMAP_RUNS", str(place))
         making.make_run("d", plan, load_samples("digits", "train"), folder=place / "d")
         contents.make_map(pipeline.load_run("d", "cpu"), digits, config=quick())
@@ -220,7 +227,7 @@ def mapped_run(tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPa
 
     place = tmp_path_factory.mktemp("mapped")
     shutil.copytree(tiny_run, place / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, no_umap():
         patch.setenv("DRIFTMAP_RUNS", str(place))
         contents.make_map(pipeline.load_run("tiny", "cpu"), samples, config=quick())
     return place / "tiny"
@@ -239,9 +246,9 @@ def mapped(mapped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield pipeline.load_run("tiny", "cpu")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one server for the browser tests of a file that do not need a fresh one."""
+    """The address of one server for the browser tests that do not need a fresh one."""
     from tests.support.browser import served
 
     with served(tmp_path_factory.mktemp("cache")) as address:
@@ -259,24 +266,29 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def visitor(chromium: Any) -> Any:
+    """One profile for all pages of a file: what the app's pages share is fetched and read once."""
+    return chromium.new_context()
+
+
 @pytest.fixture
-def screen(chromium: Any, server: str) -> Iterator[Any]:
+def screen(visitor: Any, server: str) -> Iterator[Any]:
     """Makes screens: `screen(width=..., dark=...)`; afterwards none may have had trouble."""
     from tests.support.browser import Screen
 
-    made: list[tuple[Any, Any]] = []
+    made: list[Any] = []
 
-    def make(width: int = 1440, dark: bool = False, address: str = server, **more: Any) -> Any:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            **more,
-        )
-        made.append((Screen(context.new_page(), address), context))
-        return made[-1][0]
+    def make(width: int = 1440, dark: bool = False, address: str = server, **media: Any) -> Any:
+        page = visitor.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if dark else "light", **media)
+        made.append(Screen(page, address))
+        return made[-1]
 
     yield make
-    troubles = [trouble for one, _ in made for trouble in one.troubles]
-    for _, context in made:
-        context.close()
+    troubles = [trouble for one in made for trouble in one.troubles]
+    for one in made:
+        one.page.evaluate("localStorage.clear()")  # the next test is another visitor's
+        one.page.close()
     assert troubles == []

@@ -106,6 +106,7 @@ def test_weights_are_halved_only_where_that_moves_next_to_nothing(run):
     assert kinds == {"torch.float16" if half else "torch.float32"}
 
 
+@pytest.mark.slow
 def test_attacked_images_are_recomputed_as_they_were(run):
     samples = clustcore.load_samples(run.map.data)
     key = PathKey("pgd", "pixels", "linf")

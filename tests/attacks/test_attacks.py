@@ -292,6 +292,7 @@ def test_without_a_bound_all_move(attack, key, target, held_out):
     assert result.moved.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", NORMS)
 def test_more_steps_and_restarts_change_less_than_a_point(key, target, digits):
     rates = [

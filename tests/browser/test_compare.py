@@ -93,14 +93,14 @@ def test_pin_hover_camera_and_lasso_of_one_map_are_those_of_the_other(screen: An
     one.part("map-stage-b").focus()
     one.page.keyboard.press("ArrowRight")
     one.page.keyboard.press("Enter")
-    one.page.locator(f"{MAP}:not([data-pin=''])").wait_for(timeout=20_000)
+    one.page.locator(f"{MAP}:not([data-pin=''])").wait_for()
     one.entry_is("Sample", int(one.data("pin")))
     one.quiet()
     rings = one.page.locator("[data-testid=map-pin] .head-ring")
     assert rings.count() == 2  # one on each map
     assert one.page.get_by_text(f"Sample {one.data('pin')}: cluster").is_visible()
     one.page.mouse.wheel(0, -400)
-    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for(timeout=20_000)
+    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for()
     labels = one.page.locator(".label[data-cluster='0']")
     assert labels.count() == 2
     one.part("map-zoom-fit").click()
@@ -110,7 +110,7 @@ def test_pin_hover_camera_and_lasso_of_one_map_are_those_of_the_other(screen: An
     one.page.mouse.down()
     one.page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] - 20, steps=5)
     one.page.mouse.up()
-    one.page.get_by_text("selected, by box").wait_for(timeout=20_000)
+    one.page.get_by_text("selected, by box").wait_for()
     one.quiet()
     assert int(one.data("selected")) > 2000
     one.page.get_by_role("button", name="Clear").click()
@@ -118,6 +118,7 @@ def test_pin_hover_camera_and_lasso_of_one_map_are_those_of_the_other(screen: An
 
 
 @both_ship
+@pytest.mark.slow
 def test_a_link_of_a_comparison_restores_it_on_a_fresh_server(screen: Any, tmp_path: Path) -> None:
     one = screen().open(f"{PAIR}&strength=0.04")
     one.page.get_by_role("button", name="Swap").click()

@@ -33,7 +33,7 @@ def test_a_lasso_fills_the_gallery_which_pins_on_the_map(screen: Any) -> None:
     for x, y in places[1:]:
         one.page.mouse.move(x, y, steps=8)
     one.page.mouse.up()
-    one.page.get_by_text("by lasso").wait_for(timeout=20_000)
+    one.page.get_by_text("by lasso").wait_for()
     one.quiet()
     selected = int(one.data("selected"))
     assert selected > 1000
@@ -61,7 +61,7 @@ def test_empty_space_answers_with_its_clusters(screen: Any) -> None:
     one = screen().open(f"Explore?run={RUN}&regions=true")
     box = one.part("map-stage").bounding_box()
     one.page.mouse.click(box["x"] + box["width"] / 2 - 200, box["y"] + box["height"] - 8)
-    one.page.locator(f"{MAP}:not([data-probe=''])").wait_for(timeout=20_000)
+    one.page.locator(f"{MAP}:not([data-probe=''])").wait_for()
     one.quiet()
     assert one.part("map-probe").is_visible()
     one.shot("explore-regions")
@@ -73,9 +73,9 @@ def test_a_cluster_of_the_table_is_zoomed_to(screen: Any) -> None:
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
     one.page.mouse.click(box["x"] + 18, box["y"] + 36 + 36 * 2 + 12)
-    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for(timeout=20_000)
+    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for()
     one.quiet()
-    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for(timeout=20_000)
+    one.page.locator(f"{MAP}:not([data-zoom='1.000'])").wait_for()
     assert float(one.data("zoom")) > 1
     assert one.page.get_by_text("Clusters", exact=True).is_visible()
 
@@ -101,8 +101,15 @@ def test_without_webgl_there_is_a_canvas_and_a_word(screen: Any) -> None:
     one.shot("attack-canvas2d")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        pytest.param(1280, False, id="1280-light"),
+        pytest.param(390, True, id="390-dark"),
+        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.slow),
+        pytest.param(390, False, id="390-light", marks=pytest.mark.slow),
+    ],
+)
 def test_pictures_of_every_page(screen: Any, width: int, dark: bool) -> None:
     theme = "dark" if dark else "light"
     one = screen(width=width, dark=dark)
@@ -122,6 +129,7 @@ def test_pictures_of_every_page(screen: Any, width: int, dark: bool) -> None:
         one.shot(f"{name}-{width}-{theme}")
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}&pin=1652")
     one.wait_data("detail", "1652")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clustcore.runs import jobs
-from tests.support.browser import Screen, needed, playwright, served
+from tests.support.browser import PATIENCE, Screen, needed, playwright, served
 
 pytestmark = needed
 
@@ -25,11 +25,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         jobs.stop(job.folder)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_watched_and_explored(server: str, chromium: Any) -> None:
     page = chromium.new_page(viewport={"width": 1280, "height": 1600})
     one = Screen(page, server)
     page.goto(f"{server}/Train")
-    page.get_by_role("button", name="Start training").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Start training").wait_for()
     model = page.get_by_role("combobox", name=re.compile("Model"))
     model.click()
     page.get_by_role("option", name="DEC").click()
@@ -41,11 +42,9 @@ def test_a_model_is_trained_watched_and_explored(server: str, chromium: Any) -> 
         one.quiet()
     page.get_by_text("--model.autoencode 2").wait_for()
     page.get_by_role("button", name="Start training").click()
-    page.get_by_text(re.compile("Epoch [1-4] of 4|its map is being made")).first.wait_for(
-        timeout=120_000
-    )
+    page.get_by_text(re.compile("Epoch [1-4] of 4|its map is being made")).first.wait_for()
     page.goto(f"{server}/Train")  # a closed tab loses nothing
-    page.get_by_role("link", name="Explore it").wait_for(timeout=400_000)
+    page.get_by_role("link", name="Explore it").wait_for(timeout=6 * PATIENCE)
     page.get_by_role("link", name="Explore it").click()
     one.ready("explore")
     shown = page.get_by_role("combobox", name=re.compile("Model"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from clustcore.training.views import AugmentConfig
 from clustcore.types import Samples
 from tests.conftest import make_blobs
 
+STEPS = 3  # of the attacks inside, where it is not asked how far they get
 LOOP = TrainConfig(batch=16, device="cpu", lr=3e-3)
 DIGITS = TrainConfig(batch=64, device="cpu", lr=3e-3)
 MILD = AugmentConfig(rotate=5.0, scale=0.05, shift=0.04, shear=0.0)
@@ -91,18 +94,34 @@ def digest(module: nn.Module) -> str:
 
 def defended(model: Model, name: str, **kwargs: object) -> tuple[Model, Defence]:
     model = copy.deepcopy(model)
-    defence = made(name, model)
+    steps = {"steps": STEPS} if hasattr(lookup(DEFENCES, name, "defence").Config, "steps") else {}
+    defence = made(name, model, **steps)
     data = TrainData(pixels(), own_clusters(model))
     train(model, data, LOOP, AugmentConfig(), defence=defence, **kwargs)
     return model, defence
 
 
+@pytest.fixture(scope="module")
+def once(trained) -> Callable[[str, str], tuple[Model, Defence, list[str]]]:
+    """A model of a kind after a defence, and the stages of its epochs; each is trained once.
+
+    No test may change them.
+    """
+
+    @functools.cache
+    def train_once(kind: str, name: str) -> tuple[Model, Defence, list[str]]:
+        told = []
+        model, defence = defended(trained[kind], name, on_epoch=told.append)
+        return model, defence, [epoch.stage for epoch in told]
+
+    return train_once
+
+
 @pytest.mark.parametrize("kind", sorted(SHORT))
 @pytest.mark.parametrize("name", sorted(DEFENCES))
-def test_it_trains_on_any_model_and_the_same_seed_gives_the_same_weights(trained, name, kind):
-    told = []
-    model, defence = defended(trained[kind], name, on_epoch=told.append)
-    assert [epoch.stage for epoch in told] == [name] * 2
+def test_it_trains_on_any_model_and_the_same_seed_gives_the_same_weights(once, trained, name, kind):
+    model, defence, told = once(kind, name)
+    assert told == [name] * 2
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert digest(model) != digest(trained[kind])
     assert not model.training
@@ -136,8 +155,8 @@ def test_the_term_reaches_the_model_with_finite_gradients(trained, name, kind):
 
 
 @pytest.mark.parametrize("name", sorted(DEFENCES))
-def test_a_stopped_defence_resumes_to_the_same_weights(trained, name, tmp_path):
-    whole, whole_defence = defended(trained["dec"], name)
+def test_a_stopped_defence_resumes_to_the_same_weights(once, trained, name, tmp_path):
+    whole, whole_defence, _ = once("dec", name)
 
     def stop(epoch: object) -> None:
         raise Cancel
@@ -151,7 +170,7 @@ def test_a_stopped_defence_resumes_to_the_same_weights(trained, name, tmp_path):
 
 def test_the_state_of_the_attackers_own_optimiser_is_kept(trained, tmp_path):
     model, defence = defended(trained["dec"], "alternating", folder=tmp_path)
-    fresh = made("alternating", model)
+    fresh = made("alternating", model, steps=STEPS)
     load_resume(tmp_path, model, fresh.stages(model), defence=fresh)
     kept, found = defence.inner.state_dict()["state"], fresh.inner.state_dict()["state"]
     assert kept
@@ -169,9 +188,9 @@ def test_the_state_of_another_defence_is_refused(trained, tmp_path):
             load_resume(tmp_path, model, stages, defence=other)
 
 
-def test_psi_stays_and_theta_and_omega_learn(trained):
+def test_psi_stays_and_theta_and_omega_learn(once, trained):
     start = made("alrdc", trained["dec"])
-    model, defence = defended(trained["dec"], "alrdc")
+    model, defence, _ = once("dec", "alrdc")
     assert digest(defence.attacker) == digest(start.attacker)
     assert digest(defence.discriminator) != digest(start.discriminator)
     assert digest(model) != digest(trained["dec"])
@@ -350,14 +369,20 @@ def after(clear: tuple[Model, Samples, Samples], name: str) -> tuple[float, floa
     before = cluster(model, test_on.x).labels
     model = copy.deepcopy(model)
     own = torch.from_numpy(cluster(model, train_on.x).labels)
-    built = made(name, model, epochs=20)
+    built = made(name, model, epochs=10)
     train(model, TrainData(whole_numbers(train_on), own), DIGITS, MILD, defence=built)
     moved = evaluate(model, test_on, under="pgd", eps=0.1, steps=10).moved.value
     return moved, float((cluster(model, test_on.x).labels == before).mean())
 
 
+@pytest.fixture(scope="module")
+def control(clear) -> tuple[float, float]:
+    """The same after as many steps without a defence."""
+    return after(clear, "control")
+
+
 @pytest.mark.parametrize("name", ["pgd_at", "alternating"])
-def test_it_lowers_what_a_fresh_attack_moves_and_keeps_the_clusters(clear, name):
-    (moved, agree), (control, control_agree) = after(clear, name), after(clear, "control")
+def test_it_lowers_what_a_fresh_attack_moves_and_keeps_the_clusters(clear, control, name):
+    (moved, agree), (control, control_agree) = after(clear, name), control
     assert moved < 2 / 3 * control
     assert agree >= control_agree - 0.02

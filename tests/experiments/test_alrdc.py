@@ -21,11 +21,13 @@ from clustcore.runs import WEIGHTS
 from clustcore.runs.plan import Plan
 from clustcore.types import Samples
 
+pytestmark = pytest.mark.slow
+
 
 def some(name: str, split: str, **where: object) -> Samples:
     """Fewer images than there are."""
     samples = load_samples(name, split)
-    return samples.take(np.arange(300 if split == "train" else 100))
+    return samples.take(np.arange(150 if split == "train" else 60))
 
 
 LIGHT = JudgeConfig(n=30, steps=4, restarts=1, aimed=0)

@@ -69,7 +69,7 @@ def x(digits) -> torch.Tensor:
 def fitted(model, x) -> dict[str, ALRDCAttack | ALRDCReLU]:
     found = {}
     for attack in KINDS:
-        found[attack.kind] = attack(attack.Config(epochs=15, batch=32))
+        found[attack.kind] = attack(attack.Config(epochs=8, batch=32))
         found[attack.kind].fit(target_of(model), x)
     return found
 
@@ -176,10 +176,10 @@ def test_images_are_seen_alike_in_training_and_in_smaller_chunks(blobs, monkeypa
             raise torch.OutOfMemoryError
         return embed(x)
 
-    whole = model._embed_all(data), model._keep(data, 0, {})["clusters"]
+    whole = model._embed_all(data), model._begin_clusters(data, 0, {})["clusters"]
     monkeypatch.setattr(model, "embed", short)
     with pytest.warns(UserWarning, match="out of memory on cpu: going on with batches of"):
-        chunked = model._embed_all(data), model._keep(data, 0, {})["clusters"]
+        chunked = model._embed_all(data), model._begin_clusters(data, 0, {})["clusters"]
     torch.testing.assert_close(chunked[0], whole[0])
     assert torch.equal(chunked[1], whole[1])
     assert model.training

@@ -134,13 +134,13 @@ def test_heads_are_for_the_features_as_given():
 
 def test_scan_finds_groups_of_neighbours_and_keeps_its_best_head():
     z, y = directions()
-    weight, bias, losses = extra.fit_scan(z, 5, heads=6, neighbours=10, steps=1500)
+    weight, bias, losses = extra.fit_scan(z, 5, heads=6, neighbours=10, steps=500)
     found = (z @ weight.T + bias).softmax(1)
     assert adjusted_rand_score(y, found.argmax(1)) > 0.99
     own = extra.scan_of_all(found, extra.nearest(z, 10), 5.0)
     torch.testing.assert_close(own, losses.min(), rtol=1e-4, atol=1e-4)
     assert losses.max() > losses.min()
-    again = extra.fit_scan(z, 5, heads=6, neighbours=10, steps=1500)
+    again = extra.fit_scan(z, 5, heads=6, neighbours=10, steps=500)
     torch.testing.assert_close(again[0], weight)
 
 

@@ -103,6 +103,7 @@ def names() -> list[str]:
     return [run.name for run in runs.list_runs() if not run.shipped and not run.problem]
 
 
+@pytest.mark.slow
 def test_a_training_is_started_stopped_killed_and_goes_on_to_its_end(place):
     job = jobs.start(LONG)
     assert (job.state, job.epochs) == ("running", 0)

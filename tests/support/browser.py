@@ -47,6 +47,7 @@ NO_WEBGL = (
     "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
     "  return kind.startsWith('webgl') ? null : get.call(this, kind, ...rest); };"
 )
+PATIENCE = 300_000  # ms: what is waited for comes within seconds, but for a busy machine
 
 needed = [pytest.mark.browser]  # the marks of every test that uses this
 if CHROMIUM is None:
@@ -54,6 +55,7 @@ if CHROMIUM is None:
 elif not RUN:
     needed.append(pytest.mark.skip(reason="no run on MNIST in assets/runs"))
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright.expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -98,6 +100,7 @@ class Screen:
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.address = page, address
+        page.set_default_timeout(PATIENCE)
         self.sent = 0
         self.troubles: list[str] = []
         page.on("websocket", self._listen)
@@ -120,20 +123,18 @@ class Screen:
         if path.startswith(("Explore", "Attack", "Compare")):
             self.ready()
         else:
-            self.page.get_by_role("heading", name="Models").wait_for(timeout=60_000)
+            self.page.get_by_role("heading", name="Models").wait_for()
         return self
 
     def ready(self, mode: str = "") -> None:
         """Wait until the map is drawn, on the page of this mode."""
         which = f"[data-mode={mode}]" if mode else ""
-        self.page.locator(f"{MAP}{which}[data-ready='1']").wait_for(timeout=60_000)
+        self.page.locator(f"{MAP}{which}[data-ready='1']").wait_for()
 
     def quiet(self) -> None:
         """Wait until the app has finished its run."""
         self.page.wait_for_timeout(300)
-        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(
-            timeout=60_000
-        )
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         self.page.wait_for_timeout(200)
 
     def data(self, name: str) -> str:
@@ -142,7 +143,7 @@ class Screen:
 
     def wait_data(self, name: str, value: str) -> None:
         """Wait until the map says so."""
-        self.page.locator(f"{MAP}[data-{name}='{value}']").wait_for(timeout=180_000)
+        self.page.locator(f"{MAP}[data-{name}='{value}']").wait_for()
 
     def part(self, testid: str) -> Any:
         """A part of the map."""
@@ -157,12 +158,12 @@ class Screen:
     def entry_is(self, label: str, value: float) -> None:
         """Wait until a field of the sidebar and the address say this."""
         field = self.entry(label)
-        playwright.expect(field).to_have_value(f"{value:g}", timeout=30_000)
+        playwright.expect(field).to_have_value(f"{value:g}")
         self.url_has(f"{'pin' if label == 'Sample' else label.lower()}={value:g}")
 
     def url_has(self, text: str) -> None:
         """Wait until the address holds this."""
-        self.page.wait_for_url(re.compile(re.escape(text)), timeout=20_000)
+        self.page.wait_for_url(re.compile(re.escape(text)))
 
     def shot(self, name: str) -> None:
         """Keep a picture of the whole page."""

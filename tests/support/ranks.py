@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -57,6 +58,7 @@ from clustcore.training.loop import train
 from clustcore.training.views import AugmentConfig
 from clustcore.types import PathKey
 from tests.conftest import make_blobs
+from tests.support.small_recipe import Planes
 
 LOOP = TrainConfig(batch=16, device="cpu", lr=1e-3, precision="float32")
 LIMIT = 3  # the epoch, from 0, after which a process is killed
@@ -173,7 +175,13 @@ def commands(folder: Path) -> dict[str, Any]:
     """A run trained, mapped and attacked, all by all ranks; the second attack reads the path."""
     place = {"DRIFTMAP_RUNS": str(folder / "runs"), "DRIFTMAP_CACHE": str(folder / "cache")}
     small = ["--model.width", "4", "--model.autoencode", "1", "--model.cluster", "1"]
-    with mock.patch.dict(os.environ, place), contextlib.redirect_stdout(io.StringIO()):
+    # UMAP compiles for longer than all the rest takes
+    planes = {"umap": SimpleNamespace(UMAP=Planes)}
+    with (
+        mock.patch.dict(os.environ, place),
+        mock.patch.dict(sys.modules, planes),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         codes = [cli(["train", "dec", "--data", "digits", "--name", "many", *small])]
         run = pipeline.load_run("many", "cpu")
         before = run.map

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from tests.support import ROOT
@@ -14,14 +16,17 @@ SHIPPED = sorted(path.parent.name for path in (ROOT / "assets" / "runs").glob("*
 PAGES = sorted(
     f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py") if path.name != "6_Train.py"
 )
+# each new app reads the metadata of all that is installed, in search of components: once is enough
+manifest_scanner.scan_component_manifests = functools.cache(
+    manifest_scanner.scan_component_manifests
+)
 
 
 def open_app(page: str | None = None, **query: str) -> AppTest:
-    """The app on its home page, then on `page` where one is named, as a link would open it."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    """The app on its home page, or on `page` as a link would open it."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     if page is None:
         return app.run()
-    app.run()
     for key, value in query.items():
         app.query_params[key] = value
     return app.switch_page(page).run()

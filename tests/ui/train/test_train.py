@@ -22,9 +22,10 @@ from clustcore.datasets import find_folder, load_samples, peek
 from clustcore.experiments.recipes import RECIPES
 from clustcore.runs import jobs
 from clustcore.runs.plan import Plan
-from tests.support import ROOT, demo
+from tests.support import demo
 from tests.support.job_files import make_job, make_snapshot
-from ui import notes, shell
+from tests.support.screens import open_app
+from ui import cached, notes, shell
 from ui.train import images, new
 
 
@@ -35,6 +36,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DRIFTMAP_RUNS", str(tmp_path / "own"))
     monkeypatch.setenv("DRIFTMAP_DATA", str(tmp_path / "data"))
     return tmp_path / "own"
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are looked at by this process: one of their own takes seconds to begin."""
+    monkeypatch.setattr(cached.images, "peek_apart", peek.peek)
+
+
+@pytest.fixture
+def apart(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are looked at by a process of their own, as in the app."""
+    monkeypatch.setattr(cached.images, "peek_apart", peek.peek_apart)
 
 
 @pytest.fixture
@@ -68,10 +81,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 def open_train(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page("pages/6_Train.py").run()
+    return open_app("pages/6_Train.py", **query)
 
 
 def button(app: AppTest, label: str) -> Any:
@@ -85,12 +95,12 @@ def words(app: AppTest) -> str:
 
 
 def test_without_any_run_home_shows_the_way_to_train():
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app = open_app()
     labels = [link.label for link in app.get("page_link")]
     assert "Train a model of your own" in labels
 
 
-def test_a_training_is_asked_for_and_started(place, started):
+def test_a_training_is_asked_for_and_started(place, started, apart):
     app = open_train()
     assert not app.exception
     assert not app.error
@@ -185,7 +195,7 @@ def test_a_root_that_is_not_there_is_said_and_made_for_a_download(tmp_path, star
     assert (tmp_path / "data").is_dir()
 
 
-def test_data_that_are_not_there_are_said(started):
+def test_data_that_are_not_there_are_said(started, apart):
     app = open_train()
     app.selectbox(key="train_data").set_value("mnist").run()
     assert "expected the train split of mnist" in words(app).replace("\\", "")
