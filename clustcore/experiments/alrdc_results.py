@@ -16,6 +16,11 @@ def entries() -> list[dict[str, Any]]:
 
     Raises:
         ValueError: the file is damaged.
+
+    Examples:
+        >>> first = entries()[0]
+        >>> first["data"], first["seed"], first["rows"][0]["model"]
+        ('fashion-mnist', 0, 'undefended')
     """
     if not RESULTS.is_file():
         return []

@@ -36,12 +36,22 @@ def clears(
 
 
 def clears_drc(moved: float, acc_change: float) -> bool:
-    """Whether a defence of DRC clears the bar of `judge.pair`."""
+    """Whether a defence of DRC clears the bar of `judge.pair`.
+
+    Examples:
+        >>> clears_drc(0.2, acc_change=-0.01), clears_drc(0.2, acc_change=-0.05)
+        (True, False)
+    """
     return bool(moved <= DRC_MOVED and acc_change >= -DRC_ACC_LOST)
 
 
 def words() -> str:
-    """ALRDC's bar as a sentence."""
+    """ALRDC's bar as a sentence.
+
+    Examples:
+        >>> words().rpartition(", ")[2]
+        "and half of each sample's 15 nearest neighbours kept."
+    """
     return (
         "The bar: at the budget where the attacks together have moved half of the undefended "
         f"model's samples, the worst case moves at most {_part(MOVED)} of the defended one's, for "
