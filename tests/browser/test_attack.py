@@ -13,7 +13,7 @@ from clustcore import runs
 from clustcore.dial import dial
 from clustcore.types import PathKey
 from tests.support.browser import MAP, RUN, drag_dial, needed, playwright, served
-from ui.parts.moved import moved_rows
+from ui.cluster_map.moved import moved_rows
 
 pytestmark = needed
 

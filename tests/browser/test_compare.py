@@ -11,7 +11,7 @@ from clustcore import runs
 from clustcore.dial import dial
 from clustcore.types import PathKey
 from tests.support.browser import MAP, NO_WEBGL, drag_dial, needed, served
-from ui.parts.moved import moved_rows
+from ui.cluster_map.moved import moved_rows
 
 pytestmark = needed
 PAIR = "Compare?run=drc-mnist&partner=dec-mnist"

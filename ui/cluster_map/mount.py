@@ -18,6 +18,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ui.cluster_map import answers, packing, wire
+from ui.cluster_map.moved import has_moved, step_of
 from ui.cluster_map.script import joined
 from ui.cluster_map.view import MapOptions, MapState, MapView, Pin, Probe
 
@@ -299,9 +300,9 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
         return np.sort(shown[side.clusters[shown] == int(value["cluster"])])
     path, strength = side.path, float(value["strength"])
     if "flow" in value and path is not None:
-        step = min(int(np.searchsorted(path.strengths, strength)), len(path.strengths) - 1)
         start, stop = value["flow"]
-        gone = (path.smallest <= strength) & (path.labels[0] == start) & (path.labels[step] == stop)
+        gone = has_moved(path.smallest, strength, packing.base(view).meta["end"])
+        gone &= (path.labels[0] == start) & (path.labels[step_of(path, strength)] == stop)
         return np.sort(path.rows[gone])
     # The browser asked about what it drew: positions rounded to the steps of the message.
     x0, y0, span = packing.base(view).meta["origin"]
@@ -315,7 +316,9 @@ def _selected(view: MapView, value: dict[str, Any]) -> NDArray[np.int64]:
         if value.get("only_moved"):
             still[:] = False
         at = positions(drawn(path.xy), path.strengths, strength)
-        going = path.smallest <= strength if value.get("only_moved") else np.ones(len(at), bool)
+        going = np.ones(len(at), bool)
+        if value.get("only_moved"):
+            going = has_moved(path.smallest, strength, packing.base(view).meta["end"])
         rows = np.concatenate([shown[still], path.rows[going]])
         xy = np.concatenate([xy[still], at[going]])
     return np.sort(rows[inside(np.asarray(value["polygon"], np.float64), xy)])

@@ -10,10 +10,10 @@ from clustcore.maps import alignment
 from clustcore.runs import CardAttack, CardScores
 from clustcore.types import AttackPath
 from ui import cached, notes, scene
+from ui.cluster_map.moved import threshold
 from ui.cluster_map.packing import quantise_smallest
 from ui.parts import compute
 from ui.parts import sentences as numbers
-from ui.parts.moved import threshold
 
 
 def status(now: scene.Scene, found: cached.runs.Pair, path: AttackPath | None) -> str:

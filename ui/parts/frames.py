@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clustcore.measures import cluster_table, margin
 from clustcore.types import AttackPath, MapArrays
-from ui.parts.moved import moved_rows, smallest_of, step_of
+from ui.cluster_map.moved import moved_rows, smallest_of, step_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustcore.types import AttackPath, MapArrays
-from ui.parts.moved import moved_rows, step_of
+from ui.cluster_map.moved import moved_rows, step_of
 
 
 def strength_text(value: float) -> str:

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from tests.support.map_views import decode, make_view, pin_of, whole
 from ui.cluster_map import MapOptions, Sprites, packing
 from ui.cluster_map.mount import _catch_up, _parts, _selected, inside, positions
+from ui.cluster_map.moved import moved_rows
 
 
 def page() -> None:
@@ -70,6 +71,23 @@ def test_a_large_selection_is_answered_from_the_arrays() -> None:
     np.testing.assert_array_equal(flow, np.sort(path.rows[gone]))
     few = _selected(view, {"by": "box", "rows": [7, 3, 3, 900, -1], "strength": 0.0})
     np.testing.assert_array_equal(few, [3, 7])
+
+
+def test_a_large_selection_holds_whom_the_map_shows_as_moved() -> None:
+    # the map knows smallest strengths to 1/65,534 of the dial: a hair below one counts as at it
+    view = make_view()
+    path, end = view.path, packing.base(view).meta["end"]
+    everywhere = [[-50, -50], [50, -50], [50, 50], [-50, 50]]
+    strengths = [float(s) - end / 65_534 / 8 for s in path.smallest if np.isfinite(s)]
+    value = {"by": "lasso", "polygon": everywhere, "only_moved": True}
+    differ = 0
+    for strength in strengths:
+        rows = path.rows[moved_rows(path, strength, end)]
+        np.testing.assert_array_equal(
+            _selected(view, value | {"strength": strength}), np.sort(rows)
+        )
+        differ += not np.array_equal(rows, path.rows[path.smallest <= strength])
+    assert differ > len(strengths) / 2  # else the law shows nothing
 
 
 def test_a_mount_gets_the_whole_then_patches_then_nothing_new() -> None:

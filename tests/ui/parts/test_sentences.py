@@ -14,8 +14,8 @@ from clustcore.types import AttackPath, MapArrays
 from tests.support import demo
 from tests.support.cards import some_card
 from ui import home, notes
+from ui.cluster_map.moved import moved_rows
 from ui.parts import frames, sentences
-from ui.parts.moved import moved_rows
 
 
 @pytest.fixture(scope="module")

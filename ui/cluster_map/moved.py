@@ -21,7 +21,12 @@ def moved_rows(path: AttackPath, strength: float, end: float) -> NDArray[np.int6
     Args:
         end: of the dial.
     """
-    return np.flatnonzero(quantise_smallest(path.smallest, end) <= threshold(strength, end))
+    return np.flatnonzero(has_moved(path.smallest, strength, end))
+
+
+def has_moved(smallest: NDArray[np.floating], strength: float, end: float) -> NDArray[np.bool_]:
+    """Which samples of these smallest strengths have moved: see `moved_rows`."""
+    return quantise_smallest(smallest, end) <= threshold(strength, end)
 
 
 def threshold(strength: float, end: float) -> int:
