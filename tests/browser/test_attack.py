@@ -244,6 +244,7 @@ def test_zoom_survives_a_release_and_a_change_of_colour(screen: Any) -> None:
     assert one.data("zoom") == zoom
 
 
+@pytest.mark.slow
 def test_a_path_is_computed_when_asked_for_and_can_be_cancelled(screen: Any) -> None:
     one = screen().open(f"Attack?run={RUN}&attack=FGSM&target=3")
     offer = one.page.get_by_test_id("stMarkdown").filter(has_text="Not computed yet:")

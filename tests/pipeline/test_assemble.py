@@ -17,7 +17,7 @@ from clustcore.models.weights import split_weights
 from clustcore.pipeline import assemble, contents, paths
 from clustcore.pipeline import run as pipeline
 from clustcore.types import PathKey
-from tests.conftest import quick
+from tests.conftest import no_umap, quick
 
 LIMIT = runs.arrays._ROOM + 8000
 PGD = PathKey("pgd", "pixels", "linf")
@@ -52,7 +52,8 @@ def came(trained, tmp_path):
 
 
 def made(folder, samples, **options):
-    return assemble.assemble(folder, "big", samples, config=quick(), **options)
+    with no_umap():  # as `mapped` was made
+        return assemble.assemble(folder, "big", samples, config=quick(), **options)
 
 
 def changed(folder, key, **fields):
