@@ -235,11 +235,15 @@ def mapped_run(tiny_run: Path, samples: Samples, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def mapped(mapped_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run with a map; runs and cache are folders of the test module's own."""
+    """A run with a map; runs and cache are folders of the test module's own. What attacks it takes
+    few steps: the tests of the attacks ask how far they get.
+    """
     from clustcore.pipeline import run as pipeline
+    from tests.support.few_steps import few_steps
 
     place = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
+        few_steps(patch)
         patch.setenv("DRIFTMAP_RUNS", str(place / "runs"))
         patch.setenv("DRIFTMAP_CACHE", str(place / "cache"))
         shutil.copytree(mapped_run, place / "runs" / "tiny")

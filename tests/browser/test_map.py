@@ -104,7 +104,7 @@ def test_without_webgl_there_is_a_canvas_and_a_word(screen: Any) -> None:
 @pytest.mark.parametrize(
     ("width", "dark"),
     [
-        pytest.param(1280, False, id="1280-light"),
+        pytest.param(1280, False, id="1280-light", marks=pytest.mark.slow),
         pytest.param(390, True, id="390-dark"),
         pytest.param(1280, True, id="1280-dark", marks=pytest.mark.slow),
         pytest.param(390, False, id="390-light", marks=pytest.mark.slow),

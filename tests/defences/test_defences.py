@@ -381,7 +381,7 @@ def control(clear) -> tuple[float, float]:
     return after(clear, "control")
 
 
-@pytest.mark.parametrize("name", ["pgd_at", "alternating"])
+@pytest.mark.parametrize("name", ["pgd_at", pytest.param("alternating", marks=pytest.mark.slow)])
 def test_it_lowers_what_a_fresh_attack_moves_and_keeps_the_clusters(clear, control, name):
     (moved, agree), (control, control_agree) = after(clear, name), control
     assert moved < 2 / 3 * control

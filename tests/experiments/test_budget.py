@@ -180,6 +180,7 @@ def command(root: Path, out: Path, *more: str) -> list[str]:
     return [*line.split(), "--root", str(root), "--out", str(out), *more]
 
 
+@pytest.mark.slow
 def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     place,  # noqa: F811
     few,
@@ -239,6 +240,7 @@ def test_one_command_tries_times_lays_out_trains_judges_and_brings_all(
     assert len(runs.read_map(run.folder).xy) == 30
 
 
+@pytest.mark.slow
 def test_what_the_clock_stopped_is_judged_and_goes_on(place, few, monkeypatch, capsys):  # noqa: F811
     draw(place)
     out = place.parent / "out"

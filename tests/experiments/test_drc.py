@@ -344,6 +344,7 @@ def test_a_shipped_test_split_is_judged_on_whatever_the_root_holds(monkeypatch):
 # The defences
 
 
+@pytest.mark.slow
 def test_the_defences_are_trained_judged_and_laid_side_by_side(place, monkeypatch):
     def some(name: str, split: str, **where: object):
         return load_samples(name, split).take(np.arange(120))

@@ -58,6 +58,7 @@ def maps(*folders: Path) -> list[MapArrays]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_ship_all_parts_and_the_first_alone_prints(made):
     two, one, said = made
     files = [sorted(str(p.relative_to(f)) for p in f.rglob("*")) for f in (two, one)]
