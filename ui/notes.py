@@ -43,18 +43,18 @@ def report(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def calm(rail: bool = True) -> Iterator[None]:
+def calm(sidebar: bool = True) -> Iterator[None]:
     """No traceback on a screen: a failure becomes a sentence, and what to do next.
 
     Args:
-        rail: the page has the models at its left, and Reset.
+        sidebar: the page has the models at its left, and Reset.
     """
     try:
         yield
     except Exception as error:
         other = "Choose another model at the left, or Reset; reloading starts anew."
         st.error(
-            f"{report(error)} {other if rail else 'Reloading starts anew.'}",
+            f"{report(error)} {other if sidebar else 'Reloading starts anew.'}",
             title="This cannot be shown",
             icon=":material/error:",
         )

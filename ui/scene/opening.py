@@ -48,7 +48,7 @@ def run_page(page: str, title: str, *, status_below: bool = False) -> Iterator[R
 
 
 def _opened(page: str, title: str, status_below: bool) -> RunPage | None:
-    """The head and the rail of a page; None, once it is said, where there is no map to show."""
+    """The head and the sidebar of a page; None, once it is said, where there is no map to show."""
     status, controls = shell.head(title, status_below=status_below)
     now = sidebar.draw(page, controls)
     if now is None:
@@ -73,5 +73,5 @@ def plain_page(page: str) -> Iterator[bool]:
     shell.open_page(page)
     arrived = arrive(page)
     shell.page_list()
-    with notes.calm(rail=False):
+    with notes.calm(sidebar=False):
         yield arrived

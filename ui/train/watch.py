@@ -129,7 +129,7 @@ def _finished(job: Job) -> None:
 
 def _watch(name: str, state: str, stopping: bool, teaching: bool) -> None:
     """Draw what the files say now; where the state is another, the whole page is drawn anew."""
-    with notes.calm(rail=False):
+    with notes.calm(sidebar=False):
         job = jobs.status(runs.folders()[1] / name)
         if (job.state, job.stopping, job.teaching) != (state, stopping, teaching):
             st.rerun()

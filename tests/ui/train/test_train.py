@@ -396,16 +396,16 @@ def test_roots_are_named_at_the_start(tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("rail", [True, False])
-def test_a_failure_names_only_ways_out_that_are_there(rail):
-    def app(rail):  # its source is run by itself: no names of this module
+@pytest.mark.parametrize("sidebar", [True, False])
+def test_a_failure_names_only_ways_out_that_are_there(sidebar):
+    def app(sidebar):  # its source is run by itself: no names of this module
         from ui import notes
 
-        with notes.calm(rail=rail):
+        with notes.calm(sidebar=sidebar):
             raise ValueError("no")
 
-    shown = words(AppTest.from_function(app, kwargs={"rail": rail}).run())
-    assert ("Choose another model at the left, or Reset" in shown) == rail
+    shown = words(AppTest.from_function(app, kwargs={"sidebar": sidebar}).run())
+    assert ("Choose another model at the left, or Reset" in shown) == sidebar
     assert "eloading starts anew" in shown
 
 
