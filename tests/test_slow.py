@@ -33,6 +33,7 @@ def test_a_tenth_is_rounded_up_and_the_same_for_the_same_seed_in_any_order() -> 
     assert chosen(NAMES[::-1], "tenth", SEED) == tenth
     assert len({frozenset(chosen(NAMES, "tenth", seed)) for seed in range(20)}) > 1
     assert len(chosen(NAMES[:1], "tenth", SEED)) == 1
+    assert len(tenth - chosen([*NAMES, "test_new"], "tenth", SEED)) <= 1
 
 
 def test_all_are_all_and_none_is_none() -> None:
