@@ -70,14 +70,29 @@ def lookup(registry: Mapping[str, Entry], name: str, kind: str) -> Any:
         kind: what a message calls it, such as "model".
 
     Raises:
-        ValueError: no such name.
+        ValueError: no such name, or one whose entry names a module or class that is not there.
 
     Examples:
         >>> from clustcore.attacks import ATTACKS
         >>> lookup(ATTACKS, "pgd", "attack").name
         'pgd'
+        >>> lookup({"mine": Entry("nowhere:Mine", title="Mine")}, "mine", "model")
+        Traceback (most recent call last):
+        ValueError: model 'mine': expected its entry to name "module:name", such as ...
     """
     if name not in registry:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
     module, _, attribute = registry[name].where.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        # what is missing within the module is another fault, and stays as it is
+        missing = getattr(error, "name", None)
+        if missing not in (module, attribute) and not (
+            missing and module.startswith(f"{missing}.")
+        ):
+            raise
+        raise ValueError(
+            f'{kind} {name!r}: expected its entry to name "module:name", such as '
+            f"clustcore.models.drc:DRC, got {registry[name].where!r}: {error}"
+        ) from None
