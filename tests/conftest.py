@@ -38,9 +38,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """With the packages of requirements-dev.txt every shape is checked and every warning is an
     error. A machine with a GPU has other versions, and the tests that are its own need neither.
     """
-    if hasattr(config.option, "loadscopereorder"):
-        # else xdist keeps files of few tests for the end: those of the browser, which mostly wait
-        config.option.loadscopereorder = False
     if find_spec("beartype") is None:
         return
     from jaxtyping import install_import_hook
